@@ -1,0 +1,1 @@
+//! The API of the Wharf daemon: types, OpenAPI document, client.

@@ -1,0 +1,1 @@
+//! The Wharf daemon: ledger, store, reconciler and HTTP API.

@@ -1,0 +1,21 @@
+//! The kernel, as the rest of Wharf sees it: netlink, nftables, namespaces, sockets, probes.
+//!
+//! This is the only crate that may contain `unsafe`. It knows nothing of publications or
+//! containers: callers hand it addresses, names and descriptors, and get typed errors back.
+//! Nothing here runs another program.
+
+pub mod conntrack;
+pub mod diag;
+pub mod error;
+pub mod fdpass;
+pub mod link;
+pub mod netlink;
+pub mod netns;
+pub mod nftables;
+pub mod probe;
+pub mod process;
+pub mod reserve;
+pub mod route;
+pub mod sysctl;
+
+pub use error::{Error, Result};

@@ -1,0 +1,1 @@
+//! Links: bridges, veth pairs, addresses on them.

@@ -1,0 +1,1 @@
+//! Reserved host ports: really bound sockets behind a drop filter.

@@ -1,0 +1,1 @@
+//! Kernel parameters of the current network namespace.

@@ -1,0 +1,1 @@
+//! Test hosts made of network namespaces.

@@ -1,0 +1,1 @@
+//! Networks and endpoints: bridges, veth pairs, address pools.

@@ -1,0 +1,1 @@
+//! The kernel NAT plane: one nftables table, driven by a plan.

@@ -1,0 +1,8 @@
+//! Desired state and host facts in, plan out.
+//!
+//! This is where the thinking is: which plane serves which path of which publication, which
+//! elements the kernel plane needs, which source address the target sees, and why. No I/O; the
+//! planes execute what is written here, and `wharf ports` prints it, so that what Wharf says is
+//! what it does.
+
+pub mod nft;

@@ -1,0 +1,1 @@
+//! Containers without Docker: images, bundles, and a shim process per container.

@@ -1,0 +1,18 @@
+//! The words of Wharf as types: port specs, ranges, publications, targets and policies.
+//!
+//! Text is parsed once, at the edge, into values that are always valid; nothing in here does
+//! I/O. The grammar and its error texts are Docker's, so that hands and scripts need not learn
+//! anew; what Wharf adds to it is named in [`spec`].
+
+pub mod name;
+pub mod options;
+pub mod ports;
+pub mod proto;
+pub mod publication;
+pub mod spec;
+
+pub use options::{ProxyProtocol, PublishOptions, SourceMode, Via};
+pub use ports::PortRange;
+pub use proto::Proto;
+pub use publication::{HostSide, Publication, PublicationId, Target};
+pub use spec::{HostPorts, PortSpec, SpecError};
