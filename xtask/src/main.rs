@@ -1,2 +1,64 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks: `cargo xtask demo | test | ci | layers`.
+//!
+//! The gate, the tests and the demonstration run the same way on every machine, and each says
+//! what it is about to add to the machine before it adds it.
+
+mod ci;
+mod demo;
+mod layers;
+mod prerequisites;
+mod steps;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks for Wharf.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build Wharf, run a container with a published port, and fetch a page through it.
+    Demo {
+        /// Take away all that the demonstration made.
+        #[arg(long, conflicts_with = "isolated")]
+        down: bool,
+        /// Use a host made of network namespaces instead of this machine, and leave nothing.
+        #[arg(long)]
+        isolated: bool,
+    },
+    /// Install what the tests need, then run them with cargo-nextest.
+    Test {
+        /// Passed on to `cargo nextest run`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// The gate: formatting, layers, lints, documentation, licences, tests.
+    Ci,
+    /// Check the arrows between crates and the house rules that no compiler checks.
+    Layers,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Demo { down: true, .. } => demo::down(),
+        Task::Demo { isolated: true, .. } => demo::isolated(),
+        Task::Demo { .. } => demo::up(),
+        Task::Test { args } => suite::run_tests(&args),
+        Task::Ci => ci::run_all(),
+        Task::Layers => layers::check(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

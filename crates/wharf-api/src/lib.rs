@@ -1,1 +1,26 @@
-//! The API of the Wharf daemon: types, OpenAPI document, client.
+//! The API of the Wharf daemon: the types that cross its socket, and a client.
+//!
+//! HTTP/1.1 and JSON on a unix socket, under `/v1`. The types here are the contract: the daemon
+//! serves them, its OpenAPI document is generated from them, and `--format json` prints them.
+
+pub mod client;
+pub mod container;
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod image;
+pub mod network;
+pub mod port;
+pub mod system;
+
+pub use client::Client;
+pub use container::{
+    ContainerCreate, ContainerCreated, ContainerState, ContainerSummary, ExecRequest, Started,
+    Waited,
+};
+pub use error::{ApiError, ErrorCode};
+pub use event::Event;
+pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
+pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
+pub use port::{AddressesAndPorts, PortEntry, PublishedPort};
+pub use system::{Shutdown, ShutdownRequest, Version};

@@ -1,2 +1,82 @@
-//! The `wharf` program.
-fn main() {}
+//! The `wharf` program: parse, do, exit code.
+//!
+//! Exit codes: 125 for our own failures at `run`, `create` and `exec`, 126 and 127 when the command
+//! cannot be executed or is not found, the command's own otherwise; 1 for every other failure; 2
+//! for a command line that cannot be understood.
+
+mod args;
+mod attach;
+mod connect;
+mod containers;
+mod create;
+mod exec;
+mod failure;
+mod images;
+mod listing;
+mod networks;
+mod ports;
+mod processes;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::connect::Session;
+use crate::failure::{Exit, Outcome};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(exit) => exit.report(),
+    }
+}
+
+/// The processes of ours run on their own; everything else is a conversation with the daemon.
+fn dispatch(command: Command) -> Outcome {
+    match command {
+        Command::Daemon(args) => processes::daemon(&args),
+        Command::Relay(args) => processes::relay(args),
+        Command::Shim(args) => processes::shim(&args),
+        Command::ShimExec(args) => processes::shim_exec(&args),
+        Command::Whoami(args) => processes::whoami(&args),
+        Command::Completion(args) => shell::completion(&args),
+        Command::Man(args) => shell::man(&args),
+        other => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| Exit::failed(format!("cannot start: {e}")))?;
+            runtime.block_on(converse(other))
+        }
+    }
+}
+
+async fn converse(command: Command) -> Outcome {
+    let session = Session::new();
+    match command {
+        Command::Run(args) => create::run(&session, args).await,
+        Command::Create(args) => create::create(&session, args).await,
+        Command::Start(args) => containers::start(&session, args).await,
+        Command::Stop(args) => containers::stop(&session, args).await,
+        Command::Kill(args) => containers::kill(&session, args).await,
+        Command::Restart(args) => containers::restart(&session, args).await,
+        Command::Rm(args) => containers::rm(&session, args).await,
+        Command::Wait(args) => containers::wait(&session, args).await,
+        Command::Ps(args) => listing::ps(&session, args).await,
+        Command::Logs(args) => attach::logs(&session, args).await,
+        Command::Exec(args) => exec::exec(&session, args).await,
+        Command::Inspect(args) => listing::inspect(&session, args).await,
+        Command::Port(args) => ports::port(&session, args).await,
+        Command::Ports(args) => ports::ports(&session, args).await,
+        Command::Images(args) => images::images(&session, args).await,
+        Command::Load(args) => images::load(&session, args).await,
+        Command::Rmi(args) => images::rmi(&session, args).await,
+        Command::Network(command) => networks::network(&session, command).await,
+        Command::Shutdown(args) => containers::shutdown(&session, args).await,
+        Command::Version(args) => listing::version(&session, args).await,
+        _ => Err(Exit::failed("this verb runs on its own")),
+    }
+}

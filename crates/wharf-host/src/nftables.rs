@@ -1,1 +1,72 @@
-//! nftables over netlink.
+//! nftables over netlink: tables, chains, sets, maps, rules and elements, changed in transactions.
+//!
+//! A [`Batch`] collects changes to one table of the `inet` family and commits them in one write:
+//! the kernel applies all of them or none, and no packet sees anything in between. What is
+//! written lists under `nft list ruleset` with its types by name. Reading back covers what is
+//! needed to notice a foreign change: chains with their number of rules, and the elements of a
+//! set. Nothing here knows what the table is for.
+
+mod batch;
+mod chain;
+mod read;
+mod rule;
+mod set;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use self::batch::{Batch, Ownership};
+pub use self::chain::{BaseHook, Chain, ChainKind, HookPoint, Policy};
+pub use self::read::{TableState, chains, elements, table};
+pub use self::rule::{Load, Rule, Verdict};
+pub use self::set::{Datum, Element, FieldType, Set};
+
+use crate::error::Result;
+use crate::netlink::{Family, Netlink};
+
+/// The two IP families a rule of an `inet` table can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IpFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+// === impl IpFamily ===
+
+impl IpFamily {
+    /// The kernel's number for the family (`NFPROTO_IPV4`, `NFPROTO_IPV6`; the same as `AF_*`).
+    pub fn number(self) -> u8 {
+        match self {
+            Self::V4 => 2,
+            Self::V6 => 10,
+        }
+    }
+
+    /// The family of `address`.
+    pub fn of(address: std::net::IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// Whether a NAT chain of the `inet` family can be made in the calling thread's network
+/// namespace; nothing is left behind.
+pub fn probe_nat() -> bool {
+    Netlink::open(Family::Netfilter).and_then(|mut netlink| try_nat(&mut netlink)).is_ok()
+}
+
+fn try_nat(netlink: &mut Netlink) -> Result<()> {
+    let mut batch = Batch::new("wharf-probe");
+    batch.add_table(Ownership::Shared);
+    batch.add_chain(&Chain {
+        name: "probe",
+        base: Some(BaseHook {
+            kind: ChainKind::Nat,
+            hook: HookPoint::Prerouting,
+            priority: chain::PRIORITY_DSTNAT,
+            policy: Policy::Accept,
+        }),
+    });
+    batch.check(netlink)
+}

@@ -5,4 +5,9 @@
 //! planes execute what is written here, and `wharf ports` prints it, so that what Wharf says is
 //! what it does.
 
+pub mod compile;
 pub mod nft;
+pub mod path;
+
+pub use compile::{Desired, HostFacts, NetworkPolicy, Plan, SubnetMode, compile, refuse};
+pub use path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};

@@ -4,15 +4,20 @@
 //! I/O. The grammar and its error texts are Docker's, so that hands and scripts need not learn
 //! anew; what Wharf adds to it is named in [`spec`].
 
+pub mod expose;
 pub mod name;
 pub mod options;
 pub mod ports;
 pub mod proto;
 pub mod publication;
+pub mod render;
 pub mod spec;
 
+pub use expose::Expose;
+pub use name::{ContainerName, NetworkName};
 pub use options::{ProxyProtocol, PublishOptions, SourceMode, Via};
 pub use ports::PortRange;
 pub use proto::Proto;
-pub use publication::{HostSide, Publication, PublicationId, Target};
+pub use publication::{Clash, HostSide, Publication, PublicationId, Target};
+pub use render::PortLine;
 pub use spec::{HostPorts, PortSpec, SpecError};

@@ -1,4 +1,10 @@
 //! How a publication is to be served: the named extensions to Docker's grammar.
+//!
+//! Their text is `key=value` parts with commas between. A list for `allow` goes on over parts
+//! that have no key: `allow=10.0.0.0/8,192.0.2.7,via=nft`.
+
+pub(crate) mod fields;
+mod network;
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +13,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::SpecError;
+use fields::{Key, fields};
+pub use network::parse_networks;
+
+/// The keys that may follow a port spec.
+pub(crate) const OPTION_KEYS: &[Key] = &[Key::Via, Key::Source, Key::Allow, Key::ProxyProtocol];
 
 /// Options of one publication, written after the port spec as `key=value` parts or as flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,3 +97,134 @@ macro_rules! words {
 words!(Via, "via", "auto" => Auto, "relay" => Relay, "nft" => Nft, "ebpf" => Ebpf);
 words!(SourceMode, "source", "client" => Client, "gateway" => Gateway);
 words!(ProxyProtocol, "proxy-protocol", "v1" => V1, "v2" => V2);
+
+// === impl PublishOptions ===
+
+impl PublishOptions {
+    /// Whether nothing was asked for, so that the text is empty.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes the options among `fields` and leaves the rest.
+    pub(crate) fn from_fields(fields: &[(Key, &str)]) -> Result<Self, SpecError> {
+        let mut options = Self::default();
+        for (key, value) in fields {
+            match key {
+                Key::Via => options.via = value.parse()?,
+                Key::Source => options.source = value.parse()?,
+                Key::Allow => options.allow.push(network::parse(value)?),
+                Key::ProxyProtocol => options.proxy_protocol = Some(value.parse()?),
+                Key::Published | Key::Target | Key::Protocol => (),
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl FromStr for PublishOptions {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        Self::from_fields(&fields(text, OPTION_KEYS)?)
+    }
+}
+
+/// Only what differs from the default is written.
+impl fmt::Display for PublishOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        let mut part = |key: Key, value: &dyn fmt::Display| {
+            write!(f, "{comma}{}={value}", key.as_str())?;
+            comma = ",";
+            Ok(())
+        };
+        if self.via != Via::default() {
+            part(Key::Via, &self.via)?;
+        }
+        if self.source != SourceMode::default() {
+            part(Key::Source, &self.source)?;
+        }
+        for network in &self.allow {
+            part(Key::Allow, network)?;
+        }
+        self.proxy_protocol.map_or(Ok(()), |version| part(Key::ProxyProtocol, &version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        match text.parse::<PublishOptions>() {
+            Ok(options) => options.to_string(),
+            Err(error) => format!("refused: {error}"),
+        }
+    }
+
+    #[test]
+    fn options_have_one_canonical_text() {
+        assert_eq!(canonical(""), "");
+        assert_eq!(canonical("via=auto,source=client"), "");
+        assert_eq!(
+            canonical("proxy-protocol=v2,allow=10.0.0.0/8,192.0.2.7,source=gateway,via=relay"),
+            "via=relay,source=gateway,allow=10.0.0.0/8,allow=192.0.2.7/32,proxy-protocol=v2",
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_the_right_ones() {
+        let texts = ["via=iptables", "via=", "source=host", "proxy-protocol=v3"];
+        insta::assert_snapshot!(texts.map(canonical).join("\n"), @r#"
+        refused: invalid value "iptables" for via: use auto, relay, nft, ebpf
+        refused: invalid value "" for via: use auto, relay, nft, ebpf
+        refused: invalid value "host" for source: use client, gateway
+        refused: invalid value "v3" for proxy-protocol: use v1, v2
+        "#);
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_the_right_ones() {
+        let texts = ["mode=host", "Via=nft", "published=80", "via=nft,source=client,via=nft"];
+        insta::assert_snapshot!(texts.map(canonical).join("\n"), @r"
+        refused: invalid field key: mode: use via, source, allow, proxy-protocol
+        refused: invalid field key: Via: use via, source, allow, proxy-protocol
+        refused: invalid field key: published: use via, source, allow, proxy-protocol
+        refused: duplicate field key: via: give it once
+        ");
+    }
+
+    #[test]
+    fn a_part_that_is_no_option_is_refused() {
+        let texts = ["via", "via=nft,", "=nft", "via=nft,10.0.0.0/8", "allow=10.0.0.0/8,ten"];
+        insta::assert_snapshot!(texts.map(canonical).join("\n"), @r"
+        refused: invalid publish opts format (should be name=value but got 'via')
+        refused: invalid publish opts format (should be name=value but got '')
+        refused: invalid publish opts format (should be name=value but got '=nft')
+        refused: invalid publish opts format (should be name=value but got '10.0.0.0/8')
+        refused: invalid publish opts format (should be name=value but got 'ten')
+        ");
+    }
+
+    #[test]
+    fn allow_may_be_given_again() {
+        let again = "allow=10.0.0.0/8,via=nft,allow=fd00::/8,::1";
+        assert_eq!(canonical(again), "via=nft,allow=10.0.0.0/8,allow=fd00::/8,allow=::1/128");
+    }
+
+    #[test]
+    fn options_are_plain_in_json() {
+        let options: PublishOptions = "via=nft,allow=10.0.0.0/8,proxy-protocol=v1".parse().unwrap();
+        let json = serde_json::to_string(&options).unwrap();
+        insta::assert_snapshot!(
+            json,
+            @r#"{"via":"nft","source":"client","allow":["10.0.0.0/8"],"proxy_protocol":"v1"}"#
+        );
+        assert_eq!(serde_json::from_str::<PublishOptions>(&json).unwrap(), options);
+        assert!(serde_json::from_str::<PublishOptions>("{}").unwrap().is_default());
+    }
+}

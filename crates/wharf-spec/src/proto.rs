@@ -54,11 +54,13 @@ impl FromStr for Proto {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        match text.to_ascii_lowercase().as_str() {
+        let lower = text.to_ascii_lowercase();
+        match lower.as_str() {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "sctp" => Ok(Self::Sctp),
-            _ => Err(SpecError::Proto(text.to_owned())),
+            // Docker lowers the text before it judges it, and so echoes it lowered.
+            _ => Err(SpecError::Proto(lower)),
         }
     }
 }

@@ -1,0 +1,139 @@
+//! Containers.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::port::PublishedPort;
+
+/// What a new container is to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainerCreate {
+    /// Its name; one is made up when absent.
+    pub name: Option<String>,
+    /// The image: a name, or a source such as `docker-archive:/path`.
+    pub image: String,
+    /// The command; the image's own when absent.
+    pub command: Option<Vec<String>>,
+    /// The entrypoint; the image's own when absent, none when empty.
+    pub entrypoint: Option<Vec<String>>,
+    /// Environment variables as `NAME=value`.
+    pub env: Vec<String>,
+    /// The working directory.
+    pub workdir: Option<String>,
+    /// The user, as `name|uid[:group|gid]`.
+    pub user: Option<String>,
+    /// The host name; the short id when absent.
+    pub hostname: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Port specs, as after `-p`.
+    pub publish: Vec<String>,
+    /// Publish every exposed port to an ephemeral host port.
+    pub publish_all: bool,
+    /// Ports to expose besides the image's, as after `--expose`.
+    pub expose: Vec<String>,
+    /// The network; the default one when absent.
+    pub network: Option<String>,
+    /// The IPv4 address to take.
+    #[schema(value_type = Option<String>)]
+    pub ip: Option<Ipv4Addr>,
+    /// The IPv6 address to take.
+    #[schema(value_type = Option<String>)]
+    pub ip6: Option<Ipv6Addr>,
+    /// Binds and volumes, as after `-v`; host paths are absolute.
+    pub volumes: Vec<String>,
+    /// Remove the container when it exits.
+    pub auto_remove: bool,
+}
+
+/// A container was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerCreated {
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What will not be as it may have been expected, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The life of a container.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its process has ended.
+    Exited,
+    /// It is being taken away.
+    Removing,
+}
+
+/// A line of `wharf ps`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerSummary {
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The image as it was named at creation.
+    pub image: String,
+    /// The command line it runs.
+    pub command: String,
+    /// When it was made (RFC 3339).
+    pub created: String,
+    /// Its state.
+    pub state: ContainerState,
+    /// The state in words, as in the STATUS column.
+    pub status: String,
+    /// The exit code; null while it has not ended.
+    pub exit_code: Option<i32>,
+    /// Published and exposed ports.
+    pub ports: Vec<PublishedPort>,
+    /// The ports in words, as in the PORTS column.
+    pub ports_text: String,
+    /// The networks it is on.
+    pub networks: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A command to run in a running container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecRequest {
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Environment variables besides the container's own.
+    pub env: Vec<String>,
+    /// The working directory; the container's own when absent.
+    pub workdir: Option<String>,
+    /// The user; the container's own when absent.
+    pub user: Option<String>,
+    /// Do not wait for it and show none of its output.
+    pub detach: bool,
+}
+
+/// A container was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Started {
+    /// Its id.
+    pub id: String,
+    /// What will not be as it may have been expected, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The answer to a wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Waited {
+    /// The exit code; null when the container still ran at the end of this wait, so ask again.
+    pub exit_code: Option<i32>,
+}

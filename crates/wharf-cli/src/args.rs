@@ -1,0 +1,236 @@
+//! What can be typed: the one definition that help, completions and man pages are made from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod container;
+mod network;
+
+pub(crate) use container::{
+    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
+    StartArgs, StopArgs, WaitArgs,
+};
+pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
+
+/// Publishes container ports: runs containers and makes their ports reachable on this host.
+#[derive(Debug, Parser)]
+#[command(name = "wharf", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+First steps:
+  wharf run -d -p 8080:80 --name web wharf/whoami    publish a small web server on port 8080
+  curl http://127.0.0.1:8080/                        see what it sees of you
+  wharf ports                                        see what serves the port, and how
+  wharf rm -f web                                    take it away
+
+Environment:
+  WHARF_STATE_DIR  where containers, images and the ledger are kept (default /var/lib/wharf)
+  WHARF_RUN_DIR    where sockets and process files are kept (default /run/wharf)
+
+Exit codes: 125 when `run`, `create` or `exec` itself fails, 126 when the command cannot be
+executed, 127 when it is not found, otherwise the command's own; 1 for every other failure,
+2 for a command line that cannot be understood.";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a container and start it
+    Run(RunArgs),
+    /// Make a container without starting it
+    Create(CreateArgs),
+    /// Start containers that were made or have exited
+    Start(StartArgs),
+    /// Stop containers: their stop signal, then SIGKILL after a while
+    Stop(StopArgs),
+    /// Send a signal to containers
+    Kill(KillArgs),
+    /// Stop containers and start them again
+    Restart(StopArgs),
+    /// Remove containers
+    Rm(RmArgs),
+    /// List containers
+    Ps(PsArgs),
+    /// Show what a container has written
+    Logs(LogsArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Show everything about containers, images or networks, as JSON
+    Inspect(InspectArgs),
+    /// Wait until containers have exited, and print their exit codes
+    Wait(WaitArgs),
+    /// List the published ports of one container
+    Port(PortArgs),
+    /// List every publication: where it is reached, where it goes, which plane serves it
+    Ports(ListArgs),
+    /// List images
+    Images(ImagesArgs),
+    /// Load images from an archive
+    Load(LoadArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Run the daemon in the foreground (verbs start it in the background when it is needed)
+    Daemon(DaemonArgs),
+    /// Run the user-space relay (the daemon starts it when it is needed)
+    Relay(RelayArgs),
+    /// Stop the daemon; running containers and their ports go on without it
+    Shutdown(ShutdownArgs),
+    /// Show the version of the program and of the daemon
+    Version(ListArgs),
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+    /// Write the man pages into a directory
+    Man(ManArgs),
+    /// The process that holds one container
+    #[command(hide = true)]
+    Shim(DirArgs),
+    /// The process that runs one command in a container
+    #[command(hide = true)]
+    ShimExec(DirArgs),
+    /// The web server of the built-in image wharf/whoami
+    #[command(hide = true)]
+    Whoami(WhoamiArgs),
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    #[default]
+    Table,
+    /// A JSON array for programs
+    Json,
+}
+
+/// A listing with nothing else to choose.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// `wharf images`.
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    /// Print ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print whole ids
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// `wharf load`.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// The archive to read (docker save or OCI layout); standard input when absent
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `wharf rmi`.
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// Remove the image although it has several names or stopped containers use it
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Names or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+/// `wharf daemon`.
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// Address pools networks take their subnets from, as BASE/PREFIX:SUBNET-PREFIX (repeatable)
+    #[arg(long = "pool", env = "WHARF_POOLS", value_name = "POOL", value_delimiter = ',')]
+    pub(crate) pools: Vec<String>,
+}
+
+/// `wharf relay`.
+#[derive(Debug, Args)]
+pub(crate) struct RelayArgs {
+    /// Where the control socket goes (default: the run directory)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
+/// `wharf shutdown`.
+#[derive(Debug, Args)]
+pub(crate) struct ShutdownArgs {
+    /// Remove every container and network first, so that nothing of Wharf keeps running
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// `wharf completion`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `wharf man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The directory; made when missing
+    pub(crate) directory: PathBuf,
+}
+
+/// A process of ours that works in a directory.
+#[derive(Debug, Args)]
+pub(crate) struct DirArgs {
+    /// The container's run directory
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+}
+
+/// `wharf whoami`.
+#[derive(Debug, Args)]
+pub(crate) struct WhoamiArgs {
+    /// Arguments of the server
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_image_belongs_to_the_command() {
+        let cli = Cli::try_parse_from(["wharf", "run", "-d", "-p", "80:80", "img", "sh", "-c", "x"]);
+        let Command::Run(run) = cli.unwrap().command else { panic!("not run") };
+        assert_eq!(run.create.command, ["sh", "-c", "x"]);
+        assert_eq!(run.create.options.publish, ["80:80"]);
+    }
+
+    #[test]
+    fn h_is_the_host_name_as_in_docker() {
+        let cli = Cli::try_parse_from(["wharf", "create", "-h", "box", "img"]).unwrap();
+        let Command::Create(create) = cli.command else { panic!("not create") };
+        assert_eq!(create.options.hostname.as_deref(), Some("box"));
+    }
+}

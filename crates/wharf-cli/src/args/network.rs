@@ -1,0 +1,57 @@
+//! The verbs for networks.
+
+use clap::{ArgAction, Args, Subcommand};
+
+use super::{InspectArgs, ListArgs};
+
+/// `wharf network …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// Make a network
+    Create(NetworkCreateArgs),
+    /// List networks
+    Ls(ListArgs),
+    /// Show everything about networks, as JSON
+    Inspect(InspectArgs),
+    /// Remove networks
+    Rm(NetworkRmArgs),
+}
+
+/// `wharf network create`.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkCreateArgs {
+    /// Subnet, at most one of each family; chosen from the pool when absent (repeatable)
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) subnet: Vec<String>,
+    /// Gateway of a subnet given; its first address when absent (repeatable)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) gateway: Vec<String>,
+    /// Give containers IPv6 addresses (the default; --ipv6=false for IPv4 only)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) ipv6: bool,
+    /// No way in or out but through published ports
+    #[arg(long)]
+    pub(crate) internal: bool,
+    /// nat: closed but for published ports; nat-unprotected: container addresses are open; routed:
+    /// no NAT, published ports are open on the container's own address; isolated: no gateway
+    #[arg(long, value_name = "MODE",
+          value_parser = ["nat", "nat-unprotected", "routed", "isolated"])]
+    pub(crate) gateway_mode: Option<String>,
+    /// Interface from which container addresses may be reached directly (repeatable)
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) trusted_interface: Vec<String>,
+    /// Set a label (repeatable)
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) label: Vec<String>,
+    /// Name of the network
+    pub(crate) name: String,
+}
+
+/// `wharf network rm`.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkRmArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "NETWORK")]
+    pub(crate) networks: Vec<String>,
+}

@@ -1,0 +1,134 @@
+//! Verbs that act on containers that exist.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use wharf_api::client::ClientError;
+use wharf_api::{ErrorCode, Shutdown, ShutdownRequest, Started, Waited};
+
+use crate::args::{KillArgs, RmArgs, ShutdownArgs, StartArgs, StopArgs, WaitArgs};
+use crate::attach;
+use crate::connect::Session;
+use crate::create::warn;
+use crate::failure::{Exit, Outcome, for_each, print_line};
+
+/// A daemon that was told to stop has only to finish what it is doing.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// `wharf start`.
+pub(crate) async fn start(session: &Session, args: StartArgs) -> Outcome {
+    match args.containers.as_slice() {
+        [one] if args.attach => return attach::start(session, one).await,
+        _ if args.attach => {
+            return Err(Exit::failed("--attach takes one container: start the others without it"));
+        }
+        _ => {}
+    }
+    for_each(&args.containers, |name| async move {
+        let path = format!("/v1/containers/{name}/start");
+        let started: Started = session.post(&path, &()).await?;
+        warn(&started.warnings);
+        Ok(name)
+    })
+    .await
+}
+
+/// `wharf stop`.
+pub(crate) async fn stop(session: &Session, args: StopArgs) -> Outcome {
+    for_each(&args.containers, |name| async move {
+        let path = format!("/v1/containers/{name}/stop?time={}", args.time);
+        let _stopped: serde_json::Value = session.post(&path, &()).await?;
+        Ok(name)
+    })
+    .await
+}
+
+/// `wharf restart`.
+pub(crate) async fn restart(session: &Session, args: StopArgs) -> Outcome {
+    for_each(&args.containers, |name| async move {
+        let path = format!("/v1/containers/{name}/restart?time={}", args.time);
+        let started: Started = session.post(&path, &()).await?;
+        warn(&started.warnings);
+        Ok(name)
+    })
+    .await
+}
+
+/// `wharf kill`.
+pub(crate) async fn kill(session: &Session, args: KillArgs) -> Outcome {
+    let signal = &args.signal;
+    for_each(&args.containers, |name| async move {
+        let path = format!("/v1/containers/{name}/kill?signal={signal}");
+        let _killed: serde_json::Value = session.post(&path, &()).await?;
+        Ok(name)
+    })
+    .await
+}
+
+/// `wharf rm`.
+pub(crate) async fn rm(session: &Session, args: RmArgs) -> Outcome {
+    let force = args.force;
+    for_each(&args.containers, |name| async move {
+        let path = format!("/v1/containers/{name}?force={force}");
+        match session.delete::<serde_json::Value>(&path).await {
+            Ok(_) => Ok(name),
+            Err(ClientError::Api(e)) if force && e.code == ErrorCode::NotFound => {
+                eprintln!("wharf: {e}");
+                Ok(String::new())
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}
+
+/// `wharf wait`.
+pub(crate) async fn wait(session: &Session, args: WaitArgs) -> Outcome {
+    for_each(&args.containers, |name| async move {
+        loop {
+            let path = format!("/v1/containers/{name}/wait");
+            let waited: Waited = session.post(&path, &()).await?;
+            if let Some(code) = waited.exit_code {
+                return Ok(code.to_string());
+            }
+        }
+    })
+    .await
+}
+
+/// `wharf shutdown`.
+pub(crate) async fn shutdown(session: &Session, args: ShutdownArgs) -> Outcome {
+    let request = ShutdownRequest { all: args.all };
+    let answer: Result<Shutdown, _> = if args.all {
+        // Containers may run without a daemon; removing them takes one.
+        session.post("/v1/shutdown", &request).await
+    } else {
+        session.client().post("/v1/shutdown", &request).await
+    };
+    let stopping = match answer {
+        Err(ClientError::Connect { .. }) => {
+            eprintln!("wharf: no daemon is running here");
+            return Ok(ExitCode::SUCCESS);
+        }
+        other => other?,
+    };
+    let daemon = wharf_host::process::Pid::of(stopping.pid);
+    if let Ok(daemon) = daemon {
+        let ended = tokio::task::spawn_blocking(move || daemon.wait_exit(STOP_LIMIT)).await;
+        if !matches!(ended, Ok(Ok(true))) {
+            return Err(Exit::failed(format!(
+                "the daemon (pid {}) has not stopped within {} s; see {}",
+                stopping.pid,
+                STOP_LIMIT.as_secs(),
+                session.paths.daemon_log().display()
+            )));
+        }
+    }
+    if stopping.running > 0 {
+        print_line(&format!(
+            "the daemon has stopped; {} container(s) and their ports go on",
+            stopping.running
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,140 @@
+//! `run` and `create`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use wharf_api::{ContainerCreate, ContainerCreated, Started};
+use wharf_spec::PortSpec;
+
+use crate::args::{CreateArgs, RunArgs};
+use crate::attach;
+use crate::connect::Session;
+use crate::failure::{Exit, Outcome, print_line};
+
+/// `wharf create`.
+pub(crate) async fn create(session: &Session, args: CreateArgs) -> Outcome {
+    let created = make(session, args, "create").await?;
+    print_line(&created.id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `wharf run`.
+pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
+    let auto_remove = args.create.options.rm;
+    let created = make(session, args.create, "run").await?;
+    let started = if args.detach {
+        start_detached(session, &created.id).await
+    } else {
+        attach::start(session, &created.id).await
+    };
+    if started.is_err() && auto_remove {
+        // What was never started has nothing to show for itself.
+        let path = format!("/v1/containers/{}?force=true", created.id);
+        let _gone: Result<serde_json::Value, _> = session.delete(&path).await;
+    }
+    started
+}
+
+async fn start_detached(session: &Session, id: &str) -> Outcome {
+    let started: Started = session
+        .post(&format!("/v1/containers/{id}/start"), &())
+        .await
+        .map_err(Exit::from_run)?;
+    warn(&started.warnings);
+    print_line(id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn make(session: &Session, args: CreateArgs, verb: &str) -> Result<ContainerCreated, Exit> {
+    let request = request(args, verb)?;
+    let created: ContainerCreated =
+        session.post("/v1/containers", &request).await.map_err(Exit::from_run)?;
+    warn(&created.warnings);
+    Ok(created)
+}
+
+pub(crate) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("wharf: warning: {warning}");
+    }
+}
+
+fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
+    let options = args.options;
+    for spec in &options.publish {
+        check_spec(spec, verb)?;
+    }
+    Ok(ContainerCreate {
+        name: options.name,
+        image: absolute_source(&args.image)?,
+        command: (!args.command.is_empty()).then_some(args.command),
+        entrypoint: options.entrypoint.map(|e| if e.is_empty() { vec![] } else { vec![e] }),
+        env: environment(&options.env),
+        workdir: options.workdir,
+        user: options.user,
+        hostname: options.hostname,
+        labels: labels(&options.labels),
+        publish: options.publish,
+        publish_all: options.publish_all,
+        expose: options.expose,
+        network: options.network,
+        ip: options.ip,
+        ip6: options.ip6,
+        volumes: options.volumes.iter().map(|v| absolute_bind(v)).collect::<Result<_, _>>()?,
+        auto_remove: options.rm,
+    })
+}
+
+/// Refused here, so that nothing has been started or made for a spec that cannot be right.
+fn check_spec(spec: &str, verb: &str) -> Result<(), Exit> {
+    spec.parse::<PortSpec>()
+        .map(drop)
+        .map_err(|e| Exit::at_run(format!("{e}\nSee 'wharf {verb} --help'.")))
+}
+
+/// The daemon has another working directory, so paths travel absolute.
+fn absolute_source(image: &str) -> Result<String, Exit> {
+    for scheme in ["oci-archive:", "docker-archive:", "dir:"] {
+        if let Some(path) = image.strip_prefix(scheme) {
+            return Ok(format!("{scheme}{}", absolute(path)?));
+        }
+    }
+    Ok(image.to_owned())
+}
+
+fn absolute_bind(volume: &str) -> Result<String, Exit> {
+    match volume.split_once(':') {
+        Some((source, rest)) if source.starts_with('.') => {
+            Ok(format!("{}:{rest}", absolute(source)?))
+        }
+        _ => Ok(volume.to_owned()),
+    }
+}
+
+fn absolute(path: &str) -> Result<String, Exit> {
+    let absolute = std::path::absolute(Path::new(path))
+        .map_err(|e| Exit::at_run(format!("cannot make {path:?} absolute: {e}")))?;
+    Ok(absolute.to_string_lossy().into_owned())
+}
+
+/// `NAME` alone takes the value it has here, and is left out when it has none, as in Docker.
+pub(crate) fn environment(given: &[String]) -> Vec<String> {
+    given
+        .iter()
+        .filter_map(|entry| match entry.contains('=') {
+            true => Some(entry.clone()),
+            false => std::env::var(entry).ok().map(|value| format!("{entry}={value}")),
+        })
+        .collect()
+}
+
+pub(crate) fn labels(given: &[String]) -> BTreeMap<String, String> {
+    given
+        .iter()
+        .map(|label| match label.split_once('=') {
+            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            None => (label.clone(), String::new()),
+        })
+        .collect()
+}

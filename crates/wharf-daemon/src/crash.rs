@@ -1,0 +1,45 @@
+//! Places where tests can kill the daemon, to prove that the next one finds its way.
+//!
+//! Each step of `run` and `rm` has a name. A debug build whose environment has
+//! `WHARF_CRASH_AT=<name>` kills itself with SIGKILL there; a release build has none of this.
+
+/// Every named step, in the order a `run` followed by an `rm` passes them.
+pub const STEPS: [&str; 19] = [
+    "create.leased",
+    "create.recorded",
+    "create.files",
+    "create.done",
+    "start.reserved",
+    "start.marked",
+    "start.launched",
+    "start.plugged",
+    "start.created",
+    "start.recorded",
+    "start.relayed",
+    "start.published",
+    "start.started",
+    "start.done",
+    "remove.marked",
+    "remove.killed",
+    "remove.unpublished",
+    "remove.unplugged",
+    "remove.files",
+];
+
+/// Dies here if a test asked for it.
+#[cfg(debug_assertions)]
+pub fn point(step: &str) {
+    debug_assert!(STEPS.contains(&step), "unnamed step {step}");
+    if std::env::var("WHARF_CRASH_AT").is_ok_and(|asked| asked == step)
+        && let Some(own) = rustix::process::Pid::from_raw(std::process::id().cast_signed())
+        && rustix::process::kill_process(own, rustix::process::Signal::KILL).is_ok()
+    {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Does nothing in a release build.
+#[cfg(not(debug_assertions))]
+pub fn point(_step: &str) {}

@@ -1,0 +1,208 @@
+//! The desired state: in memory for reading, in the store before anyone is told.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wharf_network::Network;
+
+use crate::error::{Error, Result};
+use crate::record::ContainerRecord;
+use crate::store::{Change, Kind, Store};
+
+/// The ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    store: Store,
+    state: Mutex<State>,
+}
+
+/// What the ledger says.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Containers by id.
+    pub containers: BTreeMap<String, ContainerRecord>,
+    /// Networks by name.
+    pub networks: BTreeMap<String, Network>,
+}
+
+/// Changes being put together; they count only when all of them are durable.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    state: &'a State,
+    containers: BTreeMap<String, Option<ContainerRecord>>,
+    networks: BTreeMap<String, Option<Network>>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Reads the ledger from `store`.
+    pub fn open(store: Store) -> Result<Self> {
+        let containers: Vec<ContainerRecord> = store.all(Kind::Container)?;
+        let networks: Vec<Network> = store.all(Kind::Network)?;
+        let state = State {
+            containers: containers.into_iter().map(|c| (c.id.clone(), c)).collect(),
+            networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),
+        };
+        Ok(Self { store, state: Mutex::new(state) })
+    }
+
+    /// The store, for settings.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Looks something up.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Carries out `change`: all of it becomes durable, then visible; or none of it.
+    pub fn transact<T>(&self, change: impl FnOnce(&mut Draft<'_>) -> Result<T>) -> Result<T> {
+        let mut state = self.lock();
+        let mut draft =
+            Draft { state: &state, containers: BTreeMap::new(), networks: BTreeMap::new() };
+        let result = change(&mut draft)?;
+        let Draft { containers, networks, .. } = draft;
+        let mut changes = Vec::new();
+        for (id, record) in &containers {
+            changes.push(match record {
+                Some(record) => Change::put(Kind::Container, id, record)?,
+                None => Change::delete(Kind::Container, id),
+            });
+        }
+        for (name, network) in &networks {
+            changes.push(match network {
+                Some(network) => Change::put(Kind::Network, name, network)?,
+                None => Change::delete(Kind::Network, name),
+            });
+        }
+        if !changes.is_empty() {
+            self.store.commit(&changes)?;
+        }
+        merge(&mut state.containers, containers);
+        merge(&mut state.networks, networks);
+        Ok(result)
+    }
+
+    /// A container by id.
+    pub fn container(&self, id: &str) -> Result<ContainerRecord> {
+        self.read(|state| state.containers.get(id).cloned())
+            .ok_or_else(|| Error::NotFound { kind: "container", name: id.to_owned() })
+    }
+
+    /// Changes one container.
+    pub fn update_container(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut ContainerRecord),
+    ) -> Result<ContainerRecord> {
+        self.transact(|draft| {
+            let mut record = draft.container(id)?;
+            change(&mut record);
+            draft.put_container(record.clone());
+            Ok(record)
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is only replaced whole, after the store took it, so a panic elsewhere cannot
+        // have left it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn merge<T>(into: &mut BTreeMap<String, T>, changes: BTreeMap<String, Option<T>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => {
+                into.insert(key, value);
+            }
+            None => {
+                into.remove(&key);
+            }
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The id of the container that `name` means: a name, an id, or the beginning of one id.
+    pub fn find_container(&self, name: &str) -> Result<&ContainerRecord> {
+        let bare = name.strip_prefix('/').unwrap_or(name);
+        let known = || self.containers.values();
+        if let Some(exact) = known().find(|c| c.name == bare || c.id == bare) {
+            return Ok(exact);
+        }
+        unique("container", name, known().filter(|c| !bare.is_empty() && c.id.starts_with(bare)))
+    }
+
+    /// The network that `name` means: a name, an id, or the beginning of one id.
+    pub fn find_network(&self, name: &str) -> Result<&Network> {
+        if let Some(exact) = self.networks.get(name) {
+            return Ok(exact);
+        }
+        let starts = |n: &&Network| !name.is_empty() && n.id.starts_with(name);
+        unique("network", name, self.networks.values().filter(starts))
+    }
+}
+
+fn unique<T>(
+    kind: &'static str,
+    name: &str,
+    mut found: impl Iterator<Item = T>,
+) -> Result<T> {
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(Error::Ambiguous { kind, name: name.to_owned() }),
+        (None, _) => Err(Error::NotFound { kind, name: name.to_owned() }),
+    }
+}
+
+// === impl Draft ===
+
+impl Draft<'_> {
+    /// The state before this draft.
+    pub fn before(&self) -> &State {
+        self.state
+    }
+
+    /// A container as this draft has it.
+    pub fn container(&self, id: &str) -> Result<ContainerRecord> {
+        let found = match self.containers.get(id) {
+            Some(changed) => changed.clone(),
+            None => self.state.containers.get(id).cloned(),
+        };
+        found.ok_or_else(|| Error::NotFound { kind: "container", name: id.to_owned() })
+    }
+
+    /// A network as this draft has it, by name.
+    pub fn network(&self, name: &str) -> Result<Network> {
+        let found = match self.networks.get(name) {
+            Some(changed) => changed.clone(),
+            None => self.state.networks.get(name).cloned(),
+        };
+        found.ok_or_else(|| Error::NotFound { kind: "network", name: name.to_owned() })
+    }
+
+    /// Writes a container.
+    pub fn put_container(&mut self, record: ContainerRecord) {
+        self.containers.insert(record.id.clone(), Some(record));
+    }
+
+    /// Removes a container.
+    pub fn delete_container(&mut self, id: &str) {
+        self.containers.insert(id.to_owned(), None);
+    }
+
+    /// Writes a network.
+    pub fn put_network(&mut self, network: Network) {
+        self.networks.insert(network.name.clone(), Some(network));
+    }
+
+    /// Removes a network by name.
+    pub fn delete_network(&mut self, name: &str) {
+        self.networks.insert(name.to_owned(), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! What `/metrics` tells Prometheus.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The metrics of one daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Containers by state.
+    pub containers: Family<StateLabel, Gauge>,
+    /// Publications by the fastest plane that serves them.
+    pub publications: Family<PlaneLabel, Gauge>,
+    /// Containers started.
+    pub starts: Counter,
+    /// Containers that could not be started.
+    pub start_failures: Counter,
+    /// Host ports that could not be reserved.
+    pub reservation_failures: Counter,
+    /// Relays that ended and were started again.
+    pub relay_restarts: Counter,
+    /// Time to bring the planes in line with the ledger.
+    pub reconcile: Histogram,
+    /// Bytes relayed, both ways.
+    pub relayed: Gauge<u64, AtomicU64>,
+}
+
+/// A container's state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// `created`, `running`, `exited` or `removing`.
+    pub state: &'static str,
+}
+
+/// A plane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PlaneLabel {
+    /// `nft`, `relay` or `routed`.
+    pub plane: String,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// A fresh set, all at zero.
+    pub fn new() -> Self {
+        // 0.1 ms to about 3 s.
+        let reconcile = Histogram::new(exponential_buckets(0.0001, 2.0, 15));
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("wharf")),
+            containers: Family::default(),
+            publications: Family::default(),
+            starts: Counter::default(),
+            start_failures: Counter::default(),
+            reservation_failures: Counter::default(),
+            relay_restarts: Counter::default(),
+            reconcile,
+            relayed: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let Ok(mut registry) = self.registry.lock() else { return };
+        registry.register("containers", "Containers by state", self.containers.clone());
+        let help = "Publications by the fastest plane that serves them";
+        registry.register("publications", help, self.publications.clone());
+        registry.register("container_starts", "Containers started", self.starts.clone());
+        let help = "Containers that could not be started";
+        registry.register("container_start_failures", help, self.start_failures.clone());
+        let help = "Host ports that could not be reserved";
+        registry.register("reservation_failures", help, self.reservation_failures.clone());
+        let help = "Relays that ended and were started again";
+        registry.register("relay_restarts", help, self.relay_restarts.clone());
+        let help = "Time to bring the planes in line with the ledger";
+        let unit = Unit::Seconds;
+        registry.register_with_unit("reconcile", help, unit, self.reconcile.clone());
+        let help = "Bytes the relay has carried, both ways";
+        registry.register_with_unit("relayed", help, Unit::Bytes, self.relayed.clone());
+    }
+
+    /// Notes how long a reconciliation took.
+    pub fn reconciled(&self, took: Duration) {
+        self.reconcile.observe(took.as_secs_f64());
+    }
+
+    /// The text Prometheus reads (OpenMetrics).
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Ok(registry) = self.registry.lock() {
+            // Writing to a String cannot fail.
+            let _written = encode(&mut text, &registry);
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

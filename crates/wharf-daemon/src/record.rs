@@ -1,0 +1,95 @@
+//! A container as the ledger keeps it.
+
+use serde::{Deserialize, Serialize};
+use wharf_api::{ContainerCreate, ContainerState};
+use wharf_network::Endpoint;
+use wharf_runtime::ContainerSpec;
+use wharf_spec::{Expose, Publication};
+
+/// Everything that is known of a container, and enough to finish or undo whatever a crash
+/// interrupted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made (RFC 3339).
+    pub created: String,
+    /// What was asked for.
+    pub request: ContainerCreate,
+    /// The image it was made from.
+    pub image_id: String,
+    /// What the shim is to run.
+    pub spec: ContainerSpec,
+    /// The ports it exposes.
+    pub exposed: Vec<Expose>,
+    /// The name of its network.
+    pub network: String,
+    /// Its place on the network.
+    pub endpoint: Endpoint,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The publications in force; none while it does not run.
+    pub publications: Vec<Publication>,
+    /// When it was last started (RFC 3339).
+    pub started: Option<String>,
+    /// How it last ended.
+    pub exit: Option<ExitRecord>,
+    /// Why it could not be started the last time.
+    pub failure: Option<String>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// The exit code, 128 and the signal's number when a signal ended it.
+    pub code: i32,
+    /// When (RFC 3339).
+    pub finished: String,
+}
+
+/// Where a container is in its life. Every step that touches the host is announced here first, so
+/// that after a crash the next start knows what may lie about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Being made; nobody has been told of it yet, so a crash undoes it.
+    Creating,
+    /// Made, never started.
+    Created,
+    /// Being started; a crash undoes it unless its process already runs.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// Its process has ended.
+    Exited,
+    /// Being removed; a crash finishes it.
+    Removing,
+}
+
+// === impl ContainerRecord ===
+
+impl ContainerRecord {
+    /// The state as the API tells it.
+    pub fn state(&self) -> ContainerState {
+        match self.phase {
+            Phase::Creating | Phase::Created => ContainerState::Created,
+            Phase::Starting if self.exit.is_some() => ContainerState::Exited,
+            Phase::Starting => ContainerState::Created,
+            Phase::Running => ContainerState::Running,
+            Phase::Exited => ContainerState::Exited,
+            Phase::Removing => ContainerState::Removing,
+        }
+    }
+
+    /// The phase to fall back to when a start fails.
+    pub fn phase_at_rest(&self) -> Phase {
+        if self.exit.is_some() { Phase::Exited } else { Phase::Created }
+    }
+
+    /// The first twelve digits of the id.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+}

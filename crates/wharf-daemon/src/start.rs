@@ -1,0 +1,56 @@
+//! Starting a daemon in the background, and learning why it did not start.
+
+use std::fs::{File, OpenOptions};
+use std::process::Stdio;
+
+use wharf_host::process::{Detached, current_exe, spawn_detached};
+
+use crate::error::{Error, Result};
+use crate::paths::Paths;
+
+/// The log of a daemon in the background starts anew past this size, so that it cannot fill a disk.
+const LOG_LIMIT: u64 = 8 << 20;
+
+/// Starts a daemon for `paths` in a session of its own. When another one starts at the same time,
+/// one of the two gives way without harm.
+pub fn in_background(paths: &Paths) -> Result<()> {
+    std::fs::create_dir_all(paths.state_dir())
+        .map_err(Error::io(format!("make {}", paths.state_dir().display())))?;
+    std::fs::create_dir_all(paths.run_dir())
+        .map_err(Error::io(format!("make {}", paths.run_dir().display())))?;
+    forget_failure(paths);
+    let log = open_log(paths)?;
+    let copy = log.try_clone().map_err(Error::io("share the daemon's log"))?;
+    let mut start = Detached::new(current_exe(), ["daemon"]);
+    start.stdout = Stdio::from(copy);
+    start.stderr = Stdio::from(log);
+    start.env = vec![
+        ("WHARF_STATE_DIR".into(), paths.state_dir().into()),
+        ("WHARF_RUN_DIR".into(), paths.run_dir().into()),
+    ];
+    spawn_detached(start)?;
+    Ok(())
+}
+
+/// Why the daemon that was started last gave up, if it did.
+pub fn failure(paths: &Paths) -> Option<String> {
+    std::fs::read_to_string(paths.start_failure()).ok().filter(|text| !text.is_empty())
+}
+
+/// Leaves word for [`failure`]; a failure to do so only costs the explanation.
+pub(crate) fn leave_word(paths: &Paths, error: &Error) {
+    let _written = std::fs::write(paths.start_failure(), error.to_string());
+}
+
+pub(crate) fn forget_failure(paths: &Paths) {
+    let _gone = std::fs::remove_file(paths.start_failure());
+}
+
+fn open_log(paths: &Paths) -> Result<File> {
+    let path = paths.daemon_log();
+    let full = std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT);
+    let mut options = OpenOptions::new();
+    options.create(true);
+    if full { options.write(true).truncate(true) } else { options.append(true) };
+    options.open(&path).map_err(Error::io(format!("open {}", path.display())))
+}

@@ -1,0 +1,282 @@
+//! The compiler from desired state to plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use wharf_spec::{Proto, Publication, PublicationId, SourceMode, Via};
+
+use crate::nft::{BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy};
+use crate::path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};
+
+/// What the ledger asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Desired<'a> {
+    /// Every publication in force.
+    pub publications: &'a [Publication],
+    /// Every network, with its name as publications refer to it.
+    pub networks: &'a BTreeMap<String, NetworkPolicy>,
+}
+
+/// What a network lets through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPolicy {
+    /// The bridge's interface name.
+    pub bridge: String,
+    /// The subnets and how each is treated.
+    pub subnets: Vec<(IpNet, SubnetMode)>,
+    /// Nothing is forwarded in or out.
+    pub internal: bool,
+    /// Interfaces from which container addresses may be reached directly.
+    pub trusted_interfaces: BTreeSet<String>,
+}
+
+/// A network's gateway mode in one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubnetMode {
+    /// Host ports are rewritten; container addresses are closed to the outside.
+    Nat,
+    /// As `Nat`, but container addresses are open.
+    NatUnprotected,
+    /// No rewriting: published ports are open on the container's own address.
+    Routed,
+    /// No way out.
+    Isolated,
+}
+
+/// What the host can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostFacts {
+    /// nftables NAT chains can be made.
+    pub nft_nat: bool,
+    /// IPv4 packets are forwarded.
+    pub forwarding_v4: bool,
+    /// IPv6 packets are forwarded.
+    pub forwarding_v6: bool,
+}
+
+/// Everything the planes are to do, and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// For the kernel NAT plane.
+    pub nft: NftPlan,
+    /// For each publication, what `wharf ports` says of it.
+    pub publications: BTreeMap<PublicationId, PublicationPlan>,
+}
+
+/// Compiles the plan.
+pub fn compile(desired: Desired<'_>, facts: HostFacts) -> Plan {
+    let mut plan = Plan::default();
+    if facts.nft_nat {
+        plan.nft.bridges = desired.networks.values().map(bridge_policy).collect();
+    }
+    for publication in desired.publications {
+        let network = network_of(publication, desired.networks);
+        let served = Compiler { publication, network, facts }.run(&mut plan.nft);
+        plan.publications.insert(publication.id.clone(), served);
+    }
+    plan
+}
+
+/// Why a publication cannot be served as asked; `None` when it can. To be asked before anything
+/// changes.
+pub fn refuse(
+    publication: &Publication,
+    networks: &BTreeMap<String, NetworkPolicy>,
+    facts: HostFacts,
+) -> Option<String> {
+    if publication.proto == Proto::Sctp {
+        return Some("sctp cannot be published: no plane of this version carries it".into());
+    }
+    let options = &publication.options;
+    if options.via == Via::Ebpf {
+        return Some("via=ebpf is not available in this version: use auto, nft or relay".into());
+    }
+    if options.proxy_protocol.is_some() && publication.proto == Proto::Udp {
+        return Some("proxy-protocol is carried for tcp only in this version".into());
+    }
+    if options.via != Via::Nft {
+        return None;
+    }
+    let network = network_of(publication, networks);
+    let reasons: Vec<String> = [true, false]
+        .into_iter()
+        .map(|v4| Compiler { publication, network, facts }.kernel_obstacle(v4))
+        .collect::<Option<_>>()?;
+    let mut distinct = reasons;
+    distinct.dedup();
+    Some(format!("via=nft cannot be honoured: {}; use via=auto", distinct.join("; ")))
+}
+
+fn network_of<'a>(
+    publication: &Publication,
+    networks: &'a BTreeMap<String, NetworkPolicy>,
+) -> Option<&'a NetworkPolicy> {
+    let wharf_spec::Target::Container { network, .. } = &publication.target;
+    networks.get(network)
+}
+
+fn bridge_policy(network: &NetworkPolicy) -> BridgePolicy {
+    let subnets = network.subnets.iter().map(|(subnet, mode)| SubnetPolicy {
+        subnet: *subnet,
+        masquerade: matches!(mode, SubnetMode::Nat | SubnetMode::NatUnprotected),
+        unprotected: *mode == SubnetMode::NatUnprotected,
+        icmp: *mode == SubnetMode::Routed,
+    });
+    BridgePolicy {
+        name: network.bridge.clone(),
+        subnets: subnets.collect(),
+        internal: network.internal,
+        trusted_interfaces: network.trusted_interfaces.clone(),
+    }
+}
+
+/// Decides for one publication.
+#[derive(Clone, Copy)]
+struct Compiler<'a> {
+    publication: &'a Publication,
+    network: Option<&'a NetworkPolicy>,
+    facts: HostFacts,
+}
+
+// === impl Compiler ===
+
+impl Compiler<'_> {
+    fn run(self, nft: &mut NftPlan) -> PublicationPlan {
+        let mut served = PublicationPlan::default();
+        self.open_routed(nft, &mut served);
+        self.guard_loopback(nft);
+        for v4 in [true, false] {
+            let obstacle = self.kernel_obstacle(v4);
+            if obstacle.is_none() {
+                nft.dnat.extend(self.rewrites(v4));
+            }
+            self.describe(v4, obstacle, &mut served);
+        }
+        served.paths.sort_by_key(|plan| plan.path);
+        served.paths.dedup_by_key(|plan| plan.path);
+        served
+    }
+
+    fn target(self, v4: bool) -> Option<IpAddr> {
+        if v4 {
+            self.publication.target.ipv4().map(IpAddr::V4)
+        } else {
+            self.publication.target.ipv6().map(IpAddr::V6)
+        }
+    }
+
+    fn mode(self, v4: bool) -> Option<SubnetMode> {
+        let subnets = &self.network?.subnets;
+        subnets.iter().find(|(net, _)| net.addr().is_ipv4() == v4).map(|(_, mode)| *mode)
+    }
+
+    fn family_addresses(self, v4: bool) -> impl Iterator<Item = IpAddr> {
+        self.publication.host.addresses.iter().copied().filter(move |a| a.is_ipv4() == v4)
+    }
+
+    /// Host addresses that packets from other hosts can be addressed to.
+    fn external_addresses(self, v4: bool) -> impl Iterator<Item = IpAddr> {
+        self.family_addresses(v4)
+            .filter(|address| !address.is_loopback() && !is_link_local(*address))
+    }
+
+    /// Why the kernel cannot rewrite for this family; `None` when it can.
+    fn kernel_obstacle(self, v4: bool) -> Option<String> {
+        let options = &self.publication.options;
+        let family = if v4 { "IPv4" } else { "IPv6" };
+        let forwarding = if v4 { self.facts.forwarding_v4 } else { self.facts.forwarding_v6 };
+        let checks = [
+            (options.via == Via::Relay, "asked for the relay (via=relay)".to_owned()),
+            (!options.allow.is_empty(), "the relay enforces the allow-list".to_owned()),
+            (
+                options.proxy_protocol.is_some(),
+                "only the relay can write a PROXY header".to_owned(),
+            ),
+            (options.source == SourceMode::Gateway, "asked for source=gateway".to_owned()),
+            (!self.facts.nft_nat, "this kernel has no nftables NAT".to_owned()),
+            (self.network.is_none_or(|n| n.internal), "the network is internal".to_owned()),
+            (self.target(v4).is_none(), format!("the target has no {family} address")),
+            (!forwarding, format!("{family} forwarding is off")),
+            (
+                self.external_addresses(v4).next().is_none(),
+                format!("no {family} address that other hosts can reach is published"),
+            ),
+        ];
+        checks.into_iter().find(|(hit, _)| *hit).map(|(_, reason)| reason)
+    }
+
+    fn rewrites(self, v4: bool) -> Vec<Dnat> {
+        let Some(target) = self.target(v4) else { return Vec::new() };
+        self.external_addresses(v4)
+            .map(|host| Dnat {
+                proto: self.publication.proto,
+                host: (!host.is_unspecified()).then_some(host),
+                ports: self.publication.host.ports,
+                target,
+                target_ports: self.publication.target_ports,
+            })
+            .collect()
+    }
+
+    fn guard_loopback(self, nft: &mut NftPlan) {
+        if !self.facts.nft_nat {
+            return;
+        }
+        let loopback = self.publication.host.addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) if v4.is_loopback() => Some(*v4),
+            _ => None,
+        });
+        nft.loopback.extend(loopback.map(|address: Ipv4Addr| LoopbackGuard {
+            proto: self.publication.proto,
+            address,
+            ports: self.publication.host.ports,
+        }));
+    }
+
+    fn open_routed(self, nft: &mut NftPlan, served: &mut PublicationPlan) {
+        for v4 in [true, false] {
+            if self.mode(v4) != Some(SubnetMode::Routed) {
+                continue;
+            }
+            let Some(address) = self.target(v4) else { continue };
+            nft.open.insert(OpenPort {
+                proto: self.publication.proto,
+                address,
+                ports: self.publication.target_ports,
+            });
+            let path = if v4 { Path::ExternalV4 } else { Path::ExternalV6 };
+            let source = SourceSeen::Client;
+            served.paths.push(PathPlan { path, plane: Plane::Routed, source, reason: None });
+        }
+    }
+
+    fn describe(self, v4: bool, obstacle: Option<String>, served: &mut PublicationPlan) {
+        let mut add = |path, plane, source, reason: &Option<String>| {
+            served.paths.push(PathPlan { path, plane, source, reason: reason.clone() });
+        };
+        let kernel = obstacle.is_none();
+        let plane = if kernel { Plane::Nft } else { Plane::Relay };
+        let seen = |kept| if kernel { kept } else { SourceSeen::Gateway };
+        if self.external_addresses(v4).next().is_some() {
+            let external = if v4 { Path::ExternalV4 } else { Path::ExternalV6 };
+            add(external, plane, seen(SourceSeen::Client), &obstacle);
+            add(Path::HostAddress, plane, seen(SourceSeen::Host), &obstacle);
+            add(Path::SameBridge, plane, SourceSeen::Gateway, &obstacle);
+        }
+        let loopback = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+        if self.family_addresses(v4).any(loopback) {
+            add(Path::HostLoopback, Plane::Relay, SourceSeen::Gateway, &None);
+        }
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use wharf_spec::{HostSide, PortRange, PublishOptions, Target};
+
+use super::*;
+
+const FACTS: HostFacts = HostFacts { nft_nat: true, forwarding_v4: true, forwarding_v6: true };
+const C4: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 2);
+const C6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+
+fn networks(mode: SubnetMode, internal: bool) -> BTreeMap<String, NetworkPolicy> {
+    let subnets =
+        vec![("10.201.0.0/24".parse().unwrap(), mode), ("fd00::/64".parse().unwrap(), mode)];
+    let policy = NetworkPolicy {
+        bridge: "wharf0".into(),
+        subnets,
+        internal,
+        trusted_interfaces: BTreeSet::new(),
+    };
+    BTreeMap::from([("wharf".to_owned(), policy)])
+}
+
+fn publication(addresses: &[&str], v6: bool) -> Publication {
+    Publication {
+        id: PublicationId("p".into()),
+        proto: Proto::Tcp,
+        host: HostSide {
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            ports: PortRange::single(8080),
+        },
+        target: Target::Container {
+            id: "c".into(),
+            ipv4: Some(C4),
+            ipv6: v6.then_some(C6),
+            network: "wharf".into(),
+        },
+        target_ports: PortRange::single(80),
+        options: PublishOptions::default(),
+    }
+}
+
+fn plan_of(publication: &Publication) -> Plan {
+    let networks = networks(SubnetMode::Nat, false);
+    compile(Desired { publications: std::slice::from_ref(publication), networks: &networks }, FACTS)
+}
+
+fn path(plan: &Plan, path: Path) -> &PathPlan {
+    plan.publications.values().next().unwrap().paths.iter().find(|p| p.path == path).unwrap()
+}
+
+#[test]
+fn a_wildcard_publication_is_rewritten_in_both_families() {
+    let plan = plan_of(&publication(&["0.0.0.0", "::"], true));
+    let targets: Vec<IpAddr> = plan.nft.dnat.iter().map(|d| d.target).collect();
+    assert_eq!(targets, [IpAddr::V4(C4), IpAddr::V6(C6)]);
+    assert!(plan.nft.dnat.iter().all(|d| d.host.is_none()));
+    assert_eq!(path(&plan, Path::ExternalV6).source, SourceSeen::Client);
+    assert_eq!(path(&plan, Path::HostLoopback).plane, Plane::Relay);
+    assert_eq!(plan.publications.values().next().unwrap().planes(), [Plane::Nft, Plane::Relay]);
+}
+
+#[test]
+fn an_ipv6_client_of_a_v4_only_target_goes_through_the_relay_and_the_plan_says_why() {
+    let plan = plan_of(&publication(&["0.0.0.0", "::"], false));
+    assert_eq!(plan.nft.dnat.len(), 1);
+    let external = path(&plan, Path::ExternalV6);
+    assert_eq!((external.plane, external.source), (Plane::Relay, SourceSeen::Gateway));
+    assert_eq!(external.reason.as_deref(), Some("the target has no IPv6 address"));
+}
+
+#[test]
+fn a_loopback_publication_is_guarded_and_never_rewritten() {
+    let plan = plan_of(&publication(&["127.0.0.1"], true));
+    assert!(plan.nft.dnat.is_empty());
+    assert_eq!(plan.nft.loopback.len(), 1);
+    assert_eq!(plan.publications.values().next().unwrap().planes(), [Plane::Relay]);
+}
+
+#[test]
+fn options_that_only_the_relay_honours_keep_the_kernel_out() {
+    let plain = publication(&["0.0.0.0"], true);
+    let options = [
+        PublishOptions { via: Via::Relay, ..PublishOptions::default() },
+        PublishOptions { source: SourceMode::Gateway, ..PublishOptions::default() },
+        PublishOptions { allow: vec!["10.0.0.0/8".parse().unwrap()], ..PublishOptions::default() },
+        PublishOptions {
+            proxy_protocol: Some(wharf_spec::ProxyProtocol::V2),
+            ..PublishOptions::default()
+        },
+    ];
+    for options in options {
+        let plan = plan_of(&Publication { options, ..plain.clone() });
+        assert!(plan.nft.dnat.is_empty());
+        assert_eq!(path(&plan, Path::ExternalV4).source, SourceSeen::Gateway);
+    }
+}
+
+#[test]
+fn an_internal_network_is_served_by_the_relay_only() {
+    let networks = networks(SubnetMode::Nat, true);
+    let publication = publication(&["0.0.0.0"], true);
+    let desired = Desired { publications: &[publication], networks: &networks };
+    let plan = compile(desired, FACTS);
+    assert!(plan.nft.dnat.is_empty());
+    assert!(plan.nft.bridges.iter().all(|b| b.internal));
+}
+
+#[test]
+fn a_routed_network_opens_the_containers_own_port() {
+    let networks = networks(SubnetMode::Routed, false);
+    let publication = publication(&[], true);
+    let desired = Desired { publications: &[publication], networks: &networks };
+    let plan = compile(desired, FACTS);
+    assert!(plan.nft.dnat.is_empty());
+    assert_eq!(plan.nft.open.len(), 2);
+    assert_eq!(path(&plan, Path::ExternalV4).plane, Plane::Routed);
+    assert!(plan.nft.bridges.iter().all(|b| b.subnets.iter().all(|s| !s.masquerade && s.icmp)));
+}
+
+#[test]
+fn without_nftables_every_path_falls_to_the_relay() {
+    let networks = networks(SubnetMode::Nat, false);
+    let publication = publication(&["0.0.0.0", "::"], true);
+    let desired = Desired { publications: &[publication], networks: &networks };
+    let plan = compile(desired, HostFacts { nft_nat: false, ..FACTS });
+    assert_eq!(plan.nft, NftPlan::default());
+    assert_eq!(plan.publications.values().next().unwrap().planes(), [Plane::Relay]);
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_with_the_reason() {
+    let networks = networks(SubnetMode::Nat, false);
+    let plain = publication(&["127.0.0.1"], true);
+    assert_eq!(refuse(&plain, &networks, FACTS), None);
+    let nft = PublishOptions { via: Via::Nft, ..PublishOptions::default() };
+    let text = refuse(&Publication { options: nft, ..plain.clone() }, &networks, FACTS).unwrap();
+    assert!(text.starts_with("via=nft cannot be honoured: "), "{text}");
+    let sctp = Publication { proto: Proto::Sctp, ..plain };
+    assert!(refuse(&sctp, &networks, FACTS).unwrap().contains("sctp"));
+}
