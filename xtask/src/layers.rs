@@ -73,7 +73,7 @@ pub(crate) fn check() -> Result<()> {
     let sources = source::check(root())?;
     faults.extend(sources.faults);
     if !faults.is_empty() {
-        bail!("{} broken house rules:\n  {}", faults.len(), faults.join("\n  "));
+        bail!("house rules broken ({}):\n  {}", faults.len(), faults.join("\n  "));
     }
     println!("{} arrows and {} files keep the house rules", arrows.len(), sources.files);
     Ok(())

@@ -100,7 +100,9 @@ fn install(missing: &[&Need]) -> Result<()> {
     drop(quiet);
     disable(&strangers)?;
     match missing.iter().find(|need| find_program(need.program).is_none()) {
-        Some(need) => bail!("{} is installed, but `{}` is not to be found", need.package, need.program),
+        Some(need) => {
+            bail!("{} is installed, but `{}` is not to be found", need.package, need.program)
+        }
         None => Ok(()),
     }
 }
@@ -142,7 +144,8 @@ impl NoServices {
         let mut guard = Self { policy: policy.to_owned(), saved: None };
         if policy.exists() {
             let aside = policy.with_extension("d.wharf-saved");
-            fs::rename(policy, &aside).with_context(|| format!("set {} aside", policy.display()))?;
+            fs::rename(policy, &aside)
+                .with_context(|| format!("set {} aside", policy.display()))?;
             guard.saved = Some(aside);
         }
         fs::write(policy, "#!/bin/sh\nexit 101\n")

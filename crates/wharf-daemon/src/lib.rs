@@ -1,1 +1,44 @@
-//! The Wharf daemon: ledger, store, reconciler and HTTP API.
+//! The Wharf daemon: ledger, store, planes and HTTP API.
+//!
+//! [`run`] is the body of `wharf daemon`. Everything it owns lies under two directories
+//! ([`paths::Paths`]), and nothing it does leaves its network namespace, so that several can run
+//! side by side. It can be killed at any moment: containers and published ports go on without it,
+//! and the next one finds its way from the ledger and the host (module `recover`).
+
+pub mod clock;
+mod config;
+mod crash;
+mod create;
+mod daemon;
+mod describe;
+mod error;
+mod events;
+mod exec;
+mod files;
+mod flows;
+pub mod http;
+mod images;
+mod ledger;
+mod lifecycle;
+mod logs;
+mod metrics;
+mod names;
+mod networks;
+pub mod paths;
+mod planes;
+mod record;
+mod recover;
+mod removal;
+mod reservation;
+mod resolve;
+mod serve;
+mod signal;
+pub mod start;
+mod store;
+mod volumes;
+mod watch;
+
+pub use config::Config;
+pub use crash::STEPS as CRASH_STEPS;
+pub use error::{Error, Result};
+pub use serve::run;

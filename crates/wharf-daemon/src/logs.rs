@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader, SeekFrom};
 use tokio::sync::{mpsc, watch};
 use wharf_api::frame::Frame;
 
@@ -27,6 +27,8 @@ const MAX_LINE: usize = 256 << 10;
 pub struct LogQuery {
     /// The log's file.
     pub path: PathBuf,
+    /// Leave out this many bytes of it: what earlier starts have written.
+    pub skip: u64,
     /// Go on until the container ends.
     pub follow: bool,
     /// Only this many lines from the end.
@@ -62,7 +64,7 @@ pub fn stream(query: LogQuery, ending: Ending) -> mpsc::Receiver<Bytes> {
 async fn pump(query: &LogQuery, mut ending: Ending, sink: &mpsc::Sender<Bytes>) -> Result<()> {
     // Taken before reading: what was written before the end is then certain to be read.
     let mut ended = *ending.borrow_and_update();
-    let mut reader = open(&query.path).await?;
+    let mut reader = open(&query.path, query.skip).await?;
     let mut line = Vec::new();
     send_tail(&mut reader, &mut line, query, sink).await?;
     let mut pause = POLL_MIN;
@@ -86,8 +88,10 @@ async fn pump(query: &LogQuery, mut ending: Ending, sink: &mpsc::Sender<Bytes>) 
     Ok(())
 }
 
-async fn open(path: &Path) -> Result<BufReader<File>> {
-    let file = File::open(path).await.map_err(Error::io(format!("open {}", path.display())))?;
+async fn open(path: &Path, skip: u64) -> Result<BufReader<File>> {
+    let failed = || Error::io(format!("open {}", path.display()));
+    let mut file = File::open(path).await.map_err(failed())?;
+    file.seek(SeekFrom::Start(skip)).await.map_err(failed())?;
     Ok(BufReader::new(file))
 }
 

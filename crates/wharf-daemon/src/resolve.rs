@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wharf_network::GatewayMode;
-use wharf_spec::{Expose, HostPorts, PortRange, PortSpec, Proto, PublishOptions};
+use wharf_spec::{
+    Expose, HostPorts, HostSide, PortRange, PortSpec, Proto, Publication, PublicationId,
+    PublishOptions, Target,
+};
 
 use crate::error::{Error, Result};
 
@@ -119,6 +122,27 @@ fn in_order(wanted: Vec<Wanted>) -> Vec<Wanted> {
         }
     }
     joined.into_values().collect()
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// The publication this would become, for asking whether it can be served; host ports still to
+    /// be chosen are stood in for by the container's.
+    pub fn sketch(&self, target: Target) -> Publication {
+        let ports = match self.host_ports {
+            HostPorts::Exact(ports) => ports,
+            HostPorts::AnyOf(_) | HostPorts::Ephemeral => self.container_ports,
+        };
+        Publication {
+            id: PublicationId(String::new()),
+            proto: self.proto,
+            host: HostSide { addresses: self.addresses.clone(), ports },
+            target,
+            target_ports: self.container_ports,
+            options: self.options.clone(),
+        }
+    }
 }
 
 // === impl Circumstances ===

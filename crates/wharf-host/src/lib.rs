@@ -4,6 +4,7 @@
 //! containers: callers hand it addresses, names and descriptors, and get typed errors back.
 //! Nothing here runs another program.
 
+pub mod activation;
 pub mod conntrack;
 pub mod diag;
 pub mod error;

@@ -21,11 +21,13 @@ use serde::{Deserialize, Serialize};
 
 mod change;
 mod mac;
+mod solicited;
 #[cfg(test)]
 mod tests;
 
 pub use self::change::{Change, Veth};
 pub use self::mac::Mac;
+pub use self::solicited::settle_ipv6;
 use crate::error::{Error, Result};
 use crate::netlink::{Family, Netlink};
 use crate::netns::Netns;
@@ -35,7 +37,7 @@ pub const NAME_LIMIT: usize = 15;
 
 /// Older kernels look at carriers once a second at worst.
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(2);
-const SETTLE_PAUSE: Duration = Duration::from_millis(1);
+const SETTLE_PAUSE: Duration = Duration::from_micros(250);
 
 /// One network interface, as the kernel describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,7 +265,7 @@ impl Links {
     }
 
     /// Waits until `name` carries packets and, if it is a port of a bridge, the bridge passes them
-    /// on; `false` when that does not come about within [`SETTLE_LIMIT`].
+    /// on; `false` when that does not come about within [`SETTLE_LIMIT`] or there is no such link.
     ///
     /// A carrier that appears takes effect through a work queue. Who sends before loses the first
     /// packet, which costs a TCP client a second. Since 6.8 asking for the link makes the kernel
@@ -271,8 +273,8 @@ impl Links {
     pub fn settle(&mut self, name: &str) -> Result<bool> {
         let start = Instant::now();
         loop {
-            let link = self.find(name)?;
-            if link.is_some_and(|link| link.running && link.forwarding != Some(false)) {
+            let Some(link) = self.find(name)? else { return Ok(false) };
+            if link.running && link.forwarding != Some(false) {
                 return Ok(true);
             }
             if start.elapsed() > SETTLE_LIMIT {

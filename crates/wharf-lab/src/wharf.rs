@@ -7,6 +7,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -186,11 +187,24 @@ impl Wharf {
     /// # Errors
     /// When it ends or does not listen within twenty seconds.
     pub fn daemon(&self) -> Result<Daemon> {
-        let mut process = self.host.spawn(self.command(["daemon"]))?;
+        self.daemon_with::<[(&str, &str); 0]>([])
+    }
+
+    /// As [`Wharf::daemon`], with environment variables for the daemon alone.
+    ///
+    /// # Errors
+    /// As [`Wharf::daemon`].
+    pub fn daemon_with<'a, E>(&self, environment: E) -> Result<Daemon>
+    where
+        E: IntoIterator<Item = (&'a str, &'a str)>,
+    {
+        let mut command = self.command(["daemon"]);
+        command.envs(environment);
+        let mut process = self.host.spawn(command)?;
         let socket = self.run_dir().join("wharf.sock");
         let state = wait::until(START_LIMIT, "a daemon that listens", || {
             let running = process.is_running();
-            let listens = std::os::unix::net::UnixStream::connect(&socket).is_ok();
+            let listens = UnixStream::connect(&socket).is_ok();
             (listens || !running).then_some(running)
         });
         match state {
@@ -324,6 +338,14 @@ impl Daemon {
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
+    }
+
+    /// Waits for it to end by itself, as at a crash that a test asked for.
+    ///
+    /// # Errors
+    /// When it does not end within `limit`.
+    pub fn wait(mut self, limit: Duration) -> Result<()> {
+        self.process.wait(limit).map(drop)
     }
 
     /// Kills it at once, as a crash would.

@@ -88,6 +88,14 @@ pub enum Error {
         /// Who has it.
         owner: String,
     },
+    /// An address of a family that the network does not have.
+    #[error("address {address} cannot be used: network {network} has no subnet of its family")]
+    FamilyMissing {
+        /// The address.
+        address: IpAddr,
+        /// The network's name.
+        network: String,
+    },
     /// Someone who has an address asked for another one of the same subnet.
     #[error("{owner} has {held} already and cannot have {address} as well")]
     SecondLease {

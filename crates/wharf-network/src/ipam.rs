@@ -144,10 +144,9 @@ impl Leases {
     }
 
     fn advance(&mut self) -> Result<IpAddr> {
-        let address = self.free_from(self.next).ok_or(Error::SubnetFull {
-            subnet: self.range,
-            held: self.held.len(),
-        })?;
+        let address = self
+            .free_from(self.next)
+            .ok_or(Error::SubnetFull { subnet: self.range, held: self.held.len() })?;
         self.next = self.after(address);
         Ok(address)
     }

@@ -62,25 +62,22 @@ impl Pool {
         Ok(Self { base, size })
     }
 
-    /// The lowest subnet that overlaps nothing in `taken`.
+    /// The lowest subnet that overlaps nothing in `taken`, which is sorted by first address.
     fn pick(self, taken: &[Span]) -> Option<IpNet> {
         let base = Span::of(self.base);
         let step = 1_u128 << (self.base.max_prefix_len() - self.size);
         let mut first = base.first;
-        // Each round leaves at least one taken span behind for good.
-        for _ in 0..=taken.len() {
-            let last = first.checked_add(step - 1)?;
-            if last > base.last {
-                return None;
+        for span in taken.iter().filter(|span| span.v6 == base.v6) {
+            if span.last < first {
+                continue;
             }
-            let candidate = Span { v6: base.v6, first, last };
-            let blocked = taken.iter().filter(|t| t.overlaps(candidate)).map(|t| t.last).max();
-            match blocked {
-                None => return IpNet::new(span::address(base.v6, first), self.size).ok(),
-                Some(last) => first = last.checked_add(1)?.checked_next_multiple_of(step)?,
+            if span.first > first.checked_add(step - 1)? {
+                break;
             }
+            first = span.last.checked_add(1)?.checked_next_multiple_of(step)?;
         }
-        None
+        let fits = first.checked_add(step - 1)? <= base.last;
+        fits.then(|| IpNet::new(span::address(base.v6, first), self.size).ok())?
     }
 }
 
@@ -161,9 +158,15 @@ impl AddressPools {
 }
 
 fn pick_subnet(pools: &[Pool], family: &'static str, taken: &[IpNet]) -> Result<IpNet> {
-    let taken: Vec<Span> = taken.iter().copied().map(Span::of).collect();
+    let taken = sorted(taken);
     pools.iter().find_map(|pool| pool.pick(&taken)).ok_or_else(|| {
         let names: Vec<String> = pools.iter().map(Pool::to_string).collect();
         Error::PoolsExhausted { family, pools: names.join(", ") }
     })
+}
+
+fn sorted(taken: &[IpNet]) -> Vec<Span> {
+    let mut spans: Vec<Span> = taken.iter().copied().map(Span::of).collect();
+    spans.sort_by_key(|span| span.first);
+    spans
 }

@@ -115,7 +115,11 @@ impl NftPlane {
     /// Compares what the kernel holds with `plan` and says what is different, one line each; if
     /// anything is, the next [`NftPlane::apply`] replaces the table.
     pub fn verify(&mut self, plan: &NftPlan) -> Result<Vec<String>> {
-        let differences = self.observe()?.differences(plan)?;
+        let mut differences = self.observe()?.differences(plan)?;
+        if !differences.is_empty() {
+            // A set that was growing under the first look may have hidden something.
+            differences = self.observe()?.differences(plan)?;
+        }
         if !differences.is_empty() {
             self.forget();
         }
@@ -185,10 +189,10 @@ impl NftPlane {
         batch.add_table(Ownership::Shared);
         batch.delete_table();
         batch.add_table(ownership);
-        table::CHAINS.iter().for_each(|chain| batch.add_chain(chain));
+        table::CHAINS.iter().for_each(|(chain, _)| batch.add_chain(chain));
         table::SETS.iter().for_each(|set| batch.add_set(set));
-        for chain in &table::CHAINS {
-            table::rules(chain).iter().for_each(|rule| batch.add_rule(chain, rule));
+        for (chain, rules) in &table::CHAINS {
+            rules().iter().for_each(|rule| batch.add_rule(chain, rule));
         }
         for (set, elements) in wanted.iter() {
             batch.add_elements(set, elements);

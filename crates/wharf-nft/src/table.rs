@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use wharf_host::nftables::FieldType::{IfName, InetProto, InetService, Ipv4Addr as V4Addr};
 use wharf_host::nftables::FieldType::Ipv6Addr as V6Addr;
+use wharf_host::nftables::FieldType::{IfName, InetProto, InetService, Ipv4Addr as V4Addr};
 use wharf_host::nftables::IpFamily::{self, V4, V6};
 use wharf_host::nftables::Verdict::{Accept, Drop, Jump, Return};
 use wharf_host::nftables::{
@@ -55,11 +55,7 @@ pub(crate) struct FamilySets {
 static SETS4: FamilySets = FamilySets {
     ports: map("ports4", &[InetProto, InetService], &[V4Addr, InetService]),
     port_ranges: ranges("port_ranges4", &[InetProto, InetService], &[V4Addr]),
-    address_ports: map(
-        "address_ports4",
-        &[V4Addr, InetProto, InetService],
-        &[V4Addr, InetService],
-    ),
+    address_ports: map("address_ports4", &[V4Addr, InetProto, InetService], &[V4Addr, InetService]),
     address_port_ranges: ranges(
         "address_port_ranges4",
         &[V4Addr, InetProto, InetService],
@@ -75,11 +71,7 @@ static SETS4: FamilySets = FamilySets {
 static SETS6: FamilySets = FamilySets {
     ports: map("ports6", &[InetProto, InetService], &[V6Addr, InetService]),
     port_ranges: ranges("port_ranges6", &[InetProto, InetService], &[V6Addr]),
-    address_ports: map(
-        "address_ports6",
-        &[V6Addr, InetProto, InetService],
-        &[V6Addr, InetService],
-    ),
+    address_ports: map("address_ports6", &[V6Addr, InetProto, InetService], &[V6Addr, InetService]),
     address_port_ranges: ranges(
         "address_port_ranges6",
         &[V6Addr, InetProto, InetService],
@@ -125,8 +117,17 @@ const OUTPUT: Chain = base("output", ChainKind::Nat, HookPoint::Output, DSTNAT);
 const FORWARD: Chain = base("forward", ChainKind::Filter, HookPoint::Forward, FILTER);
 const POSTROUTING: Chain = base("postrouting", ChainKind::Nat, HookPoint::Postrouting, SRCNAT);
 
-/// Every chain of the table; those jumped to come first.
-pub(crate) static CHAINS: [Chain; 6] = [PUBLISH, GUARD, PREROUTING, OUTPUT, FORWARD, POSTROUTING];
+type Rules = fn() -> Vec<Rule>;
+
+/// Every chain of the table with what makes its rules.
+pub(crate) static CHAINS: [(Chain, Rules); 6] = [
+    (PUBLISH, publish),
+    (GUARD, guard),
+    (PREROUTING, prerouting),
+    (OUTPUT, output),
+    (FORWARD, forward),
+    (POSTROUTING, postrouting),
+];
 
 /// The sets of one family.
 pub(crate) fn family(family: IpFamily) -> &'static FamilySets {
@@ -136,36 +137,15 @@ pub(crate) fn family(family: IpFamily) -> &'static FamilySets {
     }
 }
 
-/// The rules of one chain.
-pub(crate) fn rules(chain: &Chain) -> Vec<Rule> {
-    match chain.name {
-        "publish" => publish(),
-        "guard" => guard(),
-        "prerouting" => prerouting(),
-        "output" => output(),
-        "forward" => forward(),
-        "postrouting" => postrouting(),
-        _ => Vec::new(),
-    }
-}
-
 const fn set(name: &'static str, key: &'static [FieldType]) -> Set {
     Set { name, key, data: &[], interval: false }
 }
 
-const fn map(
-    name: &'static str,
-    key: &'static [FieldType],
-    data: &'static [FieldType],
-) -> Set {
+const fn map(name: &'static str, key: &'static [FieldType], data: &'static [FieldType]) -> Set {
     Set { name, key, data, interval: false }
 }
 
-const fn ranges(
-    name: &'static str,
-    key: &'static [FieldType],
-    data: &'static [FieldType],
-) -> Set {
+const fn ranges(name: &'static str, key: &'static [FieldType], data: &'static [FieldType]) -> Set {
     Set { name, key, data, interval: true }
 }
 
@@ -190,8 +170,8 @@ fn publish() -> Vec<Rule> {
     rules
 }
 
-/// With `route_localnet` set on an interface, a neighbour can send to our 127.0.0.0/8. Filters
-/// at a later hook see it too, but after a rewrite it would not be recognised any more.
+/// With `route_localnet` set on an interface, a neighbour can send to our 127.0.0.0/8. Dropped
+/// before conntrack sees it, such a packet leaves no flow behind.
 fn guard() -> Vec<Rule> {
     let key = [Load::Destination(V4), Load::Protocol, Load::DestinationPort];
     vec![

@@ -1,1 +1,31 @@
 //! The user-space plane: a TCP and UDP relay, a library and a process.
+//!
+//! The process ([`run`]) owns the listening sockets and outlives the daemon that handed them to
+//! it. It needs no kernel rule: whoever reaches the socket reaches the target. The library part
+//! ([`RelayClient`], [`ensure`]) is how a daemon starts, feeds and questions it.
+//!
+//! What it carries across: bytes, datagram boundaries (empty datagrams, too), half-closes and
+//! resets. What it does not: the client's address, unless the target understands the PROXY
+//! protocol.
+
+mod client;
+mod control;
+mod error;
+mod limits;
+mod poller;
+mod process;
+mod protocol;
+mod proxy_header;
+mod spawn;
+mod stats;
+mod table;
+mod tcp;
+mod udp;
+
+pub use client::RelayClient;
+pub use error::{Error, Result};
+pub use limits::Limits;
+pub use process::{Relay, RelayConfig, run};
+pub use protocol::{Listed, Phase, Place, Refusal, Request, Response, Route, VERSION};
+pub use spawn::{ensure, socket_path};
+pub use stats::{RouteStats, Stats};

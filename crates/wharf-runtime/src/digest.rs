@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "sha256:", "sha512:00", "sha256:../../x", &format!("sha256:{}", "G".repeat(64))] {
+        for text in
+            ["", "sha256:", "sha512:00", "sha256:../../x", &format!("sha256:{}", "G".repeat(64))]
+        {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

@@ -11,8 +11,8 @@ use crate::error::{Context, Error, Result};
 
 /// Writes `value` as JSON beside `path`, makes it durable, and puts it in place in one step.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let text = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::json(path.display().to_string(), e))?;
+    let text =
+        serde_json::to_vec_pretty(value).map_err(|e| Error::json(path.display().to_string(), e))?;
     write(path, &text)
 }
 
@@ -20,10 +20,7 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
     let what = || format!("write {}", path.display());
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(directory)
-        .during(what)?;
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).during(what)?;
     file.write_all(content).during(what)?;
     file.as_file().sync_all().during(what)?;
     file.persist(path).map_err(|e| e.error).during(what)?;
@@ -37,7 +34,5 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).during(|| format!("read {}", path.display())),
     };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|e| Error::json(path.display().to_string(), e))
+    serde_json::from_slice(&text).map(Some).map_err(|e| Error::json(path.display().to_string(), e))
 }

@@ -26,8 +26,8 @@ pub(crate) struct NetworkCreateArgs {
     /// Gateway of a subnet given; its first address when absent (repeatable)
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) gateway: Vec<String>,
-    /// Give containers IPv6 addresses (the default; --ipv6=false for IPv4 only)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true,
+    /// Give containers IPv6 addresses, too, from the pool when no IPv6 subnet is named
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false,
           default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) ipv6: bool,
     /// No way in or out but through published ports

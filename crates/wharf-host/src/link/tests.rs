@@ -44,6 +44,7 @@ fn a_bridge_is_made_described_and_deleted() {
     assert!(!links.delete("br").unwrap());
     assert_eq!(links.find("br").unwrap(), None);
     assert!(links.index("br").unwrap_err().is_not_found());
+    assert!(!links.settle("br").unwrap());
 }
 
 #[test]

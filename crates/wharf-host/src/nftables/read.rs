@@ -1,6 +1,8 @@
 //! Reading back what is in a table.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
 
 use netlink_packet_core::Nla;
 use netlink_packet_netfilter::nftables::{
@@ -16,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::netlink::Netlink;
 
 const NFTA_DATA_VALUE: u16 = 1;
+/// How often a listing with doubles is repeated; a table of 60,000 grows in a few milliseconds.
+const LISTINGS: usize = 5;
+const LISTING_PAUSE: Duration = Duration::from_millis(10);
 
 /// A table that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,23 @@ pub fn chains(netlink: &mut Netlink, table: &str) -> Result<BTreeMap<String, usi
 }
 
 /// The elements of `set` in table `inet {table}`, in order.
+///
+/// A hash table that grows while it is listed shows some elements twice and others not at all,
+/// and the kernel does not say so; a listing with doubles is therefore made again, a few times.
 pub fn elements(netlink: &mut Netlink, table: &str, set: &Set) -> Result<Vec<Element>> {
+    for _ in 0..LISTINGS {
+        let found = list_elements(netlink, table, set)?;
+        if !found.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+            return Ok(found);
+        }
+        thread::sleep(LISTING_PAUSE);
+    }
+    let mut found = list_elements(netlink, table, set)?;
+    found.dedup();
+    Ok(found)
+}
+
+fn list_elements(netlink: &mut Netlink, table: &str, set: &Set) -> Result<Vec<Element>> {
     let action = format!("list the elements of {} in inet {table}", set.name);
     let request = NfTablesMessage::GetSetElement(SetElementMessage {
         attributes: vec![
@@ -72,16 +93,23 @@ pub fn elements(netlink: &mut Netlink, table: &str, set: &Set) -> Result<Vec<Ele
     let mut found = Vec::new();
     for answer in netlink.dump(&action, inet(request))? {
         let Some(NfTablesMessage::NewSetElement(message)) = nftables(answer) else { continue };
-        for attribute in message.attributes {
-            let SetElementList::Elements(list) = attribute else { continue };
-            for item in list {
-                let ListAttribute::Element(attributes) = item else { continue };
-                let unreadable = || Error::answer(action.as_str(), "an element without a key");
-                found.push(read_element(&attributes).ok_or_else(unreadable)?);
-            }
+        for attributes in message.attributes.into_iter().flat_map(items) {
+            let unreadable = || Error::answer(action.as_str(), "an element without a key");
+            found.push(read_element(&attributes).ok_or_else(unreadable)?);
         }
     }
     Ok(if set.interval && !set.ranges_in_one_element() { join_ends(found) } else { plain(found) })
+}
+
+fn items(attribute: SetElementList) -> impl Iterator<Item = Vec<SetElementAttribute>> {
+    let list = match attribute {
+        SetElementList::Elements(list) => list,
+        _ => Vec::new(),
+    };
+    list.into_iter().filter_map(|item| match item {
+        ListAttribute::Element(attributes) => Some(attributes),
+        _ => None,
+    })
 }
 
 /// The chain of each rule of a table.

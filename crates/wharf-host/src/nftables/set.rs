@@ -20,6 +20,9 @@ const NFTA_SET_ELEM_FLAGS: u16 = 3;
 const NFTA_SET_ELEM_KEY_END: u16 = 10;
 const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 
+const NFTNL_UDATA_SET_KEYBYTEORDER: u8 = 0;
+const BYTEORDER_HOST_ENDIAN: u32 = 1;
+
 /// Bits per field in the word that tells `nft` the type of a concatenation (`TYPE_BITS`).
 const TYPE_BITS: u32 = 6;
 /// The widest key in use is an IPv6 address with an interface name.
@@ -133,7 +136,15 @@ impl Set {
             attributes.push(SetAttribute::DataType(type_word(self.data)));
             attributes.push(SetAttribute::DataLen(total_width(self.data)));
         }
-        if self.key.len() > 1 {
+        // Names are strings in host order; `nft` takes keys for big-endian numbers unless told,
+        // and prints such names as nothing.
+        if self.key == [FieldType::IfName] {
+            let mut order = vec![NFTNL_UDATA_SET_KEYBYTEORDER, 4];
+            order.extend_from_slice(&BYTEORDER_HOST_ENDIAN.to_ne_bytes());
+            attributes.push(SetAttribute::UserData(order));
+        }
+        // Refused without the flag, even where the key is a concatenation.
+        if self.ranges_in_one_element() {
             attributes.push(SetAttribute::Description(vec![self.concatenation()]));
         }
         attributes

@@ -71,8 +71,9 @@ fn keep_router_advertisements(changes: &mut Vec<Changed>) -> Result<()> {
     for entry in fs::read_dir(folder).during(|| "list the interfaces that have IPv6 settings")? {
         let entry = entry.during(|| "list the interfaces that have IPv6 settings")?;
         let Some(interface) = entry.file_name().to_str().map(str::to_owned) else { continue };
-        // `default` is copied to interfaces to come, `all` does nothing for this setting.
-        if interface == "all" || interface == "lo" {
+        // Only interfaces that obey advertisements now are to go on obeying them. `default` stays:
+        // interfaces to come include bridges of others, whose guests must not become our routers.
+        if matches!(interface.as_str(), "all" | "default" | "lo") {
             continue;
         }
         let name = format!("net/ipv6/conf/{interface}/accept_ra");
@@ -108,6 +109,7 @@ mod tests {
                 set(IPV6, "0").unwrap();
                 set(IPV4, "0").unwrap();
                 set("net/ipv6/conf/uplink/accept_ra", "1").unwrap();
+                set("net/ipv6/conf/default/accept_ra", "1").unwrap();
             })
             .unwrap();
         Some(netns)
@@ -122,6 +124,7 @@ mod tests {
                 assert_eq!(get(IPV4).unwrap(), "1");
                 assert_eq!(get(IPV6).unwrap(), "1");
                 assert_eq!(get("net/ipv6/conf/uplink/accept_ra").unwrap(), "2");
+                assert_eq!(get("net/ipv6/conf/default/accept_ra").unwrap(), "1");
                 // Enabling again finds nothing to do.
                 assert_eq!(BOTH.enable().unwrap(), []);
                 let kept = serde_json::to_string(&changes).unwrap();

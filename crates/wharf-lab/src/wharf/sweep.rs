@@ -68,17 +68,19 @@ pub(crate) fn cgroups(mark: &Path) -> BTreeSet<PathBuf> {
     of_ours.filter(|group| !own.iter().any(|ours| ours.starts_with(group))).collect()
 }
 
-/// The highest directory of each cgroup that is not also above the test's own.
+/// The highest directory of each cgroup that is not also above the test's own, in every hierarchy:
+/// a process may have been seen before it had joined them all.
 pub(crate) fn cgroup_tops(groups: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let own: BTreeSet<PathBuf> = cgroups_of("self").collect();
     let roots: BTreeSet<PathBuf> = hierarchies().into_values().collect();
-    let shared =
-        |group: &Path| roots.contains(group) || own.iter().any(|ours| ours.starts_with(group));
-    groups
-        .iter()
-        .filter_map(|group| group.ancestors().take_while(|above| !shared(above)).last())
-        .map(Path::to_owned)
-        .collect()
+    let is_shared = |group: &Path| own.iter().any(|ours| ours.starts_with(group));
+    let mut names = BTreeSet::new();
+    for (group, root) in groups.iter().flat_map(|it| roots.iter().map(move |root| (it, root))) {
+        let Ok(below) = group.strip_prefix(root) else { continue };
+        let above = below.ancestors().filter(|name| !is_shared(&root.join(name)));
+        names.extend(above.last().map(Path::to_owned));
+    }
+    roots.iter().flat_map(|root| names.iter().map(move |name| root.join(name))).collect()
 }
 
 /// Every directory under `tops`, the deepest first.

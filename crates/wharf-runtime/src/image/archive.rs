@@ -97,7 +97,6 @@ impl Archive {
                 return Err(Error::archive(name, format!("more than {MEMBER_LIMIT} members")));
             }
         }
-        drop(entries);
         Ok(Self { name, file: Arc::new(file), members })
     }
 
@@ -177,9 +176,7 @@ fn member<R: Read>(entry: &tar::Entry<'_, R>) -> Option<(PathBuf, Member)> {
             let base = path.parent().unwrap_or_else(|| Path::new(""));
             Some((path.clone(), Member::Link(lexical(&base.join(target))?)))
         }
-        EntryType::Link => {
-            Some((path, Member::Link(relative(&entry.link_name_bytes()?).ok()?)))
-        }
+        EntryType::Link => Some((path, Member::Link(relative(&entry.link_name_bytes()?).ok()?))),
         _ => None,
     }
 }

@@ -35,12 +35,16 @@ impl Attributes {
     pub(super) fn of<R: Read>(entry: &mut Entry<'_, R>) -> Result<Self> {
         let bad = |e: io::Error| Error::Layer(format!("broken tar header: {e}"));
         let header = entry.header();
-        let number = |id: u64| u32::try_from(id).map_err(|_| Error::Layer(format!("user id {id}")));
+        // An unset field is blank, which the reader calls no number; elsewhere it means zero.
+        let number = |id: io::Result<u64>| {
+            let id = id.unwrap_or_default();
+            u32::try_from(id).map_err(|_| Error::Layer(format!("user or group id {id}")))
+        };
         let mut attributes = Self {
-            uid: number(header.uid().map_err(bad)?)?,
-            gid: number(header.gid().map_err(bad)?)?,
-            mode: header.mode().map_err(bad)? & 0o7777,
-            seconds: i64::try_from(header.mtime().map_err(bad)?).unwrap_or_default(),
+            uid: number(header.uid())?,
+            gid: number(header.gid())?,
+            mode: header.mode().unwrap_or_default() & 0o7777,
+            seconds: i64::try_from(header.mtime().unwrap_or_default()).unwrap_or_default(),
             ..Self::default()
         };
         for record in entry.pax_extensions().map_err(bad)?.into_iter().flatten() {

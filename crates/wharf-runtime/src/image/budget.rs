@@ -44,7 +44,8 @@ impl<R: Read> Read for Budgeted<R> {
         let left = self.budget.0.get();
         let count = self.inner.read(buffer)?;
         let used = u64::try_from(count).unwrap_or(u64::MAX);
-        let left = left.checked_sub(used).ok_or_else(|| io::Error::other("a header is too large"))?;
+        let left =
+            left.checked_sub(used).ok_or_else(|| io::Error::other("a header is too large"))?;
         self.budget.0.set(left);
         Ok(count)
     }

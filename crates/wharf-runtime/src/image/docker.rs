@@ -53,7 +53,8 @@ fn parts(archive: &Archive, saved: Saved) -> Result<Parts> {
         return Err(archive.refuse(format!("{} is damaged: its digest is {id}", saved.config)));
     }
     let tags = saved.repo_tags.unwrap_or_default();
-    let names = tags.iter().map(|tag| Ok(tag.parse::<Reference>()?.tagged())).collect::<Result<_>>()?;
+    let names =
+        tags.iter().map(|tag| Ok(tag.parse::<Reference>()?.tagged())).collect::<Result<_>>()?;
     let layers = saved.layers.unwrap_or_default();
     // The digest of a layer's tar, its diff id, is checked as it is unpacked.
     let layers = layers.into_iter().map(|path| LayerBlob { path, digest: None }).collect();

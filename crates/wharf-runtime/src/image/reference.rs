@@ -107,8 +107,14 @@ fn familiar(name: &str) -> String {
 fn is_host(part: &str) -> bool {
     let (host, port) = part.split_once(':').unwrap_or((part, "0"));
     let looks = part == "localhost" || part.contains(['.', ':']);
-    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
-    looks && !host.is_empty() && host.bytes().all(valid) && port.bytes().all(|b| b.is_ascii_digit())
+    looks && host.split('.').all(is_label) && port.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_label(label: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric();
+    label.bytes().next().is_some_and(word)
+        && label.bytes().last().is_some_and(word)
+        && label.bytes().all(|b| word(b) || b == b'-')
 }
 
 /// Lower-case letters and digits, held together by single `.`, one or two `_`, or any `-`.
@@ -158,7 +164,9 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused_with_a_reason() {
-        for text in ["", "Busybox", "a//b", "a:", ":a", "a:b:c", "../x", "a b", "a.-b", "-a", "a@b", "a___b"] {
+        for text in [
+            "", "Busybox", "a//b", "a:", ":a", "a:b:c", "../x", "a b", "a.-b", "-a", "a@b", "a___b",
+        ] {
             let error = text.parse::<Reference>().unwrap_err().to_string();
             assert!(error.starts_with("invalid reference format"), "{text}: {error}");
         }

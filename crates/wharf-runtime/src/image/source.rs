@@ -83,8 +83,12 @@ mod tests {
 
     #[test]
     fn every_form_parses_and_prints_back() {
-        let texts =
-            ["oci-archive:/a/b.tar", "docker-archive:x.tar.gz:busybox:1", "dir:/srv/root", "busybox:1"];
+        let texts = [
+            "oci-archive:/a/b.tar",
+            "docker-archive:x.tar.gz:busybox:1",
+            "dir:/srv/root",
+            "busybox:1",
+        ];
         for text in texts {
             assert_eq!(text.parse::<ImageSource>().unwrap().to_string(), text);
         }

@@ -163,7 +163,9 @@ impl Unpacker {
                 let target = link_target(entry)?;
                 self.make_hard_link(&target, parent, path)
             }
-            EntryType::Char => make_node(entry, parent, name, &attributes, FileType::CharacterDevice),
+            EntryType::Char => {
+                make_node(entry, parent, name, &attributes, FileType::CharacterDevice)
+            }
             EntryType::Block => make_node(entry, parent, name, &attributes, FileType::BlockDevice),
             EntryType::Fifo => make_node(entry, parent, name, &attributes, FileType::Fifo),
             other => Err(Error::Layer(format!("tar entries of type {other:?} are not known"))),
@@ -174,7 +176,8 @@ impl Unpacker {
         if kind != EntryType::Directory {
             return Err(Error::Layer("an entry without a name".to_owned()));
         }
-        attributes.apply(self.root.find(Path::new("."), OFlags::RDONLY).during(|| "open")?)
+        attributes
+            .apply(self.root.find(Path::new("."), OFlags::RDONLY).during(|| "open")?)
             .during(|| "set the attributes of the root")?;
         self.remember(PathBuf::new(), attributes)
     }
@@ -220,7 +223,12 @@ impl Unpacker {
         }
     }
 
-    fn make_directory(&mut self, parent: &OwnedFd, path: &Path, attributes: Attributes) -> Result<()> {
+    fn make_directory(
+        &mut self,
+        parent: &OwnedFd,
+        path: &Path,
+        attributes: Attributes,
+    ) -> Result<()> {
         let name = Path::new(path.file_name().unwrap_or_default());
         let what = || format!("make the directory {}", path.display());
         match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
@@ -327,13 +335,10 @@ fn make_node<R: Read>(
     kind: FileType,
 ) -> Result<()> {
     let header = entry.header();
-    let number = |part: io::Result<Option<u32>>| part.map(Option::unwrap_or_default);
+    let number = |part: io::Result<Option<u32>>| part.ok().flatten().unwrap_or_default();
     let (major, minor) = match kind {
         FileType::Fifo => (0, 0),
-        _ => (
-            number(header.device_major()).map_err(broken)?,
-            number(header.device_minor()).map_err(broken)?,
-        ),
+        _ => (number(header.device_major()), number(header.device_minor())),
     };
     let what = || format!("make the device {}", name.display());
     let device = rustix::fs::makedev(major, minor);

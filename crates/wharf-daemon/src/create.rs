@@ -1,0 +1,206 @@
+//! Making containers: everything is checked before anything is written.
+
+use std::collections::BTreeSet;
+
+use wharf_api::{ContainerCreate, ContainerCreated};
+use wharf_network::{DEFAULT_NETWORK, Requested};
+use wharf_runtime::{ContainerSpec, Image, Overrides};
+use wharf_spec::{ContainerName, Expose};
+
+use crate::clock;
+use crate::crash;
+use crate::daemon::Daemon;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::record::{ContainerRecord, Phase};
+use crate::volumes;
+
+/// What the kernel takes as a host name (`__NEW_UTS_LEN`).
+const HOSTNAME_LIMIT: usize = 64;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Makes a container.
+    pub fn create(&self, request: ContainerCreate) -> Result<ContainerCreated> {
+        check(&request)?;
+        let image = self.images.obtain(&request.image.parse()?)?;
+        let exposed = exposed(&request, &image)?;
+        let id = fresh_id();
+        let spec = self.spec(&id, &request, &image)?;
+        let record = self.record(id, request, &image, spec, exposed)?;
+        crash::point("create.recorded");
+        let finished = self.finish_create(&record);
+        if let Err(error) = finished {
+            self.discard(&record)?;
+            return Err(error);
+        }
+        let warnings = finished?;
+        crash::point("create.done");
+        self.events.tell("container", "create", &record.id, Some(&record.name));
+        Ok(ContainerCreated { id: record.id, name: record.name, warnings })
+    }
+
+    fn finish_create(&self, record: &ContainerRecord) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        let network = self.ledger.read(|state| state.find_network(&record.network).cloned())?;
+        self.wanted(record, &network, &mut warnings)?;
+        let dir = self.paths.container(&record.id);
+        std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
+        let mut binds = Vec::new();
+        for text in volume_texts(record) {
+            binds.push(volumes::bind(&text, &self.paths, &record.id)?);
+        }
+        crash::point("create.files");
+        self.ledger.update_container(&record.id, |record| {
+            record.phase = Phase::Created;
+            record.spec.binds = binds;
+        })?;
+        // What a start would warn of is said there.
+        warnings.clear();
+        Ok(warnings)
+    }
+
+    /// Undoes a container nobody has been told of.
+    pub(crate) fn discard(&self, record: &ContainerRecord) -> Result<()> {
+        let dir = self.paths.container(&record.id);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).map_err(Error::io(format!("remove {}", dir.display())))?;
+        }
+        self.erase(record)
+    }
+
+    /// Takes a container and its addresses out of the ledger.
+    pub(crate) fn erase(&self, record: &ContainerRecord) -> Result<()> {
+        self.ledger.transact(|draft| {
+            if let Ok(mut network) = draft.network(&record.network) {
+                network.detach(&record.id);
+                draft.put_network(network);
+            }
+            draft.delete_container(&record.id);
+            Ok(())
+        })
+    }
+
+    fn spec(&self, id: &str, request: &ContainerCreate, image: &Image) -> Result<ContainerSpec> {
+        let overrides = Overrides {
+            entrypoint: request.entrypoint.clone(),
+            command: request.command.clone(),
+            env: request.env.clone(),
+            workdir: request.workdir.clone(),
+            user: request.user.clone(),
+            hostname: request.hostname.clone(),
+        };
+        let dir = self.paths.container(id);
+        let cgroup = format!("{}/{id}", self.paths.cgroup_parent());
+        let mut spec = ContainerSpec::from_image(id, image, overrides, &dir, &cgroup)?;
+        spec.labels.extend(request.labels.clone());
+        Ok(spec)
+    }
+
+    fn record(
+        &self,
+        id: String,
+        request: ContainerCreate,
+        image: &Image,
+        spec: ContainerSpec,
+        exposed: Vec<Expose>,
+    ) -> Result<ContainerRecord> {
+        self.ledger.transact(|draft| {
+            let containers = &draft.before().containers;
+            let taken = |name: &str| containers.values().find(|c| c.name == name);
+            let name = match &request.name {
+                Some(name) => {
+                    let name = name.strip_prefix('/').unwrap_or(name);
+                    if let Some(other) = taken(name) {
+                        return Err(Error::Conflict(format!(
+                            "the container name {name:?} is already in use by container {}: \
+                             remove or rename that container, or take another name",
+                            other.short_id()
+                        )));
+                    }
+                    name.to_owned()
+                }
+                None => names::pick(|name| taken(name).is_some()),
+            };
+            let asked = request.network.as_deref().unwrap_or(DEFAULT_NETWORK);
+            let network = draft.before().find_network(asked)?.name.clone();
+            let mut network = draft.network(&network)?;
+            let requested = Requested { ipv4: request.ip, ipv6: request.ip6 };
+            let endpoint = network.attach(&id, 0, requested)?;
+            let record = ContainerRecord {
+                id,
+                name,
+                created: clock::now(),
+                image_id: image.id.to_string(),
+                spec,
+                exposed,
+                network: network.name.clone(),
+                endpoint,
+                phase: Phase::Creating,
+                publications: Vec::new(),
+                started: None,
+                exit: None,
+                failure: None,
+                request,
+            };
+            draft.put_network(network);
+            draft.put_container(record.clone());
+            Ok(record)
+        })
+    }
+}
+
+/// Everything that can be said against a request without looking anything up.
+fn check(request: &ContainerCreate) -> Result<()> {
+    let invalid = |e: wharf_spec::SpecError| Error::Invalid(e.to_string());
+    if let Some(name) = &request.name {
+        name.strip_prefix('/').unwrap_or(name).parse::<ContainerName>().map_err(invalid)?;
+    }
+    for spec in &request.publish {
+        spec.parse::<wharf_spec::PortSpec>().map_err(invalid)?;
+    }
+    if let Some(hostname) = &request.hostname {
+        wharf_spec::name::validate_hostname(hostname).map_err(invalid)?;
+        if hostname.len() > HOSTNAME_LIMIT {
+            return Err(Error::Invalid(format!(
+                "invalid hostname {hostname:?}: the kernel takes at most {HOSTNAME_LIMIT} bytes"
+            )));
+        }
+    }
+    if let Some(bad) = request.env.iter().find(|e| e.is_empty() || e.starts_with('=')) {
+        return Err(Error::Invalid(format!("invalid environment variable: {bad:?}: use NAME=value")));
+    }
+    match request.network.as_deref() {
+        Some(name @ ("host" | "none")) => Err(Error::Invalid(format!(
+            "network {name:?} is not available in this version: use a bridge network"
+        ))),
+        Some(name) if name.starts_with("container:") => Err(Error::Invalid(format!(
+            "network {name:?} is not available in this version: use a bridge network"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn exposed(request: &ContainerCreate, image: &Image) -> Result<Vec<Expose>> {
+    let mut found = BTreeSet::new();
+    for text in image.config.exposed.iter().chain(&request.expose) {
+        found.insert(text.parse::<Expose>().map_err(|e| Error::Invalid(e.to_string()))?);
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The volumes asked for, and one without a name for each path the image wants one at.
+fn volume_texts(record: &ContainerRecord) -> Vec<String> {
+    let asked = &record.request.volumes;
+    let covered = |path: &String| {
+        asked.iter().any(|text| text.split(':').any(|part| part == path.trim_end_matches('/')))
+    };
+    let from_image = record.spec.image_volumes.iter().filter(|path| !covered(path));
+    asked.iter().chain(from_image).cloned().collect()
+}
+
+fn fresh_id() -> String {
+    let bytes: [u8; 32] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

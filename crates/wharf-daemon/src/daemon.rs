@@ -1,0 +1,252 @@
+//! The daemon: the ledger, the planes and the runtime, under one roof.
+//!
+//! What it can be asked to do is spread over the modules by subject, as `impl Daemon` blocks:
+//! `create`, `lifecycle`, `removal`, `networks`, `images`, `describe`, `recover`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, watch};
+use wharf_api::{ContainerState, Shutdown};
+use wharf_network::{AddressPools, GatewayMode, Network};
+use wharf_plan::{HostFacts, NetworkPolicy, SubnetMode};
+use wharf_runtime::ImageStore;
+use wharf_spec::Publication;
+
+use crate::Config;
+use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::ledger::{Ledger, State};
+use crate::logs::Ending;
+use crate::metrics::{Metrics, StateLabel};
+use crate::paths::Paths;
+use crate::planes::{Desire, Planes};
+use crate::record::{ContainerRecord, Phase};
+use crate::store::Store;
+
+/// Exit codes of removed containers are remembered for whoever still waits for one; this many are
+/// enough for every client that can be waiting at a time.
+const REMEMBERED_ENDINGS: usize = 1_024;
+/// How a container that was removed by force has ended: by SIGKILL.
+const KILLED: i32 = 137;
+
+/// One daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    pub(crate) paths: Paths,
+    pub(crate) pools: AddressPools,
+    pub(crate) ledger: Ledger,
+    pub(crate) images: ImageStore,
+    pub(crate) planes: Planes,
+    pub(crate) events: Events,
+    pub(crate) metrics: Metrics,
+    pub(crate) descriptor_limit: u64,
+    pub(crate) host_ipv6: bool,
+    pub(crate) stop: Notify,
+    turns: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    endings: Mutex<Endings>,
+}
+
+#[derive(Debug, Default)]
+struct Endings {
+    senders: HashMap<String, watch::Sender<Option<i32>>>,
+    removed: VecDeque<String>,
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Opens the state directory and probes the host.
+    pub fn open(config: &Config) -> Result<Self> {
+        let paths = config.paths.clone();
+        let store = Store::open(&paths.database())?;
+        let descriptor_limit = wharf_host::process::raise_descriptor_limit()?;
+        let capabilities = wharf_host::probe::probe();
+        let facts = HostFacts {
+            nft_nat: wharf_host::nftables::probe_nat(),
+            forwarding_v4: capabilities.ipv4_forwarding,
+            forwarding_v6: capabilities.ipv6_forwarding,
+        };
+        Ok(Self {
+            pools: config.pools(&store)?,
+            ledger: Ledger::open(store)?,
+            images: ImageStore::open(&paths.images())?,
+            planes: Planes::new(paths.clone(), facts),
+            events: Events::new(),
+            metrics: Metrics::new(),
+            descriptor_limit,
+            host_ipv6: capabilities.ipv6,
+            stop: Notify::new(),
+            turns: Mutex::default(),
+            endings: Mutex::default(),
+            paths,
+        })
+    }
+
+    /// Carries out `work` on one container while nobody else changes it.
+    pub(crate) fn in_turn<T>(&self, id: &str, work: impl FnOnce() -> T) -> T {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            // Locks nobody holds or waits for are of no more use.
+            if turns.len() > REMEMBERED_ENDINGS {
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
+            Arc::clone(turns.entry(id.to_owned()).or_default())
+        };
+        let _held = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
+    /// The id of the container that `name` means.
+    pub(crate) fn id_of(&self, name: &str) -> Result<String> {
+        self.ledger.read(|state| state.find_container(name).map(|c| c.id.clone()))
+    }
+
+    /// What the planes are to do, as the ledger has it at this moment.
+    pub(crate) fn desire(&self) -> Desire {
+        self.ledger.read(|state| Desire {
+            publications: in_force(state).map(|(_, p)| p.clone()).collect(),
+            networks: state.networks.values().map(|n| (n.name.clone(), policy(n))).collect(),
+        })
+    }
+
+    /// Brings the planes in line with the ledger.
+    pub(crate) fn reconcile(&self) -> Result<()> {
+        self.planes.reconcile(&|| self.desire(), &self.metrics)
+    }
+
+    /// Every publication in force, with the name of its container.
+    pub(crate) fn publications(&self) -> Vec<(String, Publication)> {
+        self.ledger.read(|s| in_force(s).map(|(c, p)| (c.name.clone(), p.clone())).collect())
+    }
+
+    /// Tells when and how the container `name` ends; also shortly after it was removed.
+    pub(crate) fn ending(&self, name: &str) -> Result<Ending> {
+        let found = self.ledger.read(|state| {
+            state.find_container(name).map(|c| (c.id.clone(), c.phase, c.exit.clone()))
+        });
+        let (id, known) = match found {
+            Ok((id, Phase::Running | Phase::Starting, _)) => (id, None),
+            Ok((id, _, exit)) => (id, exit.map(|exit| exit.code)),
+            Err(error) => {
+                let endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+                let sender = endings.senders.iter().find(|(id, _)| id.starts_with(name));
+                return sender.filter(|_| name.len() >= 12).map(|(_, s)| s.subscribe()).ok_or(error);
+            }
+        };
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = endings.senders.entry(id).or_insert_with(|| watch::Sender::new(known));
+        Ok(sender.subscribe())
+    }
+
+    /// Takes note that a container is about to run.
+    pub(crate) fn begin(&self, id: &str) {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        endings.senders.entry(id.to_owned()).or_insert_with(|| watch::Sender::new(None)).send_replace(None);
+    }
+
+    /// Tells everyone who waits that a container has ended.
+    pub(crate) fn end(&self, id: &str, code: i32) {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        endings.senders.entry(id.to_owned()).or_default().send_replace(Some(code));
+    }
+
+    /// Ends the wait of whoever waits for a container that is removed without having ended: it was
+    /// killed, or never ran.
+    pub(crate) fn end_if_waited_for(&self, id: &str) {
+        let endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = endings.senders.get(id) {
+            sender.send_if_modified(|code| code.is_none() && code.replace(KILLED).is_none());
+        }
+    }
+
+    /// Forgets a removed container, but not at once: somebody may be about to ask how it ended.
+    pub(crate) fn forget(&self, id: &str) {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        endings.removed.push_back(id.to_owned());
+        while endings.removed.len() > REMEMBERED_ENDINGS {
+            if let Some(oldest) = endings.removed.pop_front() {
+                endings.senders.remove(&oldest);
+            }
+        }
+    }
+
+    /// The text of `/metrics`.
+    pub fn metrics_text(&self) -> String {
+        self.metrics.containers.clear();
+        let states: Vec<ContainerState> =
+            self.ledger.read(|s| s.containers.values().map(ContainerRecord::state).collect());
+        for state in states {
+            let label = match state {
+                ContainerState::Created => "created",
+                ContainerState::Running => "running",
+                ContainerState::Exited => "exited",
+                ContainerState::Removing => "removing",
+            };
+            self.metrics.containers.get_or_create(&StateLabel { state: label }).inc();
+        }
+        let traffic = self.planes.traffic();
+        let relayed = traffic.values().map(|t| t.bytes_in.saturating_add(t.bytes_out)).sum();
+        self.metrics.relayed.set(relayed);
+        self.metrics.text()
+    }
+
+    /// Stops the daemon once the answer is out; with `all`, after removing everything.
+    pub fn shut_down(self: &Arc<Self>, all: bool) -> Result<Shutdown> {
+        if all {
+            self.remove_everything()?;
+        }
+        self.stop.notify_one();
+        Ok(Shutdown { pid: std::process::id(), running: self.running() })
+    }
+
+    /// The number of running containers.
+    pub(crate) fn running(&self) -> usize {
+        let runs = |c: &&ContainerRecord| matches!(c.phase, Phase::Running | Phase::Starting);
+        self.ledger.read(|state| state.containers.values().filter(runs).count())
+    }
+
+    fn remove_everything(self: &Arc<Self>) -> Result<()> {
+        let ids: Vec<String> = self.ledger.read(|s| s.containers.keys().cloned().collect());
+        let mut failures = Vec::new();
+        for id in ids {
+            match self.remove(&id, true) {
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        let names: Vec<String> = self.ledger.read(|s| s.networks.keys().cloned().collect());
+        for name in names.iter().filter(|name| *name != wharf_network::DEFAULT_NETWORK) {
+            if let Err(error) = self.remove_network(name) {
+                failures.push(error.to_string());
+            }
+        }
+        match failures.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Conflict(format!("not everything went: {}", failures.join("; ")))),
+        }
+    }
+}
+
+fn in_force(state: &State) -> impl Iterator<Item = (&ContainerRecord, &Publication)> {
+    state.containers.values().flat_map(|c| c.publications.iter().map(move |p| (c, p)))
+}
+
+/// What the plan has to know of a network.
+pub(crate) fn policy(network: &Network) -> NetworkPolicy {
+    let subnets = network.subnets().map(|subnet| {
+        let mode = match subnet.gateway_mode {
+            GatewayMode::Nat => SubnetMode::Nat,
+            GatewayMode::NatUnprotected => SubnetMode::NatUnprotected,
+            GatewayMode::Routed => SubnetMode::Routed,
+            GatewayMode::Isolated => SubnetMode::Isolated,
+        };
+        (subnet.subnet(), mode)
+    });
+    NetworkPolicy {
+        bridge: network.bridge.clone(),
+        subnets: subnets.collect(),
+        internal: network.internal,
+        trusted_interfaces: network.trusted_interfaces.clone(),
+    }
+}

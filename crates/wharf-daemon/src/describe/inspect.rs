@@ -1,0 +1,137 @@
+//! `inspect` of a container, with Docker's field names where the meaning is Docker's, so that
+//! scripts carry over.
+
+use serde_json::{Map, Value, json};
+use wharf_api::ContainerState;
+use wharf_spec::render;
+
+use crate::paths::Paths;
+use crate::record::ContainerRecord;
+
+/// What Docker writes for a moment that has not come.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Describes a container whose process, if it runs, is `pid`.
+pub(super) fn container(record: &ContainerRecord, pid: u32, paths: &Paths) -> Value {
+    let dir = paths.container(&record.id);
+    json!({
+        "Id": record.id,
+        "Name": format!("/{}", record.name),
+        "Created": record.created,
+        "Image": record.image_id,
+        "Path": record.spec.args.first(),
+        "Args": record.spec.args.get(1..).unwrap_or_default(),
+        "State": state(record, pid),
+        "Config": config(record),
+        "HostConfig": host_config(record),
+        "NetworkSettings": network_settings(record),
+        "Mounts": mounts(record),
+        "LogPath": wharf_runtime::log_path(&dir),
+        "HostnamePath": dir.join("hostname"),
+        "HostsPath": dir.join("hosts"),
+        "ResolvConfPath": dir.join("resolv.conf"),
+    })
+}
+
+fn state(record: &ContainerRecord, pid: u32) -> Value {
+    let state = record.state();
+    let running = state == ContainerState::Running;
+    json!({
+        "Status": state,
+        "Running": running,
+        "Pid": if running { pid } else { 0 },
+        "ExitCode": record.exit.as_ref().filter(|_| !running).map_or(0, |exit| exit.code),
+        "Error": record.failure.clone().unwrap_or_default(),
+        "StartedAt": record.started.as_deref().unwrap_or(NEVER),
+        "FinishedAt": record.exit.as_ref().map_or(NEVER, |exit| exit.finished.as_str()),
+    })
+}
+
+fn config(record: &ContainerRecord) -> Value {
+    let exposed: Map<String, Value> = record
+        .exposed
+        .iter()
+        .flat_map(|e| e.ports.iter().map(move |port| format!("{port}/{}", e.proto)))
+        .map(|port| (port, json!({})))
+        .collect();
+    json!({
+        "Hostname": record.spec.hostname,
+        "User": record.spec.user,
+        "Env": record.spec.env,
+        "Cmd": record.request.command,
+        "Entrypoint": record.request.entrypoint,
+        "Image": record.request.image,
+        "WorkingDir": record.spec.workdir,
+        "Labels": record.spec.labels,
+        "ExposedPorts": exposed,
+        "StopSignal": record.spec.stop_signal,
+    })
+}
+
+fn host_config(record: &ContainerRecord) -> Value {
+    json!({
+        "AutoRemove": record.request.auto_remove,
+        "Binds": record.request.volumes,
+        "NetworkMode": record.network,
+        "PublishAllPorts": record.request.publish_all,
+        "PortSpecs": record.request.publish,
+    })
+}
+
+fn network_settings(record: &ContainerRecord) -> Value {
+    let endpoint = &record.endpoint;
+    let place = json!({
+        "IPAddress": endpoint.ipv4.map(|net| net.addr().to_string()).unwrap_or_default(),
+        "IPPrefixLen": endpoint.ipv4.map_or(0, |net| net.prefix_len()),
+        "Gateway": endpoint.gateway4.map(|a| a.to_string()).unwrap_or_default(),
+        "GlobalIPv6Address": endpoint.ipv6.map(|net| net.addr().to_string()).unwrap_or_default(),
+        "GlobalIPv6PrefixLen": endpoint.ipv6.map_or(0, |net| net.prefix_len()),
+        "IPv6Gateway": endpoint.gateway6.map(|a| a.to_string()).unwrap_or_default(),
+        "MacAddress": endpoint.mac.to_string(),
+        "NetworkID": endpoint.network,
+    });
+    let mut settings = place.as_object().cloned().unwrap_or_default();
+    settings.remove("NetworkID");
+    settings.insert("Ports".into(), ports(record));
+    settings.insert("Networks".into(), json!({ record.network.clone(): place }));
+    Value::Object(settings)
+}
+
+/// Docker's map: null for a port that is only exposed, its host bindings for a published one.
+fn ports(record: &ContainerRecord) -> Value {
+    let mut found: Map<String, Value> = Map::new();
+    if record.state() != ContainerState::Running {
+        return Value::Object(found);
+    }
+    for exposed in &record.exposed {
+        for port in exposed.ports.iter() {
+            found.insert(format!("{port}/{}", exposed.proto), Value::Null);
+        }
+    }
+    for line in render::port_lines(&record.publications) {
+        let binding = json!({
+            "HostIp": line.host.ip().to_string(),
+            "HostPort": line.host.port().to_string(),
+        });
+        let entry = found.entry(format!("{}/{}", line.container_port, line.proto));
+        match entry.or_insert(Value::Null) {
+            Value::Array(bindings) => bindings.push(binding),
+            empty => *empty = json!([binding]),
+        }
+    }
+    Value::Object(found)
+}
+
+fn mounts(record: &ContainerRecord) -> Vec<Value> {
+    let binds = record.spec.binds.iter();
+    binds
+        .map(|bind| {
+            json!({
+                "Type": if bind.copy_up { "volume" } else { "bind" },
+                "Source": bind.source,
+                "Destination": bind.target,
+                "RW": !bind.read_only,
+            })
+        })
+        .collect()
+}

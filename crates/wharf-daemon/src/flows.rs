@@ -1,0 +1,40 @@
+//! Flows the kernel remembers: forgotten when the port they came to changes hands.
+//!
+//! A conntrack entry outlives the rule that made it, so a UDP client that never pauses would go on
+//! talking to a container that is gone (moby#8795), or never reach the new one. Entries are matched
+//! by what the client sent to: the host's address and port, never the container's (moby#53384).
+
+use std::net::IpAddr;
+
+use wharf_host::conntrack::{FlowFilter, delete_matching};
+use wharf_host::netlink::{Family, Netlink};
+use wharf_spec::Publication;
+
+use crate::error::Result;
+
+/// Forgets the flows of `publications`. Goes on after failures and returns the first.
+pub fn forget(publications: &[Publication]) -> Result<()> {
+    let mut netlink = Netlink::open(Family::Netfilter)?;
+    let mut failed = None;
+    for filter in publications.iter().flat_map(filters) {
+        if let Err(error) = delete_matching(&mut netlink, &filter) {
+            failed.get_or_insert(error);
+        }
+    }
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn filters(publication: &Publication) -> Vec<FlowFilter> {
+    let ports = (publication.host.ports.first(), publication.host.ports.last());
+    let external = |address: &&IpAddr| !address.is_loopback();
+    let addresses = publication.host.addresses.iter().filter(external);
+    addresses
+        .map(|address| FlowFilter {
+            ipv6: address.is_ipv6(),
+            proto: publication.proto.number(),
+            orig_dst: (!address.is_unspecified()).then_some(*address),
+            orig_dports: ports,
+            reply_src: None,
+        })
+        .collect()
+}

@@ -1,0 +1,378 @@
+//! Starting, stopping and ending of containers.
+//!
+//! A start announces itself in the ledger, reserves the host ports, launches the shim, plugs the
+//! network into the shim's namespace, publishes, and only then lets the program run: whatever
+//! fails, everything before it is undone. The end of a container is noticed through its shim's
+//! process; `settle` then does what remains to be done, and may do it twice.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wharf_api::Started;
+use wharf_host::netns::Netns;
+use wharf_network::{Network, plug, unplug};
+use wharf_runtime::{Shim, kill_leftovers};
+use wharf_spec::{Publication, Target};
+
+use crate::clock;
+use crate::crash;
+use crate::daemon::Daemon;
+use crate::error::{Error, Result};
+use crate::files::{self, Identity};
+use crate::logs::{Ending, LogQuery};
+use crate::record::{ContainerRecord, ExitRecord, Phase};
+use crate::reservation::{Held, Present, reserve_all};
+use crate::resolve::{Circumstances, Wanted, resolve};
+use crate::signal;
+
+/// SIGKILL cannot be refused; a process that is still there after this hangs in the kernel.
+const KILL_LIMIT: Duration = Duration::from_secs(20);
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+/// What a container's exit code is when its shim left no word: it was killed.
+const KILLED: i32 = 128 + SIGKILL;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Starts a container; nothing happens when it runs already.
+    pub fn start(self: &Arc<Self>, name: &str) -> Result<Started> {
+        let id = self.id_of(name)?;
+        let warnings = self.in_turn(&id, || self.start_in_turn(&id))?;
+        Ok(Started { id, warnings })
+    }
+
+    /// Starts a container, and gives its output from this start on.
+    pub fn start_attached(self: &Arc<Self>, name: &str) -> Result<(LogQuery, Ending)> {
+        let id = self.id_of(name)?;
+        self.in_turn(&id, || {
+            let record = self.ledger.container(&id)?;
+            if record.phase == Phase::Running {
+                return Err(Error::Conflict(format!(
+                    "container {:?} is already running: follow it with `wharf logs -f {}`",
+                    record.name, record.name
+                )));
+            }
+            let path = self.log_path(&id);
+            let seen = std::fs::metadata(&path).map_or(0, |m| m.len());
+            self.start_in_turn(&id)?;
+            let query = LogQuery {
+                path,
+                skip: seen,
+                follow: true,
+                tail: None,
+                timestamps: false,
+                with_exit: true,
+            };
+            Ok((query, self.ending(&id)?))
+        })
+    }
+
+    /// Where a container's output is kept, and how to learn of its end.
+    pub fn log(&self, name: &str) -> Result<(PathBuf, Ending)> {
+        let id = self.id_of(name)?;
+        let record = self.ledger.container(&id)?;
+        let path = self.log_path(&id);
+        if !path.exists() {
+            // Never started: an empty log, not an error.
+            std::fs::write(&path, "").map_err(Error::io(format!("make {}", path.display())))?;
+        }
+        let ending = match record.phase {
+            Phase::Running | Phase::Starting => self.ending(&id)?,
+            _ => tokio::sync::watch::Sender::new(Some(0)).subscribe(),
+        };
+        Ok((path, ending))
+    }
+
+    /// Stops a container: its stop signal, and SIGKILL when it takes longer than `limit`.
+    pub fn stop(self: &Arc<Self>, name: &str, limit: Duration) -> Result<()> {
+        let id = self.id_of(name)?;
+        let record = self.ledger.container(&id)?;
+        if record.phase != Phase::Running {
+            return Ok(());
+        }
+        let asked = record.spec.stop_signal.as_deref().map_or(Ok(SIGTERM), signal::parse)?;
+        let shim = Shim::adopt(&self.paths.shim(&id))?;
+        if shim.kill(asked).is_ok() && shim.wait_exit(limit)?.is_some() {
+            return self.in_turn(&id, || self.settle(&id));
+        }
+        self.kill_hard(&record)?;
+        self.in_turn(&id, || self.settle(&id))
+    }
+
+    /// Stops a container and starts it again.
+    pub fn restart(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Started> {
+        self.stop(name, limit)?;
+        self.start(name)
+    }
+
+    /// Sends a signal to a running container.
+    pub fn kill(self: &Arc<Self>, name: &str, text: &str) -> Result<()> {
+        let number = signal::parse(text)?;
+        let id = self.id_of(name)?;
+        let record = self.ledger.container(&id)?;
+        if record.phase != Phase::Running {
+            return Err(Error::Conflict(format!(
+                "cannot kill container {:?}: container is not running",
+                record.name
+            )));
+        }
+        if number != SIGKILL {
+            return Ok(Shim::adopt(&self.paths.shim(&id))?.kill(number)?);
+        }
+        self.kill_hard(&record)?;
+        self.in_turn(&id, || self.settle(&id))
+    }
+
+    /// Ends every process of a container and waits until its shim has written down how.
+    pub(crate) fn kill_hard(&self, record: &ContainerRecord) -> Result<()> {
+        if let Ok(shim) = Shim::adopt(&self.paths.shim(&record.id)) {
+            let told = shim.kill(SIGKILL);
+            if told.is_ok() && shim.wait_exit(KILL_LIMIT)?.is_some() {
+                return Ok(());
+            }
+            shim.terminate(KILL_LIMIT)?;
+        }
+        Ok(kill_leftovers(&record.spec.cgroup)?)
+    }
+
+    /// Does what the end of a container asks for. Safe to do twice, and for a container that has
+    /// not ended.
+    pub(crate) fn settle(self: &Arc<Self>, id: &str) -> Result<()> {
+        let Ok(record) = self.ledger.container(id) else { return Ok(()) };
+        if record.phase != Phase::Running || Shim::adopt(&self.paths.shim(id)).is_ok_and(|s| s.is_alive()) {
+            return Ok(());
+        }
+        let exit = self.exit_of(&record);
+        kill_leftovers(&record.spec.cgroup)?;
+        let code = exit.code;
+        self.ledger.update_container(id, |record| {
+            record.phase = Phase::Exited;
+            record.exit = Some(exit);
+            record.publications.clear();
+        })?;
+        let reconciled = self.unpublish(&record.publications);
+        let unplugged = unplug(&record.endpoint);
+        let _gone = std::fs::remove_dir_all(self.paths.shim(id));
+        self.events.tell("container", "die", id, Some(&record.name));
+        self.end(id, code);
+        if record.request.auto_remove {
+            self.remove_in_turn(id)?;
+        }
+        reconciled?;
+        unplugged?;
+        Ok(())
+    }
+
+    fn exit_of(&self, record: &ContainerRecord) -> ExitRecord {
+        match wharf_runtime::exit_status(&self.paths.shim(&record.id)) {
+            Ok(Some(exit)) => ExitRecord { code: exit.code, finished: exit.finished_at },
+            _ => ExitRecord { code: KILLED, finished: clock::now() },
+        }
+    }
+
+    fn start_in_turn(self: &Arc<Self>, id: &str) -> Result<Vec<String>> {
+        let record = self.ledger.container(id)?;
+        match record.phase {
+            Phase::Running => return Ok(Vec::new()),
+            Phase::Created | Phase::Exited => {}
+            Phase::Creating | Phase::Starting | Phase::Removing => {
+                return Err(Error::Conflict(format!(
+                    "container {:?} is being changed by somebody else; try again",
+                    record.name
+                )));
+            }
+        }
+        let began = Instant::now();
+        let done = Starting { daemon: self, record: &record }.run();
+        match &done {
+            Ok(_) => {
+                self.metrics.starts.inc();
+                self.events.tell("container", "start", id, Some(&record.name));
+                let took = began.elapsed().as_millis();
+                tracing::info!(id = record.short_id(), took_ms = u64::try_from(took).unwrap_or(0), "started");
+            }
+            Err(error) => {
+                self.metrics.start_failures.inc();
+                if matches!(error, Error::Port(_) | Error::Limit(_)) {
+                    self.metrics.reservation_failures.inc();
+                }
+                let text = error.to_string();
+                self.ledger.update_container(id, |record| record.failure = Some(text))?;
+            }
+        }
+        done
+    }
+
+    /// What a container is to publish, in order; nothing is bound.
+    pub(crate) fn wanted(
+        &self,
+        record: &ContainerRecord,
+        network: &Network,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Wanted>> {
+        let circumstances = Circumstances {
+            network: &network.name,
+            mode_v4: network.ipv4.as_ref().map(|s| s.gateway_mode),
+            mode_v6: network.ipv6.as_ref().map(|s| s.gateway_mode),
+            host_ipv6: self.host_ipv6,
+        };
+        let all = if record.request.publish_all { record.exposed.as_slice() } else { &[] };
+        let wanted = resolve(&record.request.publish, all, circumstances, warnings)?;
+        let networks = [(network.name.clone(), crate::daemon::policy(network))].into();
+        for one in &wanted {
+            let sketch = one.sketch(target(record));
+            // Forwarding is switched on before anything is published.
+            let facts = wharf_plan::HostFacts {
+                forwarding_v4: true,
+                forwarding_v6: true,
+                ..self.planes.facts()
+            };
+            if let Some(reason) = wharf_plan::refuse(&sketch, &networks, facts) {
+                return Err(Error::Invalid(reason));
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Takes publications down; they are no longer in the ledger.
+    fn unpublish(&self, gone: &[Publication]) -> Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.reconcile()?;
+        crate::flows::forget(gone)
+    }
+
+    fn log_path(&self, id: &str) -> PathBuf {
+        wharf_runtime::log_path(&self.paths.container(id))
+    }
+}
+
+/// Where publications of a container lead.
+pub(crate) fn target(record: &ContainerRecord) -> Target {
+    Target::Container {
+        id: record.id.clone(),
+        ipv4: record.endpoint.ipv4.map(|net| net.addr()),
+        ipv6: record.endpoint.ipv6.map(|net| net.addr()),
+        network: record.network.clone(),
+    }
+}
+
+/// One start.
+struct Starting<'a> {
+    daemon: &'a Arc<Daemon>,
+    record: &'a ContainerRecord,
+}
+
+// === impl Starting ===
+
+impl Starting<'_> {
+    fn run(&self) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        let network = self.network()?;
+        let held = self.reserve(&network, &mut warnings)?;
+        crash::point("start.reserved");
+        self.daemon.ledger.update_container(&self.record.id, |record| {
+            record.phase = Phase::Starting;
+            record.failure = None;
+        })?;
+        crash::point("start.marked");
+        match self.bring_to_life(&network, held) {
+            Ok(()) => Ok(warnings),
+            Err(error) => {
+                self.undo();
+                Err(error)
+            }
+        }
+    }
+
+    fn network(&self) -> Result<Network> {
+        let name = &self.record.network;
+        self.daemon.ledger.read(|state| state.find_network(name).cloned())
+    }
+
+    fn reserve(&self, network: &Network, warnings: &mut Vec<String>) -> Result<Vec<Held>> {
+        let wanted = self.daemon.wanted(self.record, network, warnings)?;
+        let publications = self.daemon.publications();
+        let present = Present {
+            publications: &publications,
+            sockets: self.daemon.planes.sockets(),
+            descriptor_limit: self.daemon.descriptor_limit,
+        };
+        reserve_all(wanted, &target(self.record), present)
+    }
+
+    fn bring_to_life(&self, network: &Network, held: Vec<Held>) -> Result<()> {
+        let (daemon, record) = (self.daemon, self.record);
+        self.write_files()?;
+        let shim = self.launch()?;
+        crash::point("start.launched");
+        daemon.bring_up(network)?;
+        plug(&record.endpoint, &Netns::of_process(shim.pid())?)?;
+        crash::point("start.plugged");
+        shim.create().map_err(runtime_failure)?;
+        crash::point("start.created");
+        let publications: Vec<Publication> = held.iter().map(|h| h.publication.clone()).collect();
+        daemon.ledger.update_container(&record.id, |record| record.publications = publications.clone())?;
+        crash::point("start.recorded");
+        daemon.planes.publish(&|| daemon.desire(), held, &daemon.metrics)?;
+        if !publications.is_empty() {
+            crate::flows::forget(&publications)?;
+        }
+        shim.start().map_err(runtime_failure)?;
+        crash::point("start.started");
+        daemon.begin(&record.id);
+        daemon.ledger.update_container(&record.id, |record| {
+            record.phase = Phase::Running;
+            record.started = Some(clock::now());
+            record.exit = None;
+        })?;
+        crash::point("start.done");
+        crate::watch::container(daemon, &record.id, &shim)
+    }
+
+    fn write_files(&self) -> Result<()> {
+        let endpoint = &self.record.endpoint;
+        let addresses = endpoint.addresses().map(|net| net.addr()).collect();
+        let identity = Identity { hostname: &self.record.spec.hostname, addresses };
+        files::write(&self.daemon.paths.container(&self.record.id), &identity)
+    }
+
+    fn launch(&self) -> Result<Shim> {
+        let dir = self.daemon.paths.shim(&self.record.id);
+        let _old = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
+        let exe = wharf_host::process::current_exe();
+        Shim::launch(&exe, &dir, &self.record.spec).map_err(runtime_failure)
+    }
+
+    /// Takes back whatever a failed start has done. Nothing here stops at a failure; what cannot be
+    /// undone now is found again at the next start of the daemon.
+    fn undo(&self) {
+        let (daemon, record) = (self.daemon, self.record);
+        let settled = daemon.ledger.update_container(&record.id, |record| {
+            record.phase = record.phase_at_rest();
+            record.publications.clear();
+        });
+        let failures = [
+            settled.err(),
+            daemon.reconcile().err(),
+            daemon.kill_hard(record).err(),
+            unplug(&record.endpoint).err().map(Error::from),
+        ];
+        for error in failures.into_iter().flatten() {
+            tracing::warn!(id = record.short_id(), %error, "undoing a failed start");
+        }
+        let _gone = std::fs::remove_dir_all(daemon.paths.shim(&record.id));
+    }
+}
+
+/// The runtime's refusals of the command itself decide the exit code of `wharf run`.
+pub(crate) fn runtime_failure(error: wharf_runtime::Error) -> Error {
+    match error.exit_code() {
+        Some(code) => Error::Command { code, message: error.to_string() },
+        None => error.into(),
+    }
+}

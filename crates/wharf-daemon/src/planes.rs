@@ -1,0 +1,324 @@
+//! The planes, brought in line with the ledger.
+//!
+//! One lock orders every change to the kernel's tables and to the relay. A publication comes up in
+//! this order, so that nobody sees half of it: the relay gets the sockets, still behind their drop
+//! filter; the kernel plane gets its elements, all in one transaction; then the filters come off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use wharf_host::reserve::Bound;
+use wharf_nft::NftPlane;
+use wharf_plan::{Desired, HostFacts, NetworkPolicy, Plan, PublicationPlan, compile};
+use wharf_relay::RelayClient;
+use wharf_spec::{Publication, PublicationId};
+
+use crate::crash;
+use crate::error::Result;
+use crate::metrics::{Metrics, PlaneLabel};
+use crate::paths::Paths;
+use crate::reservation::{Held, rebind};
+
+/// The planes of one daemon.
+#[derive(Debug)]
+pub struct Planes {
+    paths: Paths,
+    inner: Mutex<Inner>,
+}
+
+/// What the planes are to do, as the ledger has it.
+#[derive(Debug, Clone, Default)]
+pub struct Desire {
+    /// Every publication in force.
+    pub publications: Vec<Publication>,
+    /// The policies of all networks, by name.
+    pub networks: BTreeMap<String, NetworkPolicy>,
+}
+
+/// Where the desire is read. Always asked under the planes' lock: a desire read before waiting for
+/// it could lack what somebody else published meanwhile, and would take it down again.
+pub type Ask<'a> = &'a dyn Fn() -> Desire;
+
+#[derive(Debug)]
+struct Inner {
+    facts: HostFacts,
+    nft: Option<NftPlane>,
+    relay: Option<RelayClient>,
+    held: BTreeMap<PublicationId, Vec<Bound>>,
+    lost: BTreeMap<PublicationId, String>,
+    up: BTreeSet<String>,
+    plan: Plan,
+}
+
+/// What the relay has done for a publication.
+pub type Traffic = wharf_relay::Counters;
+
+// === impl Planes ===
+
+impl Planes {
+    /// The planes, untouched so far.
+    pub fn new(paths: Paths, facts: HostFacts) -> Self {
+        let inner = Inner {
+            facts,
+            nft: None,
+            relay: None,
+            held: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            up: BTreeSet::new(),
+            plan: Plan::default(),
+        };
+        Self { paths, inner: Mutex::new(inner) }
+    }
+
+    /// What the host can do, as far as the plan needs to know.
+    pub fn facts(&self) -> HostFacts {
+        self.lock().facts
+    }
+
+    /// Takes note that the host can do something else now.
+    pub fn set_facts(&self, facts: HostFacts) {
+        self.lock().facts = facts;
+    }
+
+    /// The number of sockets held.
+    pub fn sockets(&self) -> usize {
+        self.lock().held.values().map(Vec::len).sum()
+    }
+
+    /// Brings up `fresh` publications, which `desire` already contains.
+    pub fn publish(&self, desire: Ask<'_>, fresh: Vec<Held>, metrics: &Metrics) -> Result<()> {
+        let began = Instant::now();
+        let mut inner = self.lock();
+        let desire = &desire();
+        let ids: Vec<PublicationId> =
+            fresh.iter().filter(|h| !h.sockets.is_empty()).map(|h| h.publication.id.clone()).collect();
+        inner.hand_over(&self.paths, &fresh)?;
+        crash::point("start.relayed");
+        inner.apply_nft(desire)?;
+        crash::point("start.published");
+        for held in fresh {
+            inner.lost.remove(&held.publication.id);
+            inner.held.insert(held.publication.id, held.sockets);
+        }
+        inner.open(&ids)?;
+        inner.count(metrics);
+        metrics.reconciled(began.elapsed());
+        Ok(())
+    }
+
+    /// Brings everything in line after something went away or a network came up: the kernel plane
+    /// holds exactly what `desire` says, and no socket is held for anything else.
+    pub fn reconcile(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
+        let began = Instant::now();
+        let mut inner = self.lock();
+        let desire = &desire();
+        // The kernel plane first: while it still pointed at a target that is gone, closing the
+        // socket would turn a refusal into silence.
+        let applied = inner.apply_nft(desire);
+        let dropped = inner.drop_others(desire);
+        inner.count(metrics);
+        metrics.reconciled(began.elapsed());
+        applied.and(dropped)
+    }
+
+    /// Takes over what an earlier daemon left: the relay with its sockets, or, where there is no
+    /// relay any more, the ports themselves.
+    pub fn adopt(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
+        let mut inner = self.lock();
+        let desire = &desire();
+        inner.adopt_relay(&self.paths)?;
+        inner.restore(&self.paths, desire);
+        inner.apply_nft(desire)?;
+        let dropped = inner.drop_others(desire);
+        inner.count(metrics);
+        dropped
+    }
+
+    /// Starts a relay in place of one that has died, with the sockets still held here.
+    pub fn replace_relay(&self, desire: Ask<'_>) {
+        let mut inner = self.lock();
+        inner.relay = None;
+        inner.restore(&self.paths, &desire());
+    }
+
+    /// Lets traffic of the network `name` through, as its policy says, from the next reconcile on.
+    /// Answers whether it was down.
+    pub fn bring_up(&self, name: &str) -> bool {
+        self.lock().up.insert(name.to_owned())
+    }
+
+    /// Forgets the network `name`.
+    pub fn bring_down(&self, name: &str) {
+        self.lock().up.remove(name);
+    }
+
+    /// The networks that are up.
+    pub fn up(&self) -> BTreeSet<String> {
+        self.lock().up.clone()
+    }
+
+    /// The relay's process, if there is one.
+    pub fn relay_pid(&self) -> Option<u32> {
+        self.lock().relay.as_ref().map(RelayClient::pid)
+    }
+
+    /// How a publication is served; and why it is not, if it could not be restored.
+    pub fn served(&self, id: &PublicationId) -> (Option<PublicationPlan>, Option<String>) {
+        let inner = self.lock();
+        (inner.plan.publications.get(id).cloned(), inner.lost.get(id).cloned())
+    }
+
+    /// The relay's counters by publication.
+    pub fn traffic(&self) -> BTreeMap<PublicationId, Traffic> {
+        let mut inner = self.lock();
+        let counted = inner.relay.as_mut().map(RelayClient::stats).and_then(Result::ok);
+        counted.unwrap_or_default().into_iter().map(|(id, c)| (PublicationId(id), c)).collect()
+    }
+
+    /// Leaves nothing of the planes behind. Goes on after failures and returns them all.
+    pub fn dismantle(&self) -> Vec<crate::Error> {
+        let mut inner = self.lock();
+        let mut failures = Vec::new();
+        inner.held.clear();
+        if let Some(mut relay) = inner.relay.take()
+            && let Err(error) = relay.shutdown()
+        {
+            failures.push(error.into());
+        }
+        if let Some(mut nft) = inner.nft.take()
+            && let Err(error) = nft.remove()
+        {
+            failures.push(error.into());
+        }
+        inner.up.clear();
+        inner.plan = Plan::default();
+        failures
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every step inside leaves a state the next reconcile can mend.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn relay(&mut self, paths: &Paths) -> Result<&mut RelayClient> {
+        if self.relay.is_none() {
+            let exe = wharf_host::process::current_exe();
+            self.relay = Some(wharf_relay::spawn::ensure(paths.run_dir(), &exe)?);
+        }
+        self.relay.as_mut().ok_or_else(|| wharf_relay::Error::NotRunning.into())
+    }
+
+    fn hand_over(&mut self, paths: &Paths, fresh: &[Held]) -> Result<()> {
+        let bound: Vec<&Held> = fresh.iter().filter(|held| !held.sockets.is_empty()).collect();
+        if bound.is_empty() {
+            return Ok(());
+        }
+        let routes = bound.iter().map(|held| route(&held.publication, &held.sockets)).collect();
+        let sockets = bound.iter().flat_map(|held| &held.sockets).map(|b| std::os::fd::AsFd::as_fd(&b.socket));
+        let sockets: Vec<_> = sockets.collect();
+        Ok(self.relay(paths)?.add(routes, &sockets)?)
+    }
+
+    fn open(&mut self, ids: &[PublicationId]) -> Result<()> {
+        match &mut self.relay {
+            Some(relay) if !ids.is_empty() => {
+                Ok(relay.open(ids.iter().map(|id| id.0.clone()).collect())?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_nft(&mut self, desire: &Desire) -> Result<()> {
+        let mut networks = desire.networks.clone();
+        networks.retain(|name, _| self.up.contains(name));
+        let desired = Desired { publications: &desire.publications, networks: &networks };
+        let plan = compile(desired, self.facts);
+        if self.facts.nft_nat && (self.nft.is_some() || !plan.nft.bridges.is_empty()) {
+            let nft = match &mut self.nft {
+                Some(nft) => nft,
+                none => none.insert(NftPlane::open("wharf")?),
+            };
+            nft.apply(&plan.nft)?;
+        }
+        self.plan = plan;
+        Ok(())
+    }
+
+    fn drop_others(&mut self, desire: &Desire) -> Result<()> {
+        let wanted: BTreeSet<&PublicationId> = desire.publications.iter().map(|p| &p.id).collect();
+        let gone: Vec<PublicationId> =
+            self.held.keys().filter(|id| !wanted.contains(id)).cloned().collect();
+        self.lost.retain(|id, _| wanted.contains(id));
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for id in &gone {
+            self.held.remove(id);
+        }
+        match &mut self.relay {
+            Some(relay) => Ok(relay.remove(gone.into_iter().map(|id| id.0).collect())?),
+            None => Ok(()),
+        }
+    }
+
+    fn adopt_relay(&mut self, paths: &Paths) -> Result<()> {
+        let Some(mut relay) = wharf_relay::spawn::find(paths.run_dir())? else { return Ok(()) };
+        for (route, sockets) in relay.list_with_sockets()? {
+            let id = PublicationId(route.id.clone());
+            let bound = route.bound(sockets);
+            self.held.insert(id, bound);
+        }
+        self.relay = Some(relay);
+        Ok(())
+    }
+
+    /// Gives the relay every publication it does not have, from the sockets held here or newly
+    /// bound ones. A port that someone else took meanwhile is noted, not fatal.
+    fn restore(&mut self, paths: &Paths, desire: &Desire) {
+        let known: BTreeSet<PublicationId> = match &mut self.relay {
+            Some(relay) => relay.ids().unwrap_or_default().into_iter().map(PublicationId).collect(),
+            None => BTreeSet::new(),
+        };
+        for publication in &desire.publications {
+            let id = publication.id.clone();
+            if known.contains(&id) || publication.host.addresses.is_empty() {
+                continue;
+            }
+            if let Err(reason) = self.restore_one(paths, publication) {
+                tracing::warn!(publication = %id, reason, "publication lost its host port");
+                self.lost.insert(id, reason);
+            }
+        }
+    }
+
+    fn restore_one(&mut self, paths: &Paths, publication: &Publication) -> Result<(), String> {
+        let sockets = match self.held.remove(&publication.id) {
+            Some(sockets) => sockets,
+            None => rebind(publication).map_err(|clash| clash.to_string())?,
+        };
+        let held = Held { publication: publication.clone(), sockets };
+        let id = publication.id.clone();
+        let handed = self.hand_over(paths, std::slice::from_ref(&held));
+        self.held.insert(id.clone(), held.sockets);
+        handed.and_then(|()| self.open(&[id])).map_err(|error| error.to_string())
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.publications.clear();
+        for served in self.plan.publications.values() {
+            if let Some(plane) = served.planes().first() {
+                let label = PlaneLabel { plane: plane.to_string() };
+                metrics.publications.get_or_create(&label).inc();
+            }
+        }
+    }
+}
+
+fn route(publication: &Publication, sockets: &[Bound]) -> wharf_relay::Route {
+    wharf_relay::Route::new(publication, sockets)
+}

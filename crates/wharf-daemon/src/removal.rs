@@ -1,0 +1,89 @@
+//! Removing containers: announced first, finished whatever happens.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wharf_network::unplug;
+
+use crate::crash;
+use crate::daemon::Daemon;
+use crate::error::{Error, Result};
+use crate::record::{ContainerRecord, Phase};
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Removes a container; a running one only by force.
+    pub fn remove(self: &Arc<Self>, name: &str, force: bool) -> Result<()> {
+        let id = self.id_of(name)?;
+        self.in_turn(&id, || {
+            let record = self.ledger.container(&id)?;
+            if record.phase == Phase::Running && !force {
+                return Err(Error::Conflict(format!(
+                    "cannot remove container {:?}: container is running: stop the container \
+                     before removing or force remove",
+                    record.name
+                )));
+            }
+            self.remove_in_turn(&id)
+        })
+    }
+
+    /// As [`Self::remove`] by force, for whoever has the container's turn already.
+    pub(crate) fn remove_in_turn(&self, id: &str) -> Result<()> {
+        let record = self.ledger.update_container(id, |record| {
+            record.phase = Phase::Removing;
+        })?;
+        crash::point("remove.marked");
+        self.finish_removal(&record)?;
+        self.events.tell("container", "destroy", id, Some(&record.name));
+        Ok(())
+    }
+
+    /// Takes everything of a container away. Every step is tried; the record goes only when all of
+    /// them have succeeded, so that what is left can be removed later.
+    pub(crate) fn finish_removal(&self, record: &ContainerRecord) -> Result<()> {
+        let killed = self.kill_hard(record);
+        crash::point("remove.killed");
+        let gone = self.ledger.update_container(&record.id, |record| record.publications.clear());
+        let reconciled = self.reconcile();
+        let forgotten = crate::flows::forget(&record.publications);
+        crash::point("remove.unpublished");
+        let unplugged = unplug(&record.endpoint).map_err(Error::from);
+        crash::point("remove.unplugged");
+        let run_files = remove_dir(&self.paths.shim(&record.id));
+        let files = remove_dir(&self.paths.container(&record.id));
+        crash::point("remove.files");
+        let steps = [
+            killed,
+            gone.map(drop),
+            reconciled,
+            forgotten,
+            unplugged.map(drop),
+            run_files,
+            files,
+        ];
+        let failures: Vec<String> =
+            steps.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
+        if !failures.is_empty() {
+            return Err(Error::Conflict(format!(
+                "container {:?} could not be removed completely, try again: {}",
+                record.name,
+                failures.join("; ")
+            )));
+        }
+        self.erase(record)?;
+        self.end_if_waited_for(&record.id);
+        self.forget(&record.id);
+        Ok(())
+    }
+}
+
+fn remove_dir(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,169 @@
+//! The life of a daemon: lock, recover, serve, leave.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::error::{Error, Result};
+use crate::paths::Paths;
+use crate::{http, start, watch};
+
+/// Requests in flight may take this long after the daemon was told to stop; streams that follow a
+/// log would never end by themselves.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Threads that block: each start or removal takes one. More than this many at a time wait in
+/// line.
+const BLOCKING_THREADS: usize = 64;
+const WORKERS: usize = 2;
+/// Whoever is in this group may use the socket.
+const GROUP: &str = "wharf";
+
+/// Runs a daemon until it is told to stop (SIGTERM, SIGINT, or the API).
+///
+/// # Errors
+/// When another daemon serves the same directories, or these cannot be used.
+pub fn run(config: Config) -> Result<()> {
+    let paths = config.paths.clone();
+    make_dirs(&paths)?;
+    let _lock = lock(&paths)?;
+    let served = serve(config);
+    if let Err(error) = &served {
+        start::leave_word(&paths, error);
+    }
+    served
+}
+
+fn serve(config: Config) -> Result<()> {
+    let paths = config.paths.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(Error::io("start the runtime"))?;
+    let guard = runtime.enter();
+    let daemon = Arc::new(Daemon::open(&config)?);
+    daemon.recover()?;
+    let listener = listen(&paths)?;
+    start::forget_failure(&paths);
+    tracing::info!(socket = %paths.socket().display(), pid = std::process::id(), "ready");
+    // Without systemd there is nobody to notify.
+    let _notified = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    runtime.block_on(until_stopped(Arc::clone(&daemon), listener));
+    daemon.leave();
+    let _gone = std::fs::remove_file(paths.socket());
+    drop(guard);
+    runtime.shutdown_timeout(DRAIN_LIMIT);
+    Ok(())
+}
+
+async fn until_stopped(daemon: Arc<Daemon>, listener: UnixListener) {
+    let watcher = tokio::spawn(watch::relay(Arc::clone(&daemon)));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut told = stopped.clone();
+    let graceful = async move {
+        // An error means that the sender is gone, which is a reason to stop, too.
+        let _told = told.wait_for(|stop| *stop).await;
+    };
+    let router = http::router(Arc::clone(&daemon));
+    let server = tokio::spawn(async move {
+        axum::serve(listener, router).with_graceful_shutdown(graceful).await
+    });
+    stop_signal(&daemon).await;
+    tracing::info!("stopping");
+    let _notified = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let _told = stop.send(true);
+    if tokio::time::timeout(DRAIN_LIMIT, server).await.is_err() {
+        tracing::info!("some requests were still open and have been cut off");
+    }
+    watcher.abort();
+}
+
+async fn stop_signal(daemon: &Daemon) {
+    let terminate = signal(SignalKind::terminate());
+    let interrupt = signal(SignalKind::interrupt());
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = daemon.stop.notified() => {}
+        },
+        _ => daemon.stop.notified().await,
+    }
+}
+
+fn make_dirs(paths: &Paths) -> Result<()> {
+    let dirs = [
+        paths.state_dir().to_owned(),
+        paths.run_dir().to_owned(),
+        paths.containers(),
+        paths.shims(),
+        paths.volumes(),
+    ];
+    for dir in dirs {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o711);
+        builder.create(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
+    }
+    Ok(())
+}
+
+/// Held for as long as the daemon lives; the kernel lets go of it however the daemon ends.
+fn lock(paths: &Paths) -> Result<File> {
+    let path = paths.lock();
+    let failed = || Error::io(format!("lock {}", path.display()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(&path).map_err(failed())?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut pid = String::new();
+        let _read = file.read_to_string(&mut pid);
+        let pid = if pid.is_empty() { "unknown".to_owned() } else { pid };
+        return Err(Error::AlreadyRunning { path: paths.run_dir().to_owned(), pid });
+    }
+    file.set_len(0).map_err(failed())?;
+    file.rewind().map_err(failed())?;
+    write!(file, "{}", std::process::id()).map_err(failed())?;
+    Ok(file)
+}
+
+/// The socket systemd opened for us, or our own.
+fn listen(paths: &Paths) -> Result<UnixListener> {
+    let failed = || Error::io(format!("listen on {}", paths.socket().display()));
+    let listener = match wharf_host::activation::unix_listener() {
+        Some(given) => given,
+        None => bind(&paths.socket())?,
+    };
+    listener.set_nonblocking(true).map_err(failed())?;
+    UnixListener::from_std(listener).map_err(failed())
+}
+
+fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener> {
+    // We hold the lock, so a socket that lies there is a dead daemon's.
+    let _stale = std::fs::remove_file(path);
+    let failed = || Error::io(format!("listen on {}", path.display()));
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed())?;
+    let mode = std::fs::Permissions::from_mode(0o660);
+    std::fs::set_permissions(path, mode).map_err(failed())?;
+    if let Some(group) = group_id(GROUP) {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(failed())?;
+    }
+    Ok(listener)
+}
+
+fn group_id(name: &str) -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}

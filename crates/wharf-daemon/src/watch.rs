@@ -1,0 +1,83 @@
+//! Watching processes of ours: shims and the relay.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use wharf_host::process::Pid;
+use wharf_runtime::Shim;
+
+use crate::daemon::Daemon;
+use crate::error::{Error, Result};
+
+/// A relay that dies at once, again and again, is not started faster than this.
+const RELAY_PAUSE: Duration = Duration::from_millis(50);
+const RELAY_PAUSE_MAX: Duration = Duration::from_secs(5);
+const RELAY_POLL: Duration = Duration::from_millis(200);
+
+/// Settles the container `id` once its shim has ended.
+pub fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<()> {
+    let pidfd = shim.process().open()?;
+    let (daemon, id) = (Arc::clone(daemon), id.to_owned());
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return Err(Error::Conflict("containers are watched from within the daemon only".into()));
+    };
+    runtime.spawn(async move {
+        if let Some(pidfd) = pidfd {
+            ended(pidfd).await;
+        }
+        let settle = move || daemon.in_turn(&id, || daemon.settle(&id));
+        match tokio::task::spawn_blocking(settle).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "settling a container that has ended"),
+            Err(error) => tracing::error!(%error, "settling a container stumbled"),
+        }
+    });
+    Ok(())
+}
+
+/// Starts a relay anew whenever the one that serves has died. The listening sockets are held here,
+/// too, so connections that arrive meanwhile wait in their queues.
+pub async fn relay(daemon: Arc<Daemon>) {
+    let mut pause = RELAY_PAUSE;
+    loop {
+        let Some(pid) = daemon.planes.relay_pid() else {
+            tokio::time::sleep(RELAY_POLL).await;
+            continue;
+        };
+        let began = tokio::time::Instant::now();
+        if let Ok(Some(pidfd)) = Pid::of(pid).and_then(|pid| pid.open()) {
+            ended(pidfd).await;
+        }
+        if daemon.planes.relay_pid() != Some(pid) {
+            continue;
+        }
+        if began.elapsed() > RELAY_PAUSE_MAX {
+            pause = RELAY_PAUSE;
+        }
+        tracing::warn!(pid, "the relay has died; starting another");
+        daemon.metrics.relay_restarts.inc();
+        daemon.events.tell("relay", "restart", &pid.to_string(), None);
+        let shared = Arc::clone(&daemon);
+        let restarted = tokio::task::spawn_blocking(move || {
+            shared.planes.replace_relay(&|| shared.desire());
+        });
+        if let Err(error) = restarted.await {
+            tracing::error!(%error, "starting a relay stumbled");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RELAY_PAUSE_MAX);
+    }
+}
+
+/// Waits until the process behind `pidfd` has ended: only then does the descriptor become readable.
+async fn ended(pidfd: OwnedFd) {
+    match AsyncFd::with_interest(pidfd, Interest::READABLE) {
+        Ok(pidfd) => {
+            let _ready = pidfd.readable().await;
+        }
+        Err(error) => tracing::error!(%error, "cannot watch a process"),
+    }
+}

@@ -1,0 +1,94 @@
+//! A network's bridge on the host, made to match the network however it is found.
+
+use std::net::IpAddr;
+
+use wharf_host::link::{Change, Link, Links};
+use wharf_host::sysctl;
+
+use crate::endpoint::mac_of;
+use crate::error::{Error, Result};
+use crate::leftovers::alias_of;
+use crate::network::Network;
+use crate::plug::settle_address;
+
+/// Makes the network's bridge, or mends it: addresses, settings, up. Returns its index.
+///
+/// # Errors
+/// [`Error::ForeignLink`] when the name belongs to an interface that is not ours, which is left
+/// alone; [`Error::NoIpv6`] when the network has IPv6 and the kernel has not.
+pub fn ensure_bridge(network: &Network) -> Result<u32> {
+    let mut links = Links::open()?;
+    let link = match links.find(&network.bridge)? {
+        Some(link) => link,
+        None => create(&mut links, network)?,
+    };
+    check_ours(&link, network)?;
+    set_up_ipv6(network)?;
+    let addresses = network.bridge_addresses();
+    let mut changes: Vec<Change<'_>> =
+        addresses.iter().map(|net| Change::Address { link: link.index, net: *net }).collect();
+    changes.push(Change::Up(&network.bridge));
+    links.apply(&changes)?;
+    for net in addresses {
+        if let IpAddr::V6(address) = net.addr() {
+            settle_address(&network.bridge, address)?;
+        }
+    }
+    Ok(link.index)
+}
+
+/// Deletes the network's bridge; `false` when it was gone.
+///
+/// # Errors
+/// [`Error::ForeignLink`] when the name belongs to an interface that is not ours.
+pub fn remove_bridge(network: &Network) -> Result<bool> {
+    let mut links = Links::open()?;
+    let Some(link) = links.find(&network.bridge)? else { return Ok(false) };
+    check_ours(&link, network)?;
+    Ok(links.delete(&network.bridge)?)
+}
+
+fn create(links: &mut Links, network: &Network) -> Result<Link> {
+    let name = network.bridge.as_str();
+    let gateway = network.subnets().next().map(|side| side.gateway());
+    let alias = alias_of(&network.id);
+    let made = links.apply(&[
+        Change::AddBridge { name, mac: Some(mac_of(gateway)), mtu: network.mtu },
+        Change::Alias { name, alias: &alias },
+    ]);
+    match made {
+        // Someone was faster; the caller looks whose it is.
+        Err(e) if e.is_exists() => {}
+        made => made?,
+    }
+    links.find(name)?.ok_or_else(|| Error::BridgeMissing { bridge: name.to_owned() })
+}
+
+fn check_ours(link: &Link, network: &Network) -> Result<()> {
+    let is_bridge = link.kind.as_deref() == Some("bridge");
+    if is_bridge && link.alias.as_ref() == Some(&alias_of(&network.id)) {
+        return Ok(());
+    }
+    let kind = link.kind.as_deref().unwrap_or("a device");
+    let alias = link.alias.as_deref().unwrap_or("none");
+    Err(Error::ForeignLink {
+        name: link.name.clone(),
+        network: network.name.clone(),
+        found: format!("kind {kind}, alias {alias}"),
+    })
+}
+
+/// The bridge is a router to containers, so it takes no router advertisements from them
+/// (CVE-2020-13401), and its own addresses are not probed for duplicates. Without an IPv6 address
+/// to have it gets none at all, link-local neither: that would be a way past isolation.
+fn set_up_ipv6(network: &Network) -> Result<()> {
+    let wanted = network.bridge_addresses().iter().any(|net| net.addr().is_ipv6());
+    let setting = |name: &str| format!("net/ipv6/conf/{}/{name}", network.bridge);
+    if !sysctl::exists(&setting("disable_ipv6")) {
+        return if wanted { Err(Error::NoIpv6) } else { Ok(()) };
+    }
+    sysctl::change(&setting("accept_ra"), "0")?;
+    sysctl::change(&setting("accept_dad"), "0")?;
+    sysctl::change(&setting("disable_ipv6"), if wanted { "0" } else { "1" })?;
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The table in real network namespaces: what it lists as, what a change costs, and what packets
+//! of every path meet in it.
+
+#[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod table;
+#[cfg(test)]
+mod traffic;

@@ -1,0 +1,170 @@
+//! The daemon's side of the control socket: blocking, one request at a time, 10 s at most each.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use wharf_host::fdpass::{recv_frame, send_frame};
+
+use crate::error::{During, Error, Result};
+use crate::protocol::{Listed, MAX_RESPONSE, Phase, Request, Response, Route, VERSION};
+use crate::stats::Stats;
+
+/// The relay answers at once; a longer silence means that it hangs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A connection to a running relay.
+///
+/// Routes added through it and not opened vanish when it is dropped.
+#[derive(Debug)]
+pub struct RelayClient {
+    stream: UnixStream,
+    pid: u32,
+}
+
+// === impl RelayClient ===
+
+impl RelayClient {
+    /// Connects to the relay that listens at `socket`.
+    ///
+    /// # Errors
+    /// When nobody listens there, or a relay of another version.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let what = || format!("connect to the relay at {}", socket.display());
+        let stream = UnixStream::connect(socket).during(what)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).during(what)?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT)).during(what)?;
+        let mut client = Self { stream, pid: 0 };
+        match client.ask(&Request::Hello { version: VERSION }, &[])?.0 {
+            Response::Hello { version: VERSION, pid } => {
+                client.pid = pid;
+                Ok(client)
+            }
+            Response::Hello { version, pid } => {
+                Err(Error::Version { pid, theirs: version, ours: VERSION })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The relay's process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Hands routes and their sockets over, all or none; they do not serve yet. The descriptors
+    /// follow each other in the order of the routes (see [`Route`]); the caller's may be closed
+    /// afterwards.
+    pub fn add(&mut self, routes: Vec<Route>, sockets: &[BorrowedFd<'_>]) -> Result<()> {
+        self.done(&Request::Add { routes }, sockets)
+    }
+
+    /// Detaches the drop filters of routes and serves them; doing it twice changes nothing.
+    pub fn open(&mut self, ids: &[String]) -> Result<()> {
+        self.done(&Request::Open { ids: ids.to_vec() }, &[])
+    }
+
+    /// Closes routes and returns the identities that named none. Their ports are free when this
+    /// returns, unless copies of the sockets are held elsewhere. Open TCP connections are reset
+    /// after `drain_seconds`, or at once; UDP flows end at once.
+    pub fn remove(&mut self, ids: &[String], drain_seconds: Option<u32>) -> Result<Vec<String>> {
+        let request = Request::Remove { ids: ids.to_vec(), drain_seconds };
+        match self.ask(&request, &[])?.0 {
+            Response::Removed { unknown } => Ok(unknown),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Every route with its counters.
+    pub fn list(&mut self) -> Result<Vec<Listed>> {
+        match self.ask(&Request::List { with_sockets: false }, &[])?.0 {
+            Response::Listed { routes } => Ok(routes),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Every route with copies of its sockets, for a daemon that adopts them.
+    pub fn list_with_sockets(&mut self) -> Result<Vec<(Listed, Vec<OwnedFd>)>> {
+        let (response, sockets) = self.ask(&Request::List { with_sockets: true }, &[])?;
+        let Response::Listed { routes } = response else { return Err(unexpected(&response)) };
+        let needed: usize = routes.iter().map(|listed| listed.route.sockets()).sum();
+        if needed != sockets.len() {
+            let text = format!("{} sockets came for routes of {needed}", sockets.len());
+            return Err(Error::Protocol(text));
+        }
+        let mut rest = sockets.into_iter();
+        let deal = |listed: Listed| {
+            let set = rest.by_ref().take(listed.route.sockets()).collect();
+            (listed, set)
+        };
+        Ok(routes.into_iter().map(deal).collect())
+    }
+
+    /// The identities of the routes that serve.
+    pub fn open_routes(&mut self) -> Result<Vec<String>> {
+        let routes = self.list()?.into_iter().filter(|listed| listed.phase == Phase::Open);
+        Ok(routes.map(|listed| listed.route.id).collect())
+    }
+
+    /// Counts over all routes.
+    pub fn stats(&mut self) -> Result<Stats> {
+        match self.ask(&Request::Stats, &[])?.0 {
+            Response::Stats(stats) => Ok(stats),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends the relay. Its listeners are closed when this returns; the process ends soon after.
+    pub fn shutdown(mut self) -> Result<()> {
+        self.done(&Request::Shutdown, &[])
+    }
+
+    fn done(&mut self, request: &Request, sockets: &[BorrowedFd<'_>]) -> Result<()> {
+        match self.ask(request, sockets)?.0 {
+            Response::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        request: &Request,
+        sockets: &[BorrowedFd<'_>],
+    ) -> Result<(Response, Vec<OwnedFd>)> {
+        let payload = serde_json::to_vec(request).map_err(|e| Error::Protocol(e.to_string()))?;
+        send_frame(&self.stream, &payload, sockets).map_err(closed)?;
+        let Some((payload, descriptors)) =
+            recv_frame(&self.stream, MAX_RESPONSE).map_err(closed)?
+        else {
+            return Err(Error::Closed);
+        };
+        let response =
+            serde_json::from_slice(&payload).map_err(|e| Error::Protocol(e.to_string()))?;
+        match response {
+            Response::Refused(refusal) => Err(refusal.into()),
+            response => Ok((response, descriptors)),
+        }
+    }
+}
+
+impl AsFd for RelayClient {
+    /// The connection; it becomes readable when the relay ends.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn closed(error: wharf_host::Error) -> Error {
+    let errno = error.errno().map(rustix::io::Errno::from_raw_os_error);
+    match errno {
+        Some(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Error::Closed,
+        _ => error.into(),
+    }
+}
+
+fn unexpected(response: &Response) -> Error {
+    let text = serde_json::to_string(response).unwrap_or_default();
+    let text: String = text.chars().take(200).collect();
+    Error::Protocol(format!("unexpected answer {text}"))
+}

@@ -1,0 +1,88 @@
+//! Finding the relay of a run directory, or starting it.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use wharf_host::process::{Detached, Pid, spawn_detached};
+
+use crate::client::RelayClient;
+use crate::error::{During, Error, Result};
+
+/// A relay binds nothing but its control socket at the start; seconds mean that it failed.
+const START_LIMIT: Duration = Duration::from_secs(5);
+const RACE_LIMIT: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(10);
+/// A log longer than this is put aside when the next relay starts.
+const LOG_LIMIT: u64 = 1 << 20;
+
+/// The control socket of the relay that serves `run_dir`.
+pub fn socket_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("relay.sock")
+}
+
+/// Connects to the relay of `run_dir`; if there is none, starts `exe relay --run-dir RUN_DIR`,
+/// detached, with its standard error in `RUN_DIR/relay.log`.
+///
+/// # Errors
+/// When it does not answer within 5 s; the error holds the end of its log.
+pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
+    let socket = socket_path(run_dir);
+    match RelayClient::connect(&socket) {
+        Err(error) if is_absent(&error) => {}
+        found => return found,
+    }
+    let (log_path, log) = open_log(run_dir)?;
+    let mut start = Detached::new(exe, ["relay", "--run-dir"]);
+    start.args.push(run_dir.into());
+    start.arg0 = Some("wharf".into());
+    start.stderr = log.into();
+    let process = Pid::of(spawn_detached(start)?).ok();
+    let mut deadline = Instant::now() + START_LIMIT;
+    loop {
+        let alive = process.is_some_and(|process| process.is_alive());
+        match RelayClient::connect(&socket) {
+            Err(error) if is_absent(&error) => {}
+            found => return found,
+        }
+        if !alive {
+            // It may have lost a race against another relay, which will listen in a moment.
+            deadline = deadline.min(Instant::now() + RACE_LIMIT);
+        }
+        if Instant::now() >= deadline {
+            let log = tail(&log_path);
+            return Err(Error::NotStarted { seconds: START_LIMIT.as_secs(), log });
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+/// Whether nobody listens, rather than somebody strange.
+fn is_absent(error: &Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    match error {
+        Error::Io { source, .. } => matches!(source.kind(), NotFound | ConnectionRefused),
+        Error::Closed => true,
+        _ => false,
+    }
+}
+
+fn open_log(run_dir: &Path) -> Result<(PathBuf, File)> {
+    let path = run_dir.join("relay.log");
+    if fs::metadata(&path).is_ok_and(|found| found.len() > LOG_LIMIT) {
+        fs::rename(&path, run_dir.join("relay.log.1")).during(|| "put the relay's log aside")?;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    let log = options.open(&path).during(|| format!("open {}", path.display()))?;
+    Ok((path, log))
+}
+
+fn tail(path: &Path) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    let lines: Vec<&str> = lines.into_iter().rev().collect();
+    if lines.is_empty() { format!("{} is empty", path.display()) } else { lines.join("; ") }
+}

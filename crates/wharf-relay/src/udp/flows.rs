@@ -1,0 +1,220 @@
+//! The table of UDP flows: bounded, and emptied by age.
+//!
+//! A flow is short-lived until it streams: until it was answered and lasted a while. Short-lived
+//! flows are what makes room for new ones, the oldest first, so that a flood of strangers does
+//! not end a conversation. How many streams a client may have is bounded, too.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wharf_host::reserve::pktinfo::Local;
+
+use crate::limits::{Limits, Share};
+use crate::table::{Shared, Token};
+
+/// How often all flows are looked through for removed routes.
+const ORPHAN_CHECK: Duration = Duration::from_secs(1);
+
+/// What makes a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) token: Token,
+    pub(super) client: SocketAddr,
+    /// The local address the client asked.
+    pub(super) asked: Option<Local>,
+}
+
+/// One client's conversation with the target.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) key: Key,
+    pub(super) shared: Arc<Shared>,
+    pub(super) dual: bool,
+    pub(super) socket: UdpSocket,
+    begun: Instant,
+    last: Instant,
+    answered: bool,
+    streams: bool,
+    _share: Share,
+}
+
+/// All flows.
+#[derive(Debug)]
+pub(super) struct Flows {
+    limits: Arc<Limits>,
+    flows: HashMap<u64, Flow>,
+    by_key: HashMap<Key, u64>,
+    next_id: u64,
+    /// One entry for each flow, and some of evicted ones: when to look again. Traffic does not touch this.
+    checks: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Flows in order of age; some may be gone or streaming by now.
+    by_age: VecDeque<u64>,
+    /// Streams of each client.
+    streams: HashMap<IpAddr, usize>,
+    orphans_checked: Option<Instant>,
+}
+
+// === impl Flow ===
+
+impl Flow {
+    pub(super) fn new(
+        key: Key,
+        shared: Arc<Shared>,
+        dual: bool,
+        socket: UdpSocket,
+        share: Share,
+        now: Instant,
+    ) -> Self {
+        let (begun, last, answered, streams) = (now, now, false, false);
+        Self { key, shared, dual, socket, begun, last, answered, streams, _share: share }
+    }
+
+    fn expires(&self, limits: &Limits) -> Instant {
+        self.last + if self.streams { limits.stream_idle } else { limits.flow_idle }
+    }
+}
+
+// === impl Flows ===
+
+impl Flows {
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        Self {
+            limits,
+            flows: HashMap::new(),
+            by_key: HashMap::new(),
+            next_id: 0,
+            checks: BinaryHeap::new(),
+            by_age: VecDeque::new(),
+            streams: HashMap::new(),
+            orphans_checked: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.flows.len() >= self.limits.flows
+    }
+
+    pub(super) fn find(&self, key: &Key) -> Option<u64> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Flow> {
+        self.flows.get(&id)
+    }
+
+    /// The number the next inserted flow will have.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    pub(super) fn insert(&mut self, flow: Flow) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.checks.push(Reverse((flow.expires(&self.limits), id)));
+        self.by_age.push_back(id);
+        self.by_key.insert(flow.key, id);
+        self.flows.insert(id, flow);
+        self.compact();
+    }
+
+    /// Drops what evicted flows left in the queues, before it outgrows the flows themselves.
+    fn compact(&mut self) {
+        let (flows, most) = (&self.flows, 2 * self.limits.flows.max(1));
+        if self.by_age.len() > most {
+            self.by_age.retain(|id| flows.get(id).is_some_and(|flow| !flow.streams));
+        }
+        if self.checks.len() > most {
+            self.checks.retain(|Reverse((_, id))| flows.contains_key(id));
+        }
+    }
+
+    /// Notes a datagram from the client.
+    pub(super) fn touch(&mut self, id: u64, now: Instant) -> Option<&Flow> {
+        self.note(id, now, false)
+    }
+
+    /// Notes a datagram from the target.
+    pub(super) fn answered(&mut self, id: u64, now: Instant) -> Option<&Flow> {
+        self.note(id, now, true)
+    }
+
+    fn note(&mut self, id: u64, now: Instant, answer: bool) -> Option<&Flow> {
+        let flow = self.flows.get_mut(&id)?;
+        flow.last = now;
+        flow.answered |= answer;
+        if !flow.streams && flow.answered && now - flow.begun >= self.limits.stream_after {
+            let held = self.streams.entry(flow.key.client.ip()).or_default();
+            if *held < self.limits.streams_per_client {
+                *held += 1;
+                flow.streams = true;
+            }
+        }
+        Some(flow)
+    }
+
+    /// When a flow may expire next.
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        self.checks.peek().map(|Reverse((when, _))| *when)
+    }
+
+    /// Takes out the flows without traffic for too long.
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<Flow> {
+        let mut expired = Vec::new();
+        while let Some(Reverse((when, id))) = self.checks.peek().copied() {
+            if when > now {
+                break;
+            }
+            self.checks.pop();
+            match self.flows.get(&id).map(|flow| flow.expires(&self.limits)) {
+                Some(expires) if expires > now => self.checks.push(Reverse((expires, id))),
+                Some(_) => expired.extend(self.take(id)),
+                None => {}
+            }
+        }
+        expired
+    }
+
+    /// Takes out the flows for which `gone` holds; looks at most once a second.
+    pub(super) fn take_orphans(&mut self, now: Instant, gone: impl Fn(&Flow) -> bool) -> Vec<Flow> {
+        let recent = |checked: Instant| now.saturating_duration_since(checked) < ORPHAN_CHECK;
+        if self.orphans_checked.is_some_and(recent) {
+            return Vec::new();
+        }
+        self.orphans_checked = Some(now);
+        let ids = self.flows.iter().filter(|(_, flow)| gone(flow)).map(|(id, _)| *id);
+        let ids: Vec<u64> = ids.collect();
+        ids.into_iter().filter_map(|id| self.take(id)).collect()
+    }
+
+    /// Takes out the oldest flow that does not stream.
+    pub(super) fn evict(&mut self) -> Option<Flow> {
+        while let Some(id) = self.by_age.pop_front() {
+            if self.flows.get(&id).is_some_and(|flow| !flow.streams) {
+                return self.take(id);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, id: u64) -> Option<Flow> {
+        let flow = self.flows.remove(&id)?;
+        self.by_key.remove(&flow.key);
+        if flow.streams {
+            let client = flow.key.client.ip();
+            if let Some(held) = self.streams.get_mut(&client) {
+                *held -= 1;
+                if *held == 0 {
+                    self.streams.remove(&client);
+                }
+            }
+        }
+        Some(flow)
+    }
+}

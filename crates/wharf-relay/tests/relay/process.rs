@@ -1,0 +1,120 @@
+//! The relay as a process: detached, hard to end by accident, and able to run out of descriptors.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit};
+use tempfile::TempDir;
+use wharf_host::process::{Pid, Signal};
+use wharf_host::reserve::Transport;
+use wharf_relay::{Error, RelayClient, RelayConfig, ensure, socket_path};
+
+use super::bench::*;
+
+const RUN_DIR: &str = "WHARF_TEST_RELAY_RUN_DIR";
+
+/// Not a test: the body of the process that [`program`] starts.
+#[test]
+fn body() {
+    if let Some(dir) = std::env::var_os(RUN_DIR) {
+        wharf_relay::run(RelayConfig::new(PathBuf::from(dir))).unwrap();
+    }
+}
+
+/// A program that takes the arguments of `wharf relay` and runs this very test binary.
+fn program(dir: &TempDir) -> PathBuf {
+    let path = dir.path().join("wharf");
+    let me = std::env::current_exe().unwrap();
+    let script = format!(
+        "#!/bin/sh\n[ \"$1 $2\" = 'relay --run-dir' ] || exit 2\n{RUN_DIR}=\"$3\" exec {} --exact \
+         relay::process::body --nocapture\n",
+        me.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn it_is_started_once_and_ends_when_told() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let program = program(&dir);
+        let first = ensure(dir.path(), &program).unwrap();
+        let process = Pid::of(first.pid()).unwrap();
+        assert_ne!(process.pid, std::process::id());
+        assert_eq!(ensure(dir.path(), &program).unwrap().pid(), first.pid());
+        let mode = std::fs::metadata(socket_path(dir.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        first.shutdown().unwrap();
+        assert!(process.wait_exit(PATIENCE).unwrap());
+        assert!(!socket_path(dir.path()).exists());
+
+        let again = ensure(dir.path(), &program).unwrap();
+        let process = Pid::of(again.pid()).unwrap();
+        process.signal(Signal::HUP).unwrap();
+        assert!(!process.wait_exit(Duration::from_millis(200)).unwrap());
+        process.signal(Signal::TERM).unwrap();
+        assert!(process.wait_exit(PATIENCE).unwrap());
+        assert!(!socket_path(dir.path()).exists());
+    });
+}
+
+#[test]
+fn a_killed_relay_is_replaced_and_leaves_its_ports_free() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let program = program(&dir);
+        let mut client = ensure(dir.path(), &program).unwrap();
+        let target = tcp_target("127.0.0.1:0", echo);
+        let (route, held) = route(Transport::Tcp, &[V4, V6], (8080, 8080), target);
+        add(&mut client, &route, &held);
+        client.open(std::slice::from_ref(&route.id)).unwrap();
+        drop(held);
+        let process = Pid::of(client.pid()).unwrap();
+        process.signal(Signal::KILL).unwrap();
+        assert!(process.wait_exit(PATIENCE).unwrap());
+        assert!(matches!(client.stats().unwrap_err(), Error::Closed));
+        let next = ensure(dir.path(), &program).unwrap();
+        assert_ne!(next.pid(), process.pid);
+        super::bench::route(Transport::Tcp, &[V4, V6], (8080, 8080), target);
+        next.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn a_program_that_fails_is_quoted() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("wharf");
+    std::fs::write(&path, "#!/bin/sh\necho no relay today >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let error = ensure(dir.path(), &path).unwrap_err().to_string();
+    assert!(error.ends_with("no relay today"), "{error}");
+}
+
+#[test]
+fn accepting_recovers_when_descriptors_run_out() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let mut client: RelayClient = ensure(dir.path(), &program(&dir)).unwrap();
+        let target = tcp_target("127.0.0.1:0", echo);
+        let (route, held) = route(Transport::Tcp, &[V4], (8080, 8080), target);
+        add(&mut client, &route, &held);
+        client.open(std::slice::from_ref(&route.id)).unwrap();
+        let pid = i32::try_from(client.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        let used = std::fs::read_dir(format!("/proc/{}/fd", client.pid())).unwrap().count();
+        let tight = Some(u64::try_from(used).unwrap());
+        let limit = Rlimit { current: tight, maximum: Some(20_000) };
+        let before = rustix::process::prlimit(pid, Resource::Nofile, limit).unwrap();
+        let mut waiting = connect("127.0.0.1:8080");
+        waiting.write_all(b"patience").unwrap();
+        eventually(|| client.stats().unwrap().accept_pauses > 1);
+        rustix::process::prlimit(pid, Resource::Nofile, before).unwrap();
+        let mut answer = [0; 8];
+        waiting.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"patience");
+        client.shutdown().unwrap();
+    });
+}

@@ -1,0 +1,70 @@
+//! Images: what they are, and the store that keeps them unpacked.
+//!
+//! A layer is unpacked once and then serves every container as an overlayfs lower directory. All
+//! changes to the store are atomic and durable: a crash leaves either the old state or the new
+//! one, and at most a directory that the next start removes.
+
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+
+mod archive;
+mod attributes;
+mod budget;
+mod builtin;
+mod catalogue;
+mod compression;
+mod config;
+mod docker;
+mod elf;
+mod layers;
+mod oci;
+mod parts;
+mod reference;
+mod scratch;
+mod source;
+mod store;
+mod unpack;
+
+pub use config::ImageConfig;
+pub use reference::Reference;
+pub use source::ImageSource;
+pub use store::ImageStore;
+pub use unpack::{Unpacked, unpack};
+
+/// An image that containers can be made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The digest of its configuration.
+    pub id: Digest,
+    /// Its names, `repository:tag` each, sorted; `dir:PATH` for a directory.
+    pub names: Vec<String>,
+    /// What it says about containers made of it.
+    pub config: ImageConfig,
+    /// Directories to stack under a container's own, the topmost first.
+    pub layers: Vec<PathBuf>,
+    /// When it was made, RFC 3339, if it says.
+    pub created: Option<String>,
+    /// The bytes of its files.
+    pub size: u64,
+    /// Its architecture in Go's words, as `amd64`.
+    pub architecture: String,
+}
+
+/// One image that a load has put in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its id.
+    pub id: Digest,
+    /// The names the load gave it.
+    pub names: Vec<String>,
+}
+
+/// What a removal did, in Docker's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Names that no longer exist: `Untagged: …`.
+    pub untagged: Vec<String>,
+    /// Images and layers that no longer exist: `Deleted: …`.
+    pub deleted: Vec<Digest>,
+}
