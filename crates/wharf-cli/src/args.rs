@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Shim(DirArgs),
     /// The process that runs one command in a container
     #[command(hide = true)]
-    ShimExec(DirArgs),
+    ShimExec(ShimExecArgs),
     /// The web server of the built-in image wharf/whoami
     #[command(hide = true)]
     Whoami(WhoamiArgs),
@@ -198,6 +198,17 @@ pub(crate) struct DirArgs {
     /// The container's run directory
     #[arg(long)]
     pub(crate) dir: PathBuf,
+}
+
+/// `wharf shim-exec`.
+#[derive(Debug, Args)]
+pub(crate) struct ShimExecArgs {
+    /// The container's run directory
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// The file that describes the command
+    #[arg(long)]
+    pub(crate) spec: PathBuf,
 }
 
 /// `wharf whoami`.

@@ -112,17 +112,14 @@ pub(crate) async fn shutdown(session: &Session, args: ShutdownArgs) -> Outcome {
         }
         other => other?,
     };
-    let daemon = wharf_host::process::Pid::of(stopping.pid);
-    if let Ok(daemon) = daemon {
-        let ended = tokio::task::spawn_blocking(move || daemon.wait_exit(STOP_LIMIT)).await;
-        if !matches!(ended, Ok(Ok(true))) {
-            return Err(Exit::failed(format!(
-                "the daemon (pid {}) has not stopped within {} s; see {}",
-                stopping.pid,
-                STOP_LIMIT.as_secs(),
-                session.paths.daemon_log().display()
-            )));
-        }
+    let pid = stopping.pid;
+    let ended = tokio::task::spawn_blocking(move || wharf_daemon::start::wait_end(pid, STOP_LIMIT));
+    if !ended.await.unwrap_or(false) {
+        return Err(Exit::failed(format!(
+            "the daemon (pid {pid}) has not stopped within {} s; see {}",
+            STOP_LIMIT.as_secs(),
+            session.paths.daemon_log().display()
+        )));
     }
     if stopping.running > 0 {
         print_line(&format!(

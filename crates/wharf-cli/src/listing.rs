@@ -93,7 +93,7 @@ pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Outcome {
 /// Prints columns as Docker does: no lines, three blanks between.
 pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<String>>) -> Outcome {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     table.set_header(header.iter().copied());
     for row in rows {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use wharf_daemon::paths::Paths;
 
-use crate::args::{DaemonArgs, DirArgs, RelayArgs, WhoamiArgs};
+use crate::args::{DaemonArgs, DirArgs, RelayArgs, ShimExecArgs, WhoamiArgs};
 use crate::failure::{Exit, Outcome};
 
 /// `wharf daemon`.
@@ -32,8 +32,8 @@ pub(crate) fn shim(args: &DirArgs) -> Outcome {
 }
 
 /// `wharf shim-exec`.
-pub(crate) fn shim_exec(args: &DirArgs) -> Outcome {
-    Ok(code(wharf_runtime::shim::run_exec(&args.dir)))
+pub(crate) fn shim_exec(args: &ShimExecArgs) -> Outcome {
+    Ok(code(wharf_runtime::shim::run_exec(&args.dir, &args.spec)))
 }
 
 /// `wharf whoami`.

@@ -28,7 +28,7 @@ pub const STEPS: [&str; 19] = [
 
 /// Dies here if a test asked for it.
 #[cfg(debug_assertions)]
-pub fn point(step: &str) {
+pub(crate) fn point(step: &str) {
     debug_assert!(STEPS.contains(&step), "unnamed step {step}");
     if std::env::var("WHARF_CRASH_AT").is_ok_and(|asked| asked == step)
         && let Some(own) = rustix::process::Pid::from_raw(std::process::id().cast_signed())

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use wharf_api::{ContainerCreate, ContainerCreated};
 use wharf_network::{DEFAULT_NETWORK, Requested};
-use wharf_runtime::{ContainerSpec, Image, Overrides};
+use wharf_runtime::command::{Command, Overrides};
+use wharf_runtime::image::Image;
+use wharf_runtime::spec::ContainerSpec;
 use wharf_spec::{ContainerName, Expose};
 
 use crate::clock;
@@ -30,7 +32,7 @@ impl Daemon {
         let spec = self.spec(&id, &request, &image)?;
         let record = self.record(id, request, &image, spec, exposed)?;
         crash::point("create.recorded");
-        let finished = self.finish_create(&record);
+        let finished = self.finish_create(&record, &image.config.volumes);
         if let Err(error) = finished {
             self.discard(&record)?;
             return Err(error);
@@ -41,14 +43,14 @@ impl Daemon {
         Ok(ContainerCreated { id: record.id, name: record.name, warnings })
     }
 
-    fn finish_create(&self, record: &ContainerRecord) -> Result<Vec<String>> {
+    fn finish_create(&self, record: &ContainerRecord, of_image: &[String]) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         let network = self.ledger.read(|state| state.find_network(&record.network).cloned())?;
         self.wanted(record, &network, &mut warnings)?;
         let dir = self.paths.container(&record.id);
         std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
         let mut binds = Vec::new();
-        for text in volume_texts(record) {
+        for text in volume_texts(&record.request.volumes, of_image) {
             binds.push(volumes::bind(&text, &self.paths, &record.id)?);
         }
         crash::point("create.files");
@@ -85,17 +87,30 @@ impl Daemon {
     fn spec(&self, id: &str, request: &ContainerCreate, image: &Image) -> Result<ContainerSpec> {
         let overrides = Overrides {
             entrypoint: request.entrypoint.clone(),
-            command: request.command.clone(),
+            cmd: request.command.clone().unwrap_or_default(),
             env: request.env.clone(),
-            workdir: request.workdir.clone(),
             user: request.user.clone(),
-            hostname: request.hostname.clone(),
+            workdir: request.workdir.clone(),
         };
-        let dir = self.paths.container(id);
-        let cgroup = format!("{}/{id}", self.paths.cgroup_parent());
-        let mut spec = ContainerSpec::from_image(id, image, overrides, &dir, &cgroup)?;
-        spec.labels.extend(request.labels.clone());
-        Ok(spec)
+        let short = id.get(..12).unwrap_or(id).to_owned();
+        let hostname = request.hostname.clone().unwrap_or(short);
+        let command = Command::merge(&image.config, &overrides, &hostname)?;
+        let mut labels = image.config.labels.clone();
+        labels.extend(request.labels.clone());
+        Ok(ContainerSpec {
+            id: id.to_owned(),
+            layers: image.layers.clone(),
+            dir: self.paths.container(id),
+            args: command.args,
+            env: command.env,
+            workdir: command.workdir,
+            user: command.user,
+            hostname,
+            binds: Vec::new(),
+            stop_signal: image.config.stop_signal.clone(),
+            cgroup: self.paths.cgroup_parent().join(id),
+            labels,
+        })
     }
 
     fn record(
@@ -191,13 +206,11 @@ fn exposed(request: &ContainerCreate, image: &Image) -> Result<Vec<Expose>> {
 }
 
 /// The volumes asked for, and one without a name for each path the image wants one at.
-fn volume_texts(record: &ContainerRecord) -> Vec<String> {
-    let asked = &record.request.volumes;
+fn volume_texts(asked: &[String], of_image: &[String]) -> Vec<String> {
     let covered = |path: &String| {
         asked.iter().any(|text| text.split(':').any(|part| part == path.trim_end_matches('/')))
     };
-    let from_image = record.spec.image_volumes.iter().filter(|path| !covered(path));
-    asked.iter().chain(from_image).cloned().collect()
+    asked.iter().chain(of_image.iter().filter(|path| !covered(path))).cloned().collect()
 }
 
 fn fresh_id() -> String {

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use wharf_api::{ContainerState, Shutdown};
 use wharf_network::{AddressPools, GatewayMode, Network};
 use wharf_plan::{HostFacts, NetworkPolicy, SubnetMode};
-use wharf_runtime::ImageStore;
+use wharf_runtime::image::ImageStore;
 use wharf_spec::Publication;
 
 use crate::Config;

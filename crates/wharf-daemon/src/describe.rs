@@ -3,6 +3,7 @@
 use wharf_api::port::{PathEntry, PortLine};
 use wharf_api::{AddressesAndPorts, ContainerState, ContainerSummary, PortEntry, PublishedPort};
 use wharf_plan::{PathPlan, PublicationPlan};
+use wharf_runtime::client::Shim;
 use wharf_spec::{Expose, PortRange, Proto, Publication, render};
 
 use crate::clock;
@@ -27,8 +28,8 @@ impl Daemon {
     /// Everything about one container, with Docker's field names.
     pub fn inspect(&self, name: &str) -> Result<serde_json::Value> {
         let record = self.ledger.read(|state| state.find_container(name).cloned())?;
-        let shim = wharf_runtime::Shim::adopt(&self.paths.shim(&record.id)).ok();
-        let pid = shim.and_then(|shim| shim.container_pid()).unwrap_or(0);
+        let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
+        let pid = shim.and_then(|shim| shim.state().ok()?.pid).unwrap_or(0);
         Ok(inspect::container(&record, pid, &self.paths))
     }
 
@@ -164,7 +165,7 @@ fn port_entry(
         state: if lost.is_some() { "down".into() } else { "active".into() },
         notes,
         paths: plan.map(|p| p.paths.iter().map(path_entry).collect()).unwrap_or_default(),
-        connections: traffic.open,
+        connections: traffic.connections_open.saturating_add(traffic.flows_open),
         bytes_in: traffic.bytes_in,
         bytes_out: traffic.bytes_out,
     }

@@ -10,7 +10,7 @@ const BACKLOG: usize = 1024;
 
 /// Where events are told.
 #[derive(Debug, Clone)]
-pub struct Events {
+pub(crate) struct Events {
     sender: broadcast::Sender<Event>,
 }
 
@@ -18,12 +18,12 @@ pub struct Events {
 
 impl Events {
     /// A place to tell events.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { sender: broadcast::channel(BACKLOG).0 }
     }
 
     /// Tells that `action` happened to the thing `id`.
-    pub fn tell(&self, kind: &str, action: &str, id: &str, name: Option<&str>) {
+    pub(crate) fn tell(&self, kind: &str, action: &str, id: &str, name: Option<&str>) {
         tracing::info!(kind, action, id, name, "event");
         let event = Event {
             time: clock::now(),
@@ -37,7 +37,7 @@ impl Events {
     }
 
     /// Listens from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Event> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
         self.sender.subscribe()
     }
 }

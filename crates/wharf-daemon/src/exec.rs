@@ -9,7 +9,8 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use wharf_api::ExecRequest;
 use wharf_api::frame::Frame;
-use wharf_runtime::ExecSpec;
+use wharf_runtime::client::exec_command;
+use wharf_runtime::spec::ExecSpec;
 
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ const SIGNALLED: i32 = 128;
 
 /// Runs a command in the container `name`; gives its output and then its exit code, or nothing but
 /// the start when it is to run on its own.
-pub async fn stream(
+pub(crate) async fn stream(
     daemon: &Arc<Daemon>,
     name: &str,
     request: ExecRequest,
@@ -44,7 +45,7 @@ pub async fn stream(
     };
     let exe = wharf_host::process::current_exe();
     let dir = daemon.paths.shim(&id);
-    let command = wharf_runtime::exec_command(&exe, &dir, &spec)?;
+    let command = exec_command(&exe, &dir, &spec)?;
     let mut command = Command::from(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(Error::io("start a process in the container"))?;

@@ -25,7 +25,7 @@ ff02::2\tip6-allrouters
 
 /// Who a container is.
 #[derive(Debug, Clone)]
-pub struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     /// Its host name, possibly with a domain.
     pub hostname: &'a str,
     /// Its addresses.
@@ -33,7 +33,7 @@ pub struct Identity<'a> {
 }
 
 /// Writes the three files into `dir`.
-pub fn write(dir: &Path, identity: &Identity<'_>) -> Result<()> {
+pub(crate) fn write(dir: &Path, identity: &Identity<'_>) -> Result<()> {
     let put = |name: &str, text: String| {
         let path = dir.join(name);
         std::fs::write(&path, text).map_err(Error::io(format!("write {}", path.display())))

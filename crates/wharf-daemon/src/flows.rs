@@ -8,12 +8,13 @@ use std::net::IpAddr;
 
 use wharf_host::conntrack::{FlowFilter, delete_matching};
 use wharf_host::netlink::{Family, Netlink};
+use wharf_host::nftables::IpFamily;
 use wharf_spec::Publication;
 
 use crate::error::Result;
 
 /// Forgets the flows of `publications`. Goes on after failures and returns the first.
-pub fn forget(publications: &[Publication]) -> Result<()> {
+pub(crate) fn forget(publications: &[Publication]) -> Result<()> {
     let mut netlink = Netlink::open(Family::Netfilter)?;
     let mut failed = None;
     for filter in publications.iter().flat_map(filters) {
@@ -30,10 +31,10 @@ fn filters(publication: &Publication) -> Vec<FlowFilter> {
     let addresses = publication.host.addresses.iter().filter(external);
     addresses
         .map(|address| FlowFilter {
-            ipv6: address.is_ipv6(),
+            family: Some(if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }),
             proto: publication.proto.number(),
             orig_dst: (!address.is_unspecified()).then_some(*address),
-            orig_dports: ports,
+            orig_dport: Some(ports),
             reply_src: None,
         })
         .collect()

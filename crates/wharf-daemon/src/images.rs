@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use wharf_api::{ImageRemoved, ImageSummary, Loaded};
-use wharf_runtime::{Digest, Image};
+use wharf_runtime::Digest;
+use wharf_runtime::image::Image;
 
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};

@@ -11,14 +11,14 @@ use crate::store::{Change, Kind, Store};
 
 /// The ledger.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     store: Store,
     state: Mutex<State>,
 }
 
 /// What the ledger says.
 #[derive(Debug, Clone, Default)]
-pub struct State {
+pub(crate) struct State {
     /// Containers by id.
     pub containers: BTreeMap<String, ContainerRecord>,
     /// Networks by name.
@@ -27,7 +27,7 @@ pub struct State {
 
 /// Changes being put together; they count only when all of them are durable.
 #[derive(Debug)]
-pub struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     state: &'a State,
     containers: BTreeMap<String, Option<ContainerRecord>>,
     networks: BTreeMap<String, Option<Network>>,
@@ -37,7 +37,7 @@ pub struct Draft<'a> {
 
 impl Ledger {
     /// Reads the ledger from `store`.
-    pub fn open(store: Store) -> Result<Self> {
+    pub(crate) fn open(store: Store) -> Result<Self> {
         let containers: Vec<ContainerRecord> = store.all(Kind::Container)?;
         let networks: Vec<Network> = store.all(Kind::Network)?;
         let state = State {
@@ -47,18 +47,13 @@ impl Ledger {
         Ok(Self { store, state: Mutex::new(state) })
     }
 
-    /// The store, for settings.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// Looks something up.
-    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.lock())
     }
 
     /// Carries out `change`: all of it becomes durable, then visible; or none of it.
-    pub fn transact<T>(&self, change: impl FnOnce(&mut Draft<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn transact<T>(&self, change: impl FnOnce(&mut Draft<'_>) -> Result<T>) -> Result<T> {
         let mut state = self.lock();
         let mut draft =
             Draft { state: &state, containers: BTreeMap::new(), networks: BTreeMap::new() };
@@ -86,13 +81,13 @@ impl Ledger {
     }
 
     /// A container by id.
-    pub fn container(&self, id: &str) -> Result<ContainerRecord> {
+    pub(crate) fn container(&self, id: &str) -> Result<ContainerRecord> {
         self.read(|state| state.containers.get(id).cloned())
             .ok_or_else(|| Error::NotFound { kind: "container", name: id.to_owned() })
     }
 
     /// Changes one container.
-    pub fn update_container(
+    pub(crate) fn update_container(
         &self,
         id: &str,
         change: impl FnOnce(&mut ContainerRecord),
@@ -129,7 +124,7 @@ fn merge<T>(into: &mut BTreeMap<String, T>, changes: BTreeMap<String, Option<T>>
 
 impl State {
     /// The id of the container that `name` means: a name, an id, or the beginning of one id.
-    pub fn find_container(&self, name: &str) -> Result<&ContainerRecord> {
+    pub(crate) fn find_container(&self, name: &str) -> Result<&ContainerRecord> {
         let bare = name.strip_prefix('/').unwrap_or(name);
         let known = || self.containers.values();
         if let Some(exact) = known().find(|c| c.name == bare || c.id == bare) {
@@ -139,7 +134,7 @@ impl State {
     }
 
     /// The network that `name` means: a name, an id, or the beginning of one id.
-    pub fn find_network(&self, name: &str) -> Result<&Network> {
+    pub(crate) fn find_network(&self, name: &str) -> Result<&Network> {
         if let Some(exact) = self.networks.get(name) {
             return Ok(exact);
         }
@@ -164,12 +159,12 @@ fn unique<T>(
 
 impl Draft<'_> {
     /// The state before this draft.
-    pub fn before(&self) -> &State {
+    pub(crate) fn before(&self) -> &State {
         self.state
     }
 
     /// A container as this draft has it.
-    pub fn container(&self, id: &str) -> Result<ContainerRecord> {
+    pub(crate) fn container(&self, id: &str) -> Result<ContainerRecord> {
         let found = match self.containers.get(id) {
             Some(changed) => changed.clone(),
             None => self.state.containers.get(id).cloned(),
@@ -178,7 +173,7 @@ impl Draft<'_> {
     }
 
     /// A network as this draft has it, by name.
-    pub fn network(&self, name: &str) -> Result<Network> {
+    pub(crate) fn network(&self, name: &str) -> Result<Network> {
         let found = match self.networks.get(name) {
             Some(changed) => changed.clone(),
             None => self.state.networks.get(name).cloned(),
@@ -187,22 +182,22 @@ impl Draft<'_> {
     }
 
     /// Writes a container.
-    pub fn put_container(&mut self, record: ContainerRecord) {
+    pub(crate) fn put_container(&mut self, record: ContainerRecord) {
         self.containers.insert(record.id.clone(), Some(record));
     }
 
     /// Removes a container.
-    pub fn delete_container(&mut self, id: &str) {
+    pub(crate) fn delete_container(&mut self, id: &str) {
         self.containers.insert(id.to_owned(), None);
     }
 
     /// Writes a network.
-    pub fn put_network(&mut self, network: Network) {
+    pub(crate) fn put_network(&mut self, network: Network) {
         self.networks.insert(network.name.clone(), Some(network));
     }
 
     /// Removes a network by name.
-    pub fn delete_network(&mut self, name: &str) {
+    pub(crate) fn delete_network(&mut self, name: &str) {
         self.networks.insert(name.to_owned(), None);
     }
 }

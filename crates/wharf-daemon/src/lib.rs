@@ -32,7 +32,6 @@ mod removal;
 mod reservation;
 mod resolve;
 mod serve;
-mod signal;
 pub mod start;
 mod store;
 mod volumes;

@@ -12,7 +12,11 @@ use std::time::{Duration, Instant};
 use wharf_api::Started;
 use wharf_host::netns::Netns;
 use wharf_network::{Network, plug, unplug};
-use wharf_runtime::{Shim, kill_leftovers};
+use wharf_host::process::Signal;
+use wharf_runtime::cgroup::kill_leftovers;
+use wharf_runtime::client::Shim;
+use wharf_runtime::exit::exit_status;
+use wharf_runtime::signal;
 use wharf_spec::{Publication, Target};
 
 use crate::clock;
@@ -24,14 +28,11 @@ use crate::logs::{Ending, LogQuery};
 use crate::record::{ContainerRecord, ExitRecord, Phase};
 use crate::reservation::{Held, Present, reserve_all};
 use crate::resolve::{Circumstances, Wanted, resolve};
-use crate::signal;
 
 /// SIGKILL cannot be refused; a process that is still there after this hangs in the kernel.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
-const SIGKILL: i32 = 9;
-const SIGTERM: i32 = 15;
 /// What a container's exit code is when its shim left no word: it was killed.
-const KILLED: i32 = 128 + SIGKILL;
+const KILLED: i32 = 128 + 9;
 
 // === impl Daemon ===
 
@@ -92,9 +93,11 @@ impl Daemon {
         if record.phase != Phase::Running {
             return Ok(());
         }
-        let asked = record.spec.stop_signal.as_deref().map_or(Ok(SIGTERM), signal::parse)?;
-        let shim = Shim::adopt(&self.paths.shim(&id))?;
-        if shim.kill(asked).is_ok() && shim.wait_exit(limit)?.is_some() {
+        let asked = record.spec.stop_signal.as_deref().map_or(Ok(Signal::TERM), signal::parse)?;
+        if let Some(shim) = Shim::adopt(&self.paths.shim(&id))?
+            && shim.kill(asked).is_ok()
+            && matches!(shim.wait_exit(limit), Ok(Some(_)))
+        {
             return self.in_turn(&id, || self.settle(&id));
         }
         self.kill_hard(&record)?;
@@ -109,7 +112,7 @@ impl Daemon {
 
     /// Sends a signal to a running container.
     pub fn kill(self: &Arc<Self>, name: &str, text: &str) -> Result<()> {
-        let number = signal::parse(text)?;
+        let asked = signal::parse(text).map_err(|e| Error::Invalid(e.to_string()))?;
         let id = self.id_of(name)?;
         let record = self.ledger.container(&id)?;
         if record.phase != Phase::Running {
@@ -118,8 +121,10 @@ impl Daemon {
                 record.name
             )));
         }
-        if number != SIGKILL {
-            return Ok(Shim::adopt(&self.paths.shim(&id))?.kill(number)?);
+        if asked != Signal::KILL
+            && let Some(shim) = Shim::adopt(&self.paths.shim(&id))?
+        {
+            return Ok(shim.kill(asked)?);
         }
         self.kill_hard(&record)?;
         self.in_turn(&id, || self.settle(&id))
@@ -127,12 +132,16 @@ impl Daemon {
 
     /// Ends every process of a container and waits until its shim has written down how.
     pub(crate) fn kill_hard(&self, record: &ContainerRecord) -> Result<()> {
-        if let Ok(shim) = Shim::adopt(&self.paths.shim(&record.id)) {
-            let told = shim.kill(SIGKILL);
-            if told.is_ok() && shim.wait_exit(KILL_LIMIT)?.is_some() {
+        if let Ok(Some(shim)) = Shim::adopt(&self.paths.shim(&record.id)) {
+            let told = shim.kill(Signal::KILL).is_ok();
+            if told && matches!(shim.wait_exit(KILL_LIMIT), Ok(Some(_))) {
                 return Ok(());
             }
-            shim.terminate(KILL_LIMIT)?;
+            // Nothing was started yet, or the shim does not answer.
+            if shim.delete().is_err() {
+                shim.pid().signal(Signal::KILL)?;
+                shim.pid().wait_exit(KILL_LIMIT)?;
+            }
         }
         Ok(kill_leftovers(&record.spec.cgroup)?)
     }
@@ -141,7 +150,7 @@ impl Daemon {
     /// not ended.
     pub(crate) fn settle(self: &Arc<Self>, id: &str) -> Result<()> {
         let Ok(record) = self.ledger.container(id) else { return Ok(()) };
-        if record.phase != Phase::Running || Shim::adopt(&self.paths.shim(id)).is_ok_and(|s| s.is_alive()) {
+        if record.phase != Phase::Running || self.shim_lives(id) {
             return Ok(());
         }
         let exit = self.exit_of(&record);
@@ -165,9 +174,13 @@ impl Daemon {
         Ok(())
     }
 
+    fn shim_lives(&self, id: &str) -> bool {
+        matches!(Shim::adopt(&self.paths.shim(id)), Ok(Some(_)))
+    }
+
     fn exit_of(&self, record: &ContainerRecord) -> ExitRecord {
-        match wharf_runtime::exit_status(&self.paths.shim(&record.id)) {
-            Ok(Some(exit)) => ExitRecord { code: exit.code, finished: exit.finished_at },
+        match exit_status(&self.paths.shim(&record.id)) {
+            Ok(Some(exit)) => ExitRecord { code: exit.code, finished: exit.finished_at.to_string() },
             _ => ExitRecord { code: KILLED, finished: clock::now() },
         }
     }
@@ -246,7 +259,7 @@ impl Daemon {
     }
 
     fn log_path(&self, id: &str) -> PathBuf {
-        wharf_runtime::log_path(&self.paths.container(id))
+        self.paths.container(id).join(wharf_runtime::log::FILE)
     }
 }
 
@@ -310,7 +323,7 @@ impl Starting<'_> {
         let shim = self.launch()?;
         crash::point("start.launched");
         daemon.bring_up(network)?;
-        plug(&record.endpoint, &Netns::of_process(shim.pid())?)?;
+        plug(&record.endpoint, &Netns::of_process(shim.pid().pid)?)?;
         crash::point("start.plugged");
         shim.create().map_err(runtime_failure)?;
         crash::point("start.created");
@@ -372,7 +385,7 @@ impl Starting<'_> {
 /// The runtime's refusals of the command itself decide the exit code of `wharf run`.
 pub(crate) fn runtime_failure(error: wharf_runtime::Error) -> Error {
     match error.exit_code() {
-        Some(code) => Error::Command { code, message: error.to_string() },
-        None => error.into(),
+        code @ (126 | 127) => Error::Command { code, message: error.to_string() },
+        _ => error.into(),
     }
 }

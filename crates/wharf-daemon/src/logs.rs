@@ -40,7 +40,7 @@ pub struct LogQuery {
 }
 
 /// How a container ended, as soon as it has: `None` while it runs.
-pub type Ending = watch::Receiver<Option<i32>>;
+pub(crate) type Ending = watch::Receiver<Option<i32>>;
 
 #[derive(Debug, Deserialize)]
 struct Entry {
@@ -50,7 +50,7 @@ struct Entry {
 }
 
 /// Streams the log; `ending` tells when there will be no more of it.
-pub fn stream(query: LogQuery, ending: Ending) -> mpsc::Receiver<Bytes> {
+pub(crate) fn stream(query: LogQuery, ending: Ending) -> mpsc::Receiver<Bytes> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         if let Err(error) = pump(&query, ending, &sender).await {

@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 /// The metrics of one daemon.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     /// Containers by state.
     pub containers: Family<StateLabel, Gauge>,
@@ -36,14 +36,14 @@ pub struct Metrics {
 
 /// A container's state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabel {
+pub(crate) struct StateLabel {
     /// `created`, `running`, `exited` or `removing`.
     pub state: &'static str,
 }
 
 /// A plane.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PlaneLabel {
+pub(crate) struct PlaneLabel {
     /// `nft`, `relay` or `routed`.
     pub plane: String,
 }
@@ -52,7 +52,7 @@ pub struct PlaneLabel {
 
 impl Metrics {
     /// A fresh set, all at zero.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // 0.1 ms to about 3 s.
         let reconcile = Histogram::new(exponential_buckets(0.0001, 2.0, 15));
         let metrics = Self {
@@ -90,12 +90,12 @@ impl Metrics {
     }
 
     /// Notes how long a reconciliation took.
-    pub fn reconciled(&self, took: Duration) {
+    pub(crate) fn reconciled(&self, took: Duration) {
         self.reconcile.observe(took.as_secs_f64());
     }
 
     /// The text Prometheus reads (OpenMetrics).
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         if let Ok(registry) = self.registry.lock() {
             // Writing to a String cannot fail.

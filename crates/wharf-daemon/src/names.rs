@@ -16,7 +16,7 @@ const THINGS: [&str; 32] = [
 const TRIES: usize = 16;
 
 /// A name that `taken` does not know.
-pub fn pick(taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn pick(taken: impl Fn(&str) -> bool) -> String {
     let word = |words: &[&'static str; 32]| {
         words.get(rand::random_range(0..words.len())).copied().unwrap_or("plain")
     };

@@ -109,16 +109,16 @@ impl Paths {
     /// The parent of this instance's cgroups. Instances may share a machine in different network
     /// namespaces, and cgroups are not divided by those, so only the default one takes the plain
     /// name.
-    pub fn cgroup_parent(&self) -> String {
+    pub fn cgroup_parent(&self) -> PathBuf {
         if self.state == Path::new(DEFAULT_STATE_DIR) {
-            return "/wharf".to_owned();
+            return PathBuf::from("/wharf");
         }
         // FNV-1a: stable over restarts and versions, which the standard hasher does not promise.
         let hash = self.state.as_os_str().as_encoded_bytes().iter().fold(
             0xcbf2_9ce4_8422_2325_u64,
             |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3),
         );
-        format!("/wharf-{hash:016x}")
+        PathBuf::from(format!("/wharf-{hash:016x}"))
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         let default = Paths::new(DEFAULT_STATE_DIR, DEFAULT_RUN_DIR);
         let one = Paths::new("/tmp/a", "/tmp/a/run");
         let other = Paths::new("/tmp/b", "/tmp/b/run");
-        assert_eq!(default.cgroup_parent(), "/wharf");
+        assert_eq!(default.cgroup_parent(), Path::new("/wharf"));
         assert_ne!(one.cgroup_parent(), other.cgroup_parent());
     }
 }

@@ -5,31 +5,32 @@
 //! filter; the kernel plane gets its elements, all in one transaction; then the filters come off.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use wharf_host::reserve::Bound;
 use wharf_nft::NftPlane;
 use wharf_plan::{Desired, HostFacts, NetworkPolicy, Plan, PublicationPlan, compile};
-use wharf_relay::RelayClient;
+use wharf_relay::{Place, RelayClient, Route};
 use wharf_spec::{Publication, PublicationId};
 
 use crate::crash;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::{Metrics, PlaneLabel};
 use crate::paths::Paths;
 use crate::reservation::{Held, rebind};
 
 /// The planes of one daemon.
 #[derive(Debug)]
-pub struct Planes {
+pub(crate) struct Planes {
     paths: Paths,
     inner: Mutex<Inner>,
 }
 
 /// What the planes are to do, as the ledger has it.
 #[derive(Debug, Clone, Default)]
-pub struct Desire {
+pub(crate) struct Desire {
     /// Every publication in force.
     pub publications: Vec<Publication>,
     /// The policies of all networks, by name.
@@ -38,7 +39,7 @@ pub struct Desire {
 
 /// Where the desire is read. Always asked under the planes' lock: a desire read before waiting for
 /// it could lack what somebody else published meanwhile, and would take it down again.
-pub type Ask<'a> = &'a dyn Fn() -> Desire;
+pub(crate) type Ask<'a> = &'a dyn Fn() -> Desire;
 
 #[derive(Debug)]
 struct Inner {
@@ -52,13 +53,13 @@ struct Inner {
 }
 
 /// What the relay has done for a publication.
-pub type Traffic = wharf_relay::Counters;
+pub(crate) type Traffic = wharf_relay::RouteStats;
 
 // === impl Planes ===
 
 impl Planes {
     /// The planes, untouched so far.
-    pub fn new(paths: Paths, facts: HostFacts) -> Self {
+    pub(crate) fn new(paths: Paths, facts: HostFacts) -> Self {
         let inner = Inner {
             facts,
             nft: None,
@@ -72,22 +73,22 @@ impl Planes {
     }
 
     /// What the host can do, as far as the plan needs to know.
-    pub fn facts(&self) -> HostFacts {
+    pub(crate) fn facts(&self) -> HostFacts {
         self.lock().facts
     }
 
     /// Takes note that the host can do something else now.
-    pub fn set_facts(&self, facts: HostFacts) {
+    pub(crate) fn set_facts(&self, facts: HostFacts) {
         self.lock().facts = facts;
     }
 
     /// The number of sockets held.
-    pub fn sockets(&self) -> usize {
+    pub(crate) fn sockets(&self) -> usize {
         self.lock().held.values().map(Vec::len).sum()
     }
 
     /// Brings up `fresh` publications, which `desire` already contains.
-    pub fn publish(&self, desire: Ask<'_>, fresh: Vec<Held>, metrics: &Metrics) -> Result<()> {
+    pub(crate) fn publish(&self, desire: Ask<'_>, fresh: Vec<Held>, metrics: &Metrics) -> Result<()> {
         let began = Instant::now();
         let mut inner = self.lock();
         let desire = &desire();
@@ -109,7 +110,7 @@ impl Planes {
 
     /// Brings everything in line after something went away or a network came up: the kernel plane
     /// holds exactly what `desire` says, and no socket is held for anything else.
-    pub fn reconcile(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
+    pub(crate) fn reconcile(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
         let began = Instant::now();
         let mut inner = self.lock();
         let desire = &desire();
@@ -124,7 +125,7 @@ impl Planes {
 
     /// Takes over what an earlier daemon left: the relay with its sockets, or, where there is no
     /// relay any more, the ports themselves.
-    pub fn adopt(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
+    pub(crate) fn adopt(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
         let mut inner = self.lock();
         let desire = &desire();
         inner.adopt_relay(&self.paths)?;
@@ -136,7 +137,7 @@ impl Planes {
     }
 
     /// Starts a relay in place of one that has died, with the sockets still held here.
-    pub fn replace_relay(&self, desire: Ask<'_>) {
+    pub(crate) fn replace_relay(&self, desire: Ask<'_>) {
         let mut inner = self.lock();
         inner.relay = None;
         inner.restore(&self.paths, &desire());
@@ -144,44 +145,40 @@ impl Planes {
 
     /// Lets traffic of the network `name` through, as its policy says, from the next reconcile on.
     /// Answers whether it was down.
-    pub fn bring_up(&self, name: &str) -> bool {
+    pub(crate) fn bring_up(&self, name: &str) -> bool {
         self.lock().up.insert(name.to_owned())
     }
 
     /// Forgets the network `name`.
-    pub fn bring_down(&self, name: &str) {
+    pub(crate) fn bring_down(&self, name: &str) {
         self.lock().up.remove(name);
     }
 
-    /// The networks that are up.
-    pub fn up(&self) -> BTreeSet<String> {
-        self.lock().up.clone()
-    }
-
     /// The relay's process, if there is one.
-    pub fn relay_pid(&self) -> Option<u32> {
+    pub(crate) fn relay_pid(&self) -> Option<u32> {
         self.lock().relay.as_ref().map(RelayClient::pid)
     }
 
     /// How a publication is served; and why it is not, if it could not be restored.
-    pub fn served(&self, id: &PublicationId) -> (Option<PublicationPlan>, Option<String>) {
+    pub(crate) fn served(&self, id: &PublicationId) -> (Option<PublicationPlan>, Option<String>) {
         let inner = self.lock();
         (inner.plan.publications.get(id).cloned(), inner.lost.get(id).cloned())
     }
 
     /// The relay's counters by publication.
-    pub fn traffic(&self) -> BTreeMap<PublicationId, Traffic> {
+    pub(crate) fn traffic(&self) -> BTreeMap<PublicationId, Traffic> {
         let mut inner = self.lock();
-        let counted = inner.relay.as_mut().map(RelayClient::stats).and_then(Result::ok);
-        counted.unwrap_or_default().into_iter().map(|(id, c)| (PublicationId(id), c)).collect()
+        let listed = inner.relay.as_mut().and_then(|relay| relay.list().ok());
+        let counted = listed.unwrap_or_default().into_iter();
+        counted.map(|listed| (PublicationId(listed.route.id), listed.stats)).collect()
     }
 
     /// Leaves nothing of the planes behind. Goes on after failures and returns them all.
-    pub fn dismantle(&self) -> Vec<crate::Error> {
+    pub(crate) fn dismantle(&self) -> Vec<Error> {
         let mut inner = self.lock();
         let mut failures = Vec::new();
         inner.held.clear();
-        if let Some(mut relay) = inner.relay.take()
+        if let Some(relay) = inner.relay.take()
             && let Err(error) = relay.shutdown()
         {
             failures.push(error.into());
@@ -208,9 +205,9 @@ impl Inner {
     fn relay(&mut self, paths: &Paths) -> Result<&mut RelayClient> {
         if self.relay.is_none() {
             let exe = wharf_host::process::current_exe();
-            self.relay = Some(wharf_relay::spawn::ensure(paths.run_dir(), &exe)?);
+            self.relay = Some(wharf_relay::ensure(paths.run_dir(), &exe)?);
         }
-        self.relay.as_mut().ok_or_else(|| wharf_relay::Error::NotRunning.into())
+        self.relay.as_mut().ok_or_else(|| Error::Conflict("the relay is not running".into()))
     }
 
     fn hand_over(&mut self, paths: &Paths, fresh: &[Held]) -> Result<()> {
@@ -219,15 +216,15 @@ impl Inner {
             return Ok(());
         }
         let routes = bound.iter().map(|held| route(&held.publication, &held.sockets)).collect();
-        let sockets = bound.iter().flat_map(|held| &held.sockets).map(|b| std::os::fd::AsFd::as_fd(&b.socket));
-        let sockets: Vec<_> = sockets.collect();
+        let all = bound.iter().flat_map(|held| &held.sockets);
+        let sockets: Vec<_> = all.map(|bound| bound.socket.as_fd()).collect();
         Ok(self.relay(paths)?.add(routes, &sockets)?)
     }
 
     fn open(&mut self, ids: &[PublicationId]) -> Result<()> {
         match &mut self.relay {
             Some(relay) if !ids.is_empty() => {
-                Ok(relay.open(ids.iter().map(|id| id.0.clone()).collect())?)
+                Ok(relay.open(&names(ids))?)
             }
             _ => Ok(()),
         }
@@ -260,18 +257,19 @@ impl Inner {
         for id in &gone {
             self.held.remove(id);
         }
-        match &mut self.relay {
-            Some(relay) => Ok(relay.remove(gone.into_iter().map(|id| id.0).collect())?),
-            None => Ok(()),
+        if let Some(relay) = &mut self.relay {
+            relay.remove(&names(&gone), None)?;
         }
+        Ok(())
     }
 
     fn adopt_relay(&mut self, paths: &Paths) -> Result<()> {
-        let Some(mut relay) = wharf_relay::spawn::find(paths.run_dir())? else { return Ok(()) };
-        for (route, sockets) in relay.list_with_sockets()? {
-            let id = PublicationId(route.id.clone());
-            let bound = route.bound(sockets);
-            self.held.insert(id, bound);
+        // No relay, or none that understands us: its ports are bound anew.
+        let socket = wharf_relay::socket_path(paths.run_dir());
+        let Ok(mut relay) = RelayClient::connect(&socket) else { return Ok(()) };
+        for (listed, sockets) in relay.list_with_sockets()? {
+            let bound = bound(&listed.route, sockets);
+            self.held.insert(PublicationId(listed.route.id), bound);
         }
         self.relay = Some(relay);
         Ok(())
@@ -281,7 +279,7 @@ impl Inner {
     /// bound ones. A port that someone else took meanwhile is noted, not fatal.
     fn restore(&mut self, paths: &Paths, desire: &Desire) {
         let known: BTreeSet<PublicationId> = match &mut self.relay {
-            Some(relay) => relay.ids().unwrap_or_default().into_iter().map(PublicationId).collect(),
+            Some(relay) => relay.open_routes().unwrap_or_default().into_iter().map(PublicationId).collect(),
             None => BTreeSet::new(),
         };
         for publication in &desire.publications {
@@ -319,6 +317,38 @@ impl Inner {
     }
 }
 
-fn route(publication: &Publication, sockets: &[Bound]) -> wharf_relay::Route {
-    wharf_relay::Route::new(publication, sockets)
+fn names(ids: &[PublicationId]) -> Vec<String> {
+    ids.iter().map(|id| id.0.clone()).collect()
+}
+
+/// The order of sockets is the same on both sides: port by port, for each port place by place.
+fn route(publication: &Publication, sockets: &[Bound]) -> Route {
+    let first = sockets.first().map(|bound| bound.port);
+    let places = sockets.iter().take_while(|bound| Some(bound.port) == first);
+    Route {
+        id: publication.id.0.clone(),
+        proto: publication.proto,
+        listeners: places.map(|b| Place { address: b.address, dual: b.dual }).collect(),
+        target_v4: publication.target.ipv4(),
+        target_v6: publication.target.ipv6(),
+        host_ports: publication.host.ports,
+        target_ports: publication.target_ports,
+        allow: publication.options.allow.clone(),
+        proxy_protocol: publication.options.proxy_protocol,
+        connect_timeout_ms: None,
+    }
+}
+
+fn bound(route: &Route, sockets: Vec<OwnedFd>) -> Vec<Bound> {
+    let places =
+        route.host_ports.iter().flat_map(|port| route.listeners.iter().map(move |p| (port, *p)));
+    let pairs = places.zip(sockets);
+    pairs
+        .map(|((port, place), socket)| Bound {
+            address: place.address,
+            dual: place.dual,
+            port,
+            socket,
+        })
+        .collect()
 }

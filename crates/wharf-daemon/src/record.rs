@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use wharf_api::{ContainerCreate, ContainerState};
 use wharf_network::Endpoint;
-use wharf_runtime::ContainerSpec;
+use wharf_runtime::spec::ContainerSpec;
 use wharf_spec::{Expose, Publication};
 
 /// Everything that is known of a container, and enough to finish or undo whatever a crash
 /// interrupted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ContainerRecord {
+pub(crate) struct ContainerRecord {
     /// Its id, 64 hexadecimal digits.
     pub id: String,
     /// Its name.
@@ -42,7 +42,7 @@ pub struct ContainerRecord {
 
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExitRecord {
+pub(crate) struct ExitRecord {
     /// The exit code, 128 and the signal's number when a signal ended it.
     pub code: i32,
     /// When (RFC 3339).
@@ -53,7 +53,7 @@ pub struct ExitRecord {
 /// that after a crash the next start knows what may lie about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Being made; nobody has been told of it yet, so a crash undoes it.
     Creating,
     /// Made, never started.
@@ -72,7 +72,7 @@ pub enum Phase {
 
 impl ContainerRecord {
     /// The state as the API tells it.
-    pub fn state(&self) -> ContainerState {
+    pub(crate) fn state(&self) -> ContainerState {
         match self.phase {
             Phase::Creating | Phase::Created => ContainerState::Created,
             Phase::Starting if self.exit.is_some() => ContainerState::Exited,
@@ -84,12 +84,12 @@ impl ContainerRecord {
     }
 
     /// The phase to fall back to when a start fails.
-    pub fn phase_at_rest(&self) -> Phase {
+    pub(crate) fn phase_at_rest(&self) -> Phase {
         if self.exit.is_some() { Phase::Exited } else { Phase::Created }
     }
 
     /// The first twelve digits of the id.
-    pub fn short_id(&self) -> &str {
+    pub(crate) fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
     }
 }

@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use wharf_host::process::Signal;
 use wharf_network::{Leftover, Owner, leftovers, remove_leftover};
-use wharf_runtime::{Shim, ShimState, kill_leftovers, leftover_cgroups};
+use wharf_runtime::cgroup::{kill_leftovers, names_below, remove_cgroup_parent};
+use wharf_runtime::client::Shim;
+use wharf_runtime::shim::Phase as ShimPhase;
 
 use crate::clock;
 use crate::daemon::Daemon;
@@ -43,8 +46,9 @@ impl Daemon {
         if !matches!(record.phase, Phase::Running | Phase::Starting) {
             return false;
         }
-        let shim = Shim::adopt(&self.paths.shim(&record.id));
-        let runs = shim.is_ok_and(|shim| matches!(shim.state(), Ok(ShimState::Running)));
+        let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
+        let state = shim.and_then(|shim| shim.state().ok());
+        let runs = state.is_some_and(|state| state.phase == ShimPhase::Running);
         let told = match (record.phase, runs) {
             (Phase::Starting, true) => self.ledger.update_container(&record.id, |record| {
                 record.phase = Phase::Running;
@@ -65,12 +69,12 @@ impl Daemon {
         let Ok(record) = self.ledger.container(&before.id) else { return Ok(()) };
         match record.phase {
             Phase::Running => {
-                match Shim::adopt(&self.paths.shim(&record.id)) {
-                    Ok(shim) => {
+                match Shim::adopt(&self.paths.shim(&record.id))? {
+                    Some(shim) => {
                         self.begin(&record.id);
                         crate::watch::container(self, &record.id, &shim)
                     }
-                    Err(_) => self.settle(&record.id),
+                    None => self.settle(&record.id),
                 }
             }
             Phase::Starting => self.undo_start(&record),
@@ -127,8 +131,8 @@ impl Daemon {
         let shims: BTreeSet<std::path::PathBuf> =
             records.iter().map(|c| self.paths.shim(&c.id)).collect();
         for dir in entries(&self.paths.shims()).filter(|dir| !shims.contains(dir)) {
-            if let Ok(shim) = Shim::adopt(&dir) {
-                note("end a stray shim", shim.terminate(std::time::Duration::from_secs(5)));
+            if let Ok(Some(shim)) = Shim::adopt(&dir) {
+                note("end a stray shim", shim.pid().signal(Signal::KILL));
             }
             note("remove a stray run directory", std::fs::remove_dir_all(&dir));
         }
@@ -140,8 +144,8 @@ impl Daemon {
             note("remove a stray link", remove_leftover(leftover));
         }
         let parent = self.paths.cgroup_parent();
-        for id in leftover_cgroups(&parent).iter().filter(|id| !known.contains(id.as_str())) {
-            note("remove a stray cgroup", kill_leftovers(&format!("{parent}/{id}")));
+        for id in names_below(&parent).unwrap_or_default().iter().filter(|id| !known.contains(id.as_str())) {
+            note("remove a stray cgroup", kill_leftovers(&parent.join(id)));
         }
         let strays = entries(&self.paths.containers());
         for dir in strays.filter(|dir| dir.file_name().is_none_or(|n| !known.contains(&*n.to_string_lossy()))) {
@@ -163,7 +167,7 @@ impl Daemon {
             note("remove a bridge", wharf_network::remove_bridge(network));
         }
         self.restore_host();
-        note("remove the cgroup parent", wharf_runtime::remove_cgroup_parent(&self.paths.cgroup_parent()));
+        note("remove the cgroup parent", remove_cgroup_parent(&self.paths.cgroup_parent()));
     }
 
     /// Puts back the kernel settings we changed, unless others have come to rely on forwarding:

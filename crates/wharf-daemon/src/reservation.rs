@@ -20,7 +20,7 @@ const HEADROOM: u64 = 1_024;
 
 /// A publication and the sockets that hold its host ports behind their drop filter.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     /// The publication.
     pub publication: Publication,
     /// Its sockets; none when it has no host port.
@@ -29,7 +29,7 @@ pub struct Held {
 
 /// What reserving has to know of everything that is published already.
 #[derive(Debug, Clone, Copy)]
-pub struct Present<'a> {
+pub(crate) struct Present<'a> {
     /// Publications in force, with the name of their container.
     pub publications: &'a [(String, Publication)],
     /// Sockets held for them.
@@ -39,7 +39,7 @@ pub struct Present<'a> {
 }
 
 /// Reserves the ports of every publication wanted, for `target`.
-pub fn reserve_all(wanted: Vec<Wanted>, target: &Target, present: Present<'_>) -> Result<Vec<Held>> {
+pub(crate) fn reserve_all(wanted: Vec<Wanted>, target: &Target, present: Present<'_>) -> Result<Vec<Held>> {
     present.check_room(&wanted)?;
     let mut held: Vec<Held> = Vec::new();
     for one in wanted {
@@ -50,7 +50,7 @@ pub fn reserve_all(wanted: Vec<Wanted>, target: &Target, present: Present<'_>) -
 }
 
 /// The transport of a protocol that can be bound.
-pub fn transport(proto: Proto) -> Result<Transport> {
+pub(crate) fn transport(proto: Proto) -> Result<Transport> {
     match proto {
         Proto::Tcp => Ok(Transport::Tcp),
         Proto::Udp => Ok(Transport::Udp),
@@ -61,7 +61,7 @@ pub fn transport(proto: Proto) -> Result<Transport> {
 }
 
 /// Binds the ports of a publication that is in force already, after its sockets were lost.
-pub fn rebind(publication: &Publication) -> Result<Vec<Bound>, Clash> {
+pub(crate) fn rebind(publication: &Publication) -> Result<Vec<Bound>, Clash> {
     let ports = publication.host.ports;
     let transport = transport(publication.proto).unwrap_or(Transport::Tcp);
     let found = reserve(transport, &publication.host.addresses, (ports.first(), ports.last()))?;

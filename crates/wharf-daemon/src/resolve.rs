@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// One publication to be, whose host ports may still have to be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The protocol.
     pub proto: Proto,
     /// The host addresses; empty when the container's own address is routed.
@@ -31,7 +31,7 @@ pub struct Wanted {
 
 /// What there is to know of a container and its network.
 #[derive(Debug, Clone, Copy)]
-pub struct Circumstances<'a> {
+pub(crate) struct Circumstances<'a> {
     /// The name of the network.
     pub network: &'a str,
     /// Its gateway mode for IPv4, if it has IPv4.
@@ -46,7 +46,7 @@ pub struct Circumstances<'a> {
 ///
 /// # Errors
 /// The first spec that cannot be parsed or cannot be had on this network.
-pub fn resolve(
+pub(crate) fn resolve(
     specs: &[String],
     publish_all: &[Expose],
     circumstances: Circumstances<'_>,
@@ -129,7 +129,7 @@ fn in_order(wanted: Vec<Wanted>) -> Vec<Wanted> {
 impl Wanted {
     /// The publication this would become, for asking whether it can be served; host ports still to
     /// be chosen are stood in for by the container's.
-    pub fn sketch(&self, target: Target) -> Publication {
+    pub(crate) fn sketch(&self, target: Target) -> Publication {
         let ports = match self.host_ports {
             HostPorts::Exact(ports) => ports,
             HostPorts::AnyOf(_) | HostPorts::Ephemeral => self.container_ports,

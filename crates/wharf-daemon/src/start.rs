@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::process::Stdio;
+use std::time::Duration;
 
-use wharf_host::process::{Detached, current_exe, spawn_detached};
+use wharf_host::process::{Detached, Pid, current_exe, spawn_detached};
 
 use crate::error::{Error, Result};
 use crate::paths::Paths;
@@ -30,6 +31,14 @@ pub fn in_background(paths: &Paths) -> Result<()> {
     ];
     spawn_detached(start)?;
     Ok(())
+}
+
+/// Waits until the daemon with this process id has ended; `false` when it has not within `limit`.
+pub fn wait_end(pid: u32, limit: Duration) -> bool {
+    match Pid::of(pid) {
+        Ok(daemon) => daemon.wait_exit(limit).unwrap_or(false),
+        Err(_) => true,
+    }
 }
 
 /// Why the daemon that was started last gave up, if it did.

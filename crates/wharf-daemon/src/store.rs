@@ -14,7 +14,7 @@ const SETTINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("setting
 
 /// The kinds of record kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Containers by id.
     Container,
     /// Networks by id.
@@ -25,7 +25,7 @@ pub enum Kind {
 
 /// One change to the store; the value is JSON, `None` deletes.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub(crate) struct Change {
     kind: Kind,
     key: String,
     value: Option<Vec<u8>>,
@@ -33,7 +33,7 @@ pub struct Change {
 
 /// The store.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     path: PathBuf,
     database: Database,
 }
@@ -54,14 +54,14 @@ impl Kind {
 
 impl Change {
     /// Writes `value` under `key`.
-    pub fn put<T: Serialize>(kind: Kind, key: &str, value: &T) -> Result<Self> {
+    pub(crate) fn put<T: Serialize>(kind: Kind, key: &str, value: &T) -> Result<Self> {
         let value = serde_json::to_vec(value)
             .map_err(|e| Error::Invalid(format!("{key} cannot be written as JSON: {e}")))?;
         Ok(Self { kind, key: key.to_owned(), value: Some(value) })
     }
 
     /// Deletes `key`.
-    pub fn delete(kind: Kind, key: &str) -> Self {
+    pub(crate) fn delete(kind: Kind, key: &str) -> Self {
         Self { kind, key: key.to_owned(), value: None }
     }
 }
@@ -70,55 +70,53 @@ impl Change {
 
 impl Store {
     /// Opens the store at `path`, making it when it does not exist.
-    pub fn open(path: &Path) -> Result<Self> {
-        let database = Database::create(path).map_err(failure(path))?;
-        let store = Self { path: path.to_owned(), database };
-        let write = store.database.begin_write().map_err(failure(path))?;
-        for kind in [Kind::Container, Kind::Network, Kind::Setting] {
-            write.open_table(kind.table()).map_err(failure(path))?;
-        }
-        write.commit().map_err(failure(path))?;
-        Ok(store)
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let database = create(path).map_err(|error| failure(path, &error))?;
+        Ok(Self { path: path.to_owned(), database })
     }
 
     /// Makes all of `changes` durable in one transaction, or none.
-    pub fn commit(&self, changes: &[Change]) -> Result<()> {
-        let fail = || failure(&self.path);
-        let write = self.database.begin_write().map_err(|e| fail()(e.into()))?;
-        for change in changes {
-            let mut table = write.open_table(change.kind.table()).map_err(|e| fail()(e.into()))?;
-            match &change.value {
-                Some(value) => {
-                    table.insert(change.key.as_str(), value.as_slice()).map_err(|e| fail()(e.into()))?;
-                }
-                None => {
-                    table.remove(change.key.as_str()).map_err(|e| fail()(e.into()))?;
-                }
-            }
-        }
-        write.commit().map_err(|e| fail()(e.into()))
+    pub(crate) fn commit(&self, changes: &[Change]) -> Result<()> {
+        self.write(changes).map_err(|error| failure(&self.path, &error))
     }
 
     /// Every record of `kind`.
-    pub fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<T>> {
-        let fail = || failure(&self.path);
-        let read = self.database.begin_read().map_err(|e| fail()(e.into()))?;
-        let table = read.open_table(kind.table()).map_err(|e| fail()(e.into()))?;
+    pub(crate) fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<T>> {
+        let found = self.read_all(kind).map_err(|error| failure(&self.path, &error))?;
+        found.iter().map(|(key, value)| self.parse(key, value)).collect()
+    }
+
+    /// One record.
+    pub(crate) fn get<T: DeserializeOwned>(&self, kind: Kind, key: &str) -> Result<Option<T>> {
+        let found = self.read_one(kind, key).map_err(|error| failure(&self.path, &error))?;
+        found.map(|value| self.parse(key, &value)).transpose()
+    }
+
+    fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        for change in changes {
+            let mut table = write.open_table(change.kind.table())?;
+            match &change.value {
+                Some(value) => table.insert(change.key.as_str(), value.as_slice())?,
+                None => table.remove(change.key.as_str())?,
+            };
+        }
+        Ok(write.commit()?)
+    }
+
+    fn read_all(&self, kind: Kind) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(kind.table())?;
         let mut found = Vec::new();
-        for entry in table.iter().map_err(|e| fail()(e.into()))? {
-            let (key, value) = entry.map_err(|e| fail()(e.into()))?;
-            found.push(self.parse(key.value(), value.value())?);
+        for entry in table.iter()? {
+            let (key, value) = entry?;
+            found.push((key.value().to_owned(), value.value().to_owned()));
         }
         Ok(found)
     }
 
-    /// One record.
-    pub fn get<T: DeserializeOwned>(&self, kind: Kind, key: &str) -> Result<Option<T>> {
-        let fail = || failure(&self.path);
-        let read = self.database.begin_read().map_err(|e| fail()(e.into()))?;
-        let table = read.open_table(kind.table()).map_err(|e| fail()(e.into()))?;
-        let value = table.get(key).map_err(|e| fail()(e.into()))?;
-        value.map(|value| self.parse(key, value.value())).transpose()
+    fn read_one(&self, kind: Kind, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(kind.table())?;
+        Ok(table.get(key)?.map(|value| value.value().to_owned()))
     }
 
     fn parse<T: DeserializeOwned>(&self, key: &str, value: &[u8]) -> Result<T> {
@@ -129,9 +127,18 @@ impl Store {
     }
 }
 
-fn failure(path: &Path) -> impl FnOnce(redb::Error) -> Error {
-    let path = path.to_owned();
-    move |error| Error::Store { path, detail: error.to_string() }
+fn create(path: &Path) -> Result<Database, redb::Error> {
+    let database = Database::create(path)?;
+    let write = database.begin_write()?;
+    for kind in [Kind::Container, Kind::Network, Kind::Setting] {
+        write.open_table(kind.table())?;
+    }
+    write.commit()?;
+    Ok(database)
+}
+
+fn failure(path: &Path, error: &redb::Error) -> Error {
+    Error::Store { path: path.to_owned(), detail: error.to_string() }
 }
 
 #[cfg(test)]

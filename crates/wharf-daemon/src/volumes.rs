@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use wharf_runtime::Bind;
+use wharf_runtime::spec::Bind;
 
 use crate::error::{Error, Result};
 use crate::paths::Paths;
@@ -11,7 +11,7 @@ use crate::paths::Paths;
 /// path becomes a directory, as in Docker; a name is a volume of ours.
 ///
 /// A volume without a name belongs to the container and goes with it.
-pub fn bind(text: &str, paths: &Paths, container: &str) -> Result<Bind> {
+pub(crate) fn bind(text: &str, paths: &Paths, container: &str) -> Result<Bind> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
         [target] => (None, *target, ""),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use wharf_host::process::Pid;
-use wharf_runtime::Shim;
+use wharf_runtime::client::Shim;
 
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ const RELAY_PAUSE_MAX: Duration = Duration::from_secs(5);
 const RELAY_POLL: Duration = Duration::from_millis(200);
 
 /// Settles the container `id` once its shim has ended.
-pub fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<()> {
-    let pidfd = shim.process().open()?;
+pub(crate) fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<()> {
+    let pidfd = shim.pid().open()?;
     let (daemon, id) = (Arc::clone(daemon), id.to_owned());
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return Err(Error::Conflict("containers are watched from within the daemon only".into()));
@@ -40,7 +40,7 @@ pub fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<()> {
 
 /// Starts a relay anew whenever the one that serves has died. The listening sockets are held here,
 /// too, so connections that arrive meanwhile wait in their queues.
-pub async fn relay(daemon: Arc<Daemon>) {
+pub(crate) async fn relay(daemon: Arc<Daemon>) {
     let mut pause = RELAY_PAUSE;
     loop {
         let Some(pid) = daemon.planes.relay_pid() else {
@@ -73,6 +73,11 @@ pub async fn relay(daemon: Arc<Daemon>) {
 }
 
 /// Waits until the process behind `pidfd` has ended: only then does the descriptor become readable.
+#[expect(
+    deprecated,
+    reason = "unsound only for types whose descriptor changes or closes under tokio; an OwnedFd \
+              does neither, and the replacement is an unsafe function"
+)]
 async fn ended(pidfd: OwnedFd) {
     match AsyncFd::with_interest(pidfd, Interest::READABLE) {
         Ok(pidfd) => {

@@ -35,8 +35,9 @@ use crate::netns::Netns;
 /// The longest interface name, in bytes (`IFNAMSIZ` less the closing zero).
 pub const NAME_LIMIT: usize = 15;
 
-/// Older kernels look at carriers once a second at worst.
-pub const SETTLE_LIMIT: Duration = Duration::from_secs(2);
+/// Older kernels look at carriers once a second at worst; on a host that is starting fifty
+/// containers at once the kernel's work queues have been seen to be three seconds late.
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(6);
 const SETTLE_PAUSE: Duration = Duration::from_micros(250);
 
 /// One network interface, as the kernel describes it.

@@ -11,6 +11,9 @@ use wharf_plan::nft::{BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, Subn
 use crate::table::{self, BRIDGES, INTERNAL, LOOPBACK, PASSAGES, SETS};
 use crate::{Error, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// The elements of every set, sorted, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {

@@ -160,43 +160,60 @@ impl NftPlane {
         Ok(applied)
     }
 
+    /// Puts `wanted` in place of whatever the table holds, or makes the table.
     fn replace(&mut self, wanted: Contents) -> Result<Applied> {
         self.forget();
-        let refused = match self.replace_as(&wanted, self.ownership) {
-            Err(error) => error,
-            Ok(()) => return Ok(self.replaced(wanted)),
-        };
-        if self.ownership == Ownership::Shared {
-            return Err(refused.into());
+        let mut outcome = self.refill(&wanted);
+        if let Err(refused) = &outcome {
+            // What is there has another shape, or an owner that no flags can change any more.
+            debug!(table = %self.table, %refused, "the table cannot be refilled, making it anew");
+            outcome = self.rebuild(&wanted);
         }
-        // Kernels before 6.9 refuse the flags; if it was something else, it comes again.
-        self.replace_as(&wanted, Ownership::Shared)?;
-        debug!(table = %self.table, %refused, "the table cannot be owned here");
-        self.ownership = Ownership::Shared;
-        Ok(self.replaced(wanted))
-    }
-
-    fn replaced(&mut self, contents: Contents) -> Applied {
-        let applied = Applied { added: contents.len(), removed: 0, replaced: true };
+        if let (Err(refused), Ownership::Owned) = (&outcome, self.ownership) {
+            // Kernels before 6.9 refuse the flags; if it was something else, it comes again.
+            debug!(table = %self.table, %refused, "the table cannot be owned, sharing it");
+            self.ownership = Ownership::Shared;
+            outcome = self.rebuild(&wanted);
+        }
+        outcome?;
+        let applied = Applied { added: wanted.len(), removed: 0, replaced: true };
         debug!(table = %self.table, ?applied, "table replaced");
-        self.current = Some(contents);
-        applied
+        self.current = Some(wanted);
+        Ok(applied)
     }
 
-    fn replace_as(&mut self, wanted: &Contents, ownership: Ownership) -> wharf_host::Result<()> {
+    /// Keeps the chains and empties them. A packet on its way through a hook sees the chains of a
+    /// table that is deleted and made again as two, the new one first, and can miss both if the
+    /// kernel switches between them; rules and elements switch without such a gap.
+    fn refill(&mut self, wanted: &Contents) -> wharf_host::Result<()> {
+        let mut batch = Batch::new(&self.table);
+        batch.add_table(self.ownership);
+        table::CHAINS.iter().for_each(|(chain, _)| batch.add_chain(chain));
+        table::SETS.iter().for_each(|set| batch.add_set(set));
+        batch.flush_rules();
+        table::SETS.iter().for_each(|set| batch.flush_set(set));
+        fill(&mut batch, wanted);
+        batch.commit(&mut self.netlink)
+    }
+
+    fn rebuild(&mut self, wanted: &Contents) -> wharf_host::Result<()> {
         let mut batch = Batch::new(&self.table);
         // A deletion of what is not there is refused, so the table is made first.
         batch.add_table(Ownership::Shared);
         batch.delete_table();
-        batch.add_table(ownership);
+        batch.add_table(self.ownership);
         table::CHAINS.iter().for_each(|(chain, _)| batch.add_chain(chain));
         table::SETS.iter().for_each(|set| batch.add_set(set));
-        for (chain, rules) in &table::CHAINS {
-            rules().iter().for_each(|rule| batch.add_rule(chain, rule));
-        }
-        for (set, elements) in wanted.iter() {
-            batch.add_elements(set, elements);
-        }
+        fill(&mut batch, wanted);
         batch.commit(&mut self.netlink)
+    }
+}
+
+fn fill(batch: &mut Batch, wanted: &Contents) {
+    for (chain, rules) in &table::CHAINS {
+        rules().iter().for_each(|rule| batch.add_rule(chain, rule));
+    }
+    for (set, elements) in wanted.iter() {
+        batch.add_elements(set, elements);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
 use crate::limits::{Limits, Share};
@@ -193,7 +193,10 @@ impl Admitted {
         tune(client);
         let target = tokio::select! {
             target = self.connect(peer.ip(), connect) => target?,
-            error = pump::failure(client) => return Err(error),
+            error = pump::failure(client) => {
+                self.shared.counters.errors.up();
+                return Err(error);
+            }
         };
         let guard = ResetOnDrop::new(&target);
         tune(&target);
@@ -223,7 +226,7 @@ impl Admitted {
         let Shared { route, counters, .. } = &*self.shared;
         let limit = route.connect_timeout_ms.map_or(limit, |ms| Duration::from_millis(ms.into()));
         let target = route.target(client, self.port).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        match tokio::time::timeout(limit, TcpStream::connect(SocketAddr::from(target))).await {
+        match tokio::time::timeout(limit, dial(target.into())).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {
                 tracing::debug!(route = route.id, ?target, %error, "target refused");
@@ -255,7 +258,10 @@ impl<'a> ResetOnDrop<'a> {
     }
 
     fn disarm(mut self) {
-        self.0 = None;
+        if let Some(stream) = self.0.take() {
+            // It fails only for what is no socket.
+            drop(SockRef::from(stream).set_linger(None));
+        }
     }
 }
 
@@ -265,6 +271,14 @@ impl Drop for ResetOnDrop<'_> {
             reset(&SockRef::from(stream));
         }
     }
+}
+
+/// Connects to the target. Until [`ResetOnDrop::disarm`], closing the socket resets it: a dial
+/// given up may have come through just now, and must not look like a client with nothing to say.
+async fn dial(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    reset(&SockRef::from(&socket));
+    socket.connect(target).await
 }
 
 /// Small messages go at once, and vanished peers are noticed.

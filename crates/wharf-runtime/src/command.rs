@@ -122,11 +122,8 @@ mod tests {
             cmd: words(cmd),
             ..ImageConfig::default()
         };
-        let overrides = Overrides {
-            entrypoint: own.map(words),
-            cmd: words(own_cmd),
-            ..Overrides::default()
-        };
+        let overrides =
+            Overrides { entrypoint: own.map(words), cmd: words(own_cmd), ..Overrides::default() };
         Command::merge(&config, &overrides, "h").map(|command| command.args)
     }
 

@@ -2,15 +2,26 @@
 //!
 //! The daemon loads images into an [`image::ImageStore`], describes a container as a
 //! [`spec::ContainerSpec`] and starts a shim for it with [`client::Shim`]. The shim owns the
-//! container's network namespace, mounts, logs and exit code and outlives the daemon. Networks
+//! container's network namespace, mounts, log and exit code, and outlives the daemon. Networks
 //! and published ports are other crates' business.
 
+pub mod cgroup;
+pub mod client;
+pub mod command;
 pub mod digest;
 pub mod error;
+pub mod exit;
 pub mod image;
+pub mod log;
+pub mod shim;
+pub mod signal;
+pub mod spec;
+pub mod whoami;
 
+mod bundle;
 mod durable;
 mod inroot;
+mod user;
 
 pub use digest::Digest;
 pub use error::{Error, Result};

@@ -41,7 +41,7 @@ impl User {
     /// Looks `text` up below `root`, by Docker's rules: a name first, then a number, which need
     /// not be listed; supplementary groups only when no group is named.
     pub(crate) fn find(root: &Root, text: &str) -> Result<Self> {
-        let read = |path: &str| {
+        let read = |path: &str| -> Result<String> {
             let content = root.read_text(Path::new(path), FILE_LIMIT);
             Ok(content.during(|| format!("read the container's /{path}"))?.unwrap_or_default())
         };
@@ -63,9 +63,7 @@ impl User {
         let mut groups = Vec::new();
         let listed = || group.lines().filter_map(GroupEntry::parse);
         if !own_group.is_empty() {
-            let same = |g: &GroupEntry<'_>| {
-                g.name == own_group || number(own_group) == Some(g.gid)
-            };
+            let same = |g: &GroupEntry<'_>| g.name == own_group || number(own_group) == Some(g.gid);
             gid = match listed().find(same) {
                 Some(entry) => entry.gid,
                 None => id(own_group, "group", "group")?,

@@ -26,7 +26,7 @@ pub(super) fn container(record: &ContainerRecord, pid: u32, paths: &Paths) -> Va
         "HostConfig": host_config(record),
         "NetworkSettings": network_settings(record),
         "Mounts": mounts(record),
-        "LogPath": wharf_runtime::log_path(&dir),
+        "LogPath": dir.join(wharf_runtime::log::FILE),
         "HostnamePath": dir.join("hostname"),
         "HostsPath": dir.join("hosts"),
         "ResolvConfPath": dir.join("resolv.conf"),

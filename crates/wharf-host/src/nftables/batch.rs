@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
-    ChainMessage, NfTablesMessage, RuleMessage, SetElementList, SetElementMessage, SetMessage,
-    TableAttribute, TableFlags, TableMessage,
+    ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetElementList, SetElementMessage,
+    SetMessage, TableAttribute, TableFlags, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -86,14 +86,15 @@ impl Batch {
         self.push(message, 0, String::from("delete the table"));
     }
 
-    /// Makes a chain.
+    /// Makes a chain; one that is there already must hang on the same hook and keeps its rules.
     pub fn add_chain(&mut self, chain: &Chain) {
         let attributes = chain.attributes(&self.table);
         let message = NfTablesMessage::NewChain(ChainMessage { attributes });
         self.push(message, NLM_F_CREATE, format!("add chain {}", chain.name));
     }
 
-    /// Makes an empty set or map.
+    /// Makes a set or map; one that is there already must be of the same type and keeps its
+    /// elements.
     pub fn add_set(&mut self, set: &Set) {
         self.sets += 1;
         let attributes = set.attributes(&self.table, self.sets);
@@ -107,6 +108,23 @@ impl Batch {
         let message = NfTablesMessage::NewRule(RuleMessage { attributes });
         let what = format!("add a rule to chain {}", chain.name);
         self.push(message, NLM_F_CREATE | NLM_F_APPEND, what);
+    }
+
+    /// Deletes every rule of every chain.
+    pub fn flush_rules(&mut self) {
+        let attributes = vec![RuleAttribute::Table(self.table.clone())];
+        let message = NfTablesMessage::DeleteRule(RuleMessage { attributes });
+        self.push(message, 0, String::from("delete all rules"));
+    }
+
+    /// Deletes every element of a set.
+    pub fn flush_set(&mut self, set: &Set) {
+        let attributes = vec![
+            SetElementList::Table(self.table.clone()),
+            SetElementList::Set(set.name.to_owned()),
+        ];
+        let message = NfTablesMessage::DeleteSetElement(SetElementMessage { attributes });
+        self.push(message, 0, format!("empty {}", set.name));
     }
 
     /// Adds elements to a set; one that is there already with the same data changes nothing.

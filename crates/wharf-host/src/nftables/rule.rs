@@ -18,10 +18,19 @@ use super::wire::number;
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const NFT_LOOKUP_F_INV: u32 = 1;
+const NFTA_CT_DREG: u16 = 1;
+const NFTA_CT_KEY: u16 = 2;
 const NFT_CT_STATE: u32 = 0;
 const NFT_CT_STATUS: u32 = 2;
+const NFTA_FIB_DREG: u16 = 1;
+const NFTA_FIB_RESULT: u16 = 2;
+const NFTA_FIB_FLAGS: u16 = 3;
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 const NFTA_FIB_F_DADDR: u32 = 2;
+const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_NAT_FAMILY: u16 = 2;
+const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
 const NFT_NAT_DNAT: u32 = 1;
 const NFTNL_UDATA_RULE_COMMENT: u8 = 0;
 const RTN_LOCAL: u32 = 2;
@@ -130,9 +139,9 @@ impl Rule {
     #[must_use]
     pub fn to_this_host(self) -> Self {
         let attributes = vec![
-            number(1, FIRST.into()),
-            number(2, NFT_FIB_RESULT_ADDRTYPE),
-            number(3, NFTA_FIB_F_DADDR),
+            number(NFTA_FIB_DREG, FIRST.into()),
+            number(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE),
+            number(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR),
         ];
         self.other("fib", attributes).equals(&RTN_LOCAL.to_ne_bytes())
     }
@@ -166,13 +175,13 @@ impl Rule {
     #[must_use]
     pub fn rewrite_destination(self, family: IpFamily, key: &[Load], map: &Set) -> Self {
         let mut nat = vec![
-            number(1, NFT_NAT_DNAT),
-            number(2, u32::from(family.number())),
-            number(3, FIRST.into()),
+            number(NFTA_NAT_TYPE, NFT_NAT_DNAT),
+            number(NFTA_NAT_FAMILY, u32::from(family.number())),
+            number(NFTA_NAT_REG_ADDR_MIN, FIRST.into()),
         ];
         if map.data.len() > 1 {
             let words = if family == IpFamily::V4 { 1 } else { 4 };
-            nat.push(number(5, register(words).into()));
+            nat.push(number(NFTA_NAT_REG_PROTO_MIN, register(words).into()));
         }
         self.family(family)
             .load(key)
@@ -268,7 +277,7 @@ impl Rule {
     }
 
     fn conntrack(self, key: u32, bits: u32) -> Self {
-        self.other("ct", vec![number(1, FIRST.into()), number(2, key)])
+        self.other("ct", vec![number(NFTA_CT_DREG, FIRST.into()), number(NFTA_CT_KEY, key)])
             .masked(bits.to_ne_bytes().to_vec())
             .compare(Operator::NotEqual, &0u32.to_ne_bytes())
     }

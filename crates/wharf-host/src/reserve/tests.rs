@@ -100,7 +100,7 @@ fn an_address_of_another_host_is_refused_as_such() {
 }
 
 #[test]
-fn ten_thousand_ports_are_quick() {
+fn timed_ten_thousand_ports_are_quick() {
     in_own_netns(|| {
         if raise_limit() < 10_100 {
             println!("skipped: descriptor limit too low");

@@ -99,6 +99,14 @@ fn talk(from: &Netns, to: &Netns, address: IpAddr) -> [IpAddr; 2] {
         to.run(|| (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap())).unwrap();
     let tcp_address = tcp.local_addr().unwrap();
     let connected = from.run(|| TcpStream::connect_timeout(&tcp_address, CONNECT_LIMIT)).unwrap();
+    if connected.is_err() {
+        for ns in [from, to] {
+            ns.run(|| {
+                let out = std::process::Command::new("sh").arg("-c").arg("ip -6 neigh; ip -6 -d addr; ip -6 route show table all; bridge link; bridge fdb; bridge mdb; grep -v ' 0$' /proc/thread-self/net/snmp6; cat /proc/thread-self/net/igmp6; echo ======").output().unwrap();
+                eprintln!("{}", String::from_utf8_lossy(&out.stdout));
+            }).unwrap();
+        }
+    }
     let mut client = connected.unwrap_or_else(|e| panic!("connect to {tcp_address}: {e}"));
     client.write_all(b"over tcp").unwrap();
     drop(client);

@@ -134,7 +134,8 @@ pub(crate) fn serve(netns: &Netns, address: &str) {
 /// Asks over TCP; `None` if nobody answers.
 pub(crate) fn tcp(netns: &Netns, to: &str) -> Option<String> {
     let to: SocketAddr = to.parse().unwrap();
-    let mut stream = netns.run(|| TcpStream::connect_timeout(&to, ANSWER)).unwrap().ok()?;
+    let connected = netns.run(|| TcpStream::connect_timeout(&to, ANSWER)).unwrap();
+    let mut stream = connected.inspect_err(|error| eprintln!("tcp {to}: {error}")).ok()?;
     stream.set_read_timeout(Some(ANSWER)).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;

@@ -253,6 +253,20 @@ fn a_new_plane_adopts_by_replacing() {
 }
 
 #[test]
+fn a_table_of_another_shape_makes_way() {
+    let Some(mut bench) = Bench::shared() else { return };
+    let script = "'add table inet wharf; \
+                   add chain inet wharf forward { type filter hook input priority 5; policy drop; }; \
+                   add set inet wharf ports4 { type ether_addr; }; \
+                   add rule inet wharf forward drop'";
+    let Some(_) = nft(&bench.netns, script) else { return };
+    assert!(bench.plane.apply(&full()).unwrap().replaced);
+    bench.holds(&full());
+    let Some(listing) = listing(&bench.netns) else { return };
+    insta::assert_snapshot!("full", listing);
+}
+
+#[test]
 fn an_owned_table_survives_its_owner_and_foreign_flushes() {
     let Some(mut bench) = Bench::new(Ownership::Owned) else { return };
     let all = bench.plane.apply(&full()).unwrap().added;
@@ -281,8 +295,8 @@ fn timed_ten_thousand_ports_are_one_quick_transaction() {
         assert_eq!(bench.plane.apply(plan).unwrap(), expected);
         let took = start.elapsed();
         eprintln!("{what}: {took:?}");
-        // Ten times and more what an unoptimised build takes on an idle machine.
-        assert!(took < Duration::from_secs(1), "{what} took {took:?}");
+        // Twenty times what an unoptimised build takes on an idle machine.
+        assert!(took < Duration::from_secs(2), "{what} took {took:?}");
         bench.holds(plan);
     };
     timed("add 10,000 scattered ports", &scattered(10_000), changed(10_000, 0));

@@ -48,9 +48,20 @@ pub(super) fn in_netns(test: impl FnOnce() + Send) {
             links.add_address(1, address.parse().unwrap()).unwrap();
         }
         drop(links);
+        for address in ["2001:db8::1", "2001:db8::2"] {
+            eventually(|| delivers(address).is_ok());
+        }
         test();
     };
     Netns::create().unwrap().run(body).unwrap();
+}
+
+/// Whether packets to an own IPv6 address arrive: the kernel makes its routes from a work queue.
+fn delivers(address: &str) -> std::io::Result<()> {
+    let socket = UdpSocket::bind((address, 0))?;
+    socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+    socket.send_to(b"!", socket.local_addr()?)?;
+    socket.recv(&mut [0]).map(|_| ())
 }
 
 /// A route from `ports` to `target`, and its reservation.

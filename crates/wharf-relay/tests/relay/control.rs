@@ -28,7 +28,7 @@ fn uncommitted_routes_vanish_with_their_connection() {
         assert_eq!(bench.client.stats().unwrap().sockets, 10);
         drop(second);
         eventually(|| bench.client.list().unwrap().is_empty());
-        assert_eq!(bench.client.stats().unwrap().descriptors_used, 0);
+        eventually(|| bench.client.stats().unwrap().descriptors_used == 0);
         reserve(Transport::Tcp, &[V4, V6], (8080, 8089)).unwrap();
     });
 }
@@ -150,28 +150,33 @@ fn nonsense_is_refused_and_does_no_harm() {
 }
 
 #[test]
-fn ten_thousand_ports_are_quick_and_small() {
+fn timed_ten_thousand_ports_are_quick_and_small() {
     with_relay(Limits::default(), |bench| {
-        if bench.client.stats().unwrap().descriptors_limit < 21_000 {
-            println!("note: descriptors suffice for one side at a time only");
+        let places = ["127.0.0.1".parse().unwrap()];
+        for port in ["127.0.0.9:20000", "127.0.0.9:29999"] {
+            tcp_target(port, echo);
         }
-        let target = tcp_target("127.0.0.1:0", echo);
-        let range = (20_000, 28_999);
-        let (mut route, held) = route(Transport::Tcp, &[V4, V6], range, target);
-        route.target_ports = route.host_ports;
         let before = resident();
+        let mut ids = Vec::new();
+        // In halves: this process holds both sides' descriptors while it hands them over.
+        for first in [20_000, 25_000] {
+            let target = std::net::SocketAddr::new("127.0.0.9".parse().unwrap(), first);
+            let reserved = route(Transport::Tcp, &places, (first, first + 4_999), target);
+            let start = Instant::now();
+            ids.push(bench.publish(reserved));
+            println!("5,000 ports opened in {:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(2));
+        }
+        println!("memory grew by {} KiB", resident().saturating_sub(before));
+        assert!(resident() < 40_000, "{} KiB", resident());
+        assert_eq!((greet(20_000), greet(29_999)), ("hello".into(), "hello".into()));
         let start = Instant::now();
-        let id = bench.publish((route, held));
-        let opened = start.elapsed();
-        let grown = resident().saturating_sub(before);
-        println!("9,000 ports: opened in {opened:?}, {grown} KiB");
-        assert!(opened < Duration::from_secs(3), "{opened:?}");
-        assert!(grown < 20_000, "{grown} KiB");
-        let _last = tcp_target("127.0.0.9:28999", echo);
-        let start = Instant::now();
-        bench.client.remove(&[id], None).unwrap();
-        println!("removed in {:?}", start.elapsed());
-        reserve(Transport::Tcp, &[V4, V6], range).unwrap();
+        bench.client.remove(&ids, None).unwrap();
+        println!("10,000 ports removed in {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(2));
+        for range in [(20_000, 24_999), (25_000, 29_999)] {
+            reserve(Transport::Tcp, &places, range).unwrap();
+        }
     });
 }
 

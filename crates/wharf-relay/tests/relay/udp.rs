@@ -9,7 +9,7 @@ use super::bench::*;
 fn short() -> Limits {
     Limits {
         flow_idle: Duration::from_millis(300),
-        stream_idle: Duration::from_millis(1200),
+        stream_idle: Duration::from_millis(3000),
         stream_after: Duration::from_millis(100),
         ..Limits::default()
     }
@@ -18,7 +18,7 @@ fn short() -> Limits {
 fn ask(client: &UdpSocket, asked: &str, payload: &[u8]) {
     client.send_to(payload, asked).unwrap();
     let mut buffer = vec![0; 1 << 16];
-    let (length, from) = client.recv_from(&mut buffer).unwrap();
+    let (length, from) = client.recv_from(&mut buffer).unwrap_or_else(|e| panic!("{asked}: {e}"));
     assert_eq!((&buffer[..length], from), (payload, asked.parse().unwrap()));
 }
 
@@ -94,12 +94,13 @@ fn flows_expire_and_streams_live_longer() {
 
 #[test]
 fn traffic_of_either_side_keeps_a_flow() {
-    with_relay(short(), |bench| {
+    let idle = Duration::from_secs(2);
+    with_relay(Limits { flow_idle: idle, stream_idle: idle, ..short() }, |bench| {
         bench.publish_8080(Transport::Udp, udp_echo("127.0.0.1:0"));
         let client = udp_client("127.0.0.1:0");
-        for _ in 0..6 {
+        for _ in 0..5 {
             ask(&client, "127.0.0.1:8080", b"tick");
-            std::thread::sleep(Duration::from_millis(150));
+            std::thread::sleep(idle / 4);
         }
         assert_eq!(bench.listed().stats.flows_total, 1);
     });

@@ -1,0 +1,227 @@
+//! The daemon's side of a shim: start one, ask it things, find it again after a restart.
+//!
+//! Everything here blocks, for a bounded time; call it from a thread that may.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use wharf_host::process::{Detached, Pid, Signal, spawn_detached};
+
+use crate::durable;
+use crate::error::{Context, Error, Result};
+use crate::exit::{self, Exit, exit_status};
+use crate::shim::State;
+use crate::shim::wire::{DIAGNOSTICS, IDENTITY, Identity, Reply, Request, SOCKET, SPEC, SocketDir};
+use crate::spec::{ContainerSpec, ExecSpec};
+
+/// A shim needs some milliseconds to be there; a loaded machine more.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
+const LAUNCH_POLL: Duration = Duration::from_millis(1);
+/// Creating copies volumes' first content, which may be large.
+const CREATE_LIMIT: Duration = Duration::from_secs(120);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Undoing kills, unmounts and removes; see the limits in [`crate::cgroup`].
+const DELETE_LIMIT: Duration = Duration::from_secs(30);
+const REPLY_LIMIT: u64 = 64 << 10;
+const PRIVATE: u32 = 0o700;
+
+/// A shim that is, or was, there.
+#[derive(Debug, Clone)]
+pub struct Shim {
+    run_dir: PathBuf,
+    pid: Pid,
+}
+
+// === impl Shim ===
+
+impl Shim {
+    /// Starts a shim for `spec` and returns as soon as it has its network namespace, before the
+    /// container exists: the time to plug a network in through [`Shim::pid`].
+    ///
+    /// `program` answers to `shim --dir DIR` with [`crate::shim::run_shim`] and to `shim-exec`
+    /// with [`crate::shim::run_exec`]. `run_dir` is the shim's own and is made if needed; the
+    /// container's directory is `spec.dir`.
+    pub fn launch(program: &Path, run_dir: &Path, spec: &ContainerSpec) -> Result<Self> {
+        prepare(run_dir, spec)?;
+        let mut start =
+            Detached::new(program, [PathBuf::from("shim"), "--dir".into(), run_dir.into()]);
+        // libcontainer would pass descriptors that systemd gave to the daemon on to containers.
+        start.env = vec![("LISTEN_FDS".into(), "0".into())];
+        let number = spawn_detached(start)?;
+        let died = || Error::Shim {
+            action: format!("start the shim of container {}", spec.id),
+            reason: last_words(run_dir),
+        };
+        let pid = Pid::of(number).map_err(|_| died())?;
+        let shim = Self { run_dir: run_dir.to_owned(), pid };
+        let deadline = Instant::now() + LAUNCH_LIMIT;
+        while shim.connect(ANSWER_LIMIT).is_err() {
+            if !pid.is_alive() {
+                return Err(died());
+            }
+            if Instant::now() > deadline {
+                let _reported_as_timeout = pid.signal(Signal::KILL);
+                let action = format!("start the shim of container {}", spec.id);
+                return Err(Error::Timeout { action, limit: LAUNCH_LIMIT });
+            }
+            sleep(LAUNCH_POLL);
+        }
+        Ok(shim)
+    }
+
+    /// Finds the shim of an earlier daemon in `run_dir`; `None` when it has ended, or there was
+    /// none. [`exit_status`] then tells how, and [`crate::cgroup::kill_leftovers`] cleans up.
+    pub fn adopt(run_dir: &Path) -> Result<Option<Self>> {
+        let identity = durable::read_json::<Identity>(&run_dir.join(IDENTITY))?;
+        let shim = identity.map(|id| Self { run_dir: run_dir.to_owned(), pid: id.shim });
+        Ok(shim.filter(|shim| shim.pid.is_alive()))
+    }
+
+    /// The shim's process, whose network namespace is the container's.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The directory it was started with.
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        self.pid.is_alive()
+    }
+
+    /// Makes the container, its command ready to run.
+    ///
+    /// # Errors
+    /// Among others [`Error::Command`], when the command cannot be executed. The shim then waits
+    /// for [`Shim::delete`].
+    pub fn create(&self) -> Result<State> {
+        self.ask(Request::Create, "create the container", CREATE_LIMIT)
+    }
+
+    /// Runs the command.
+    pub fn start(&self) -> Result<State> {
+        self.ask(Request::Start, "start the container", ANSWER_LIMIT)
+    }
+
+    /// Sends the command a signal.
+    pub fn kill(&self, signal: Signal) -> Result<()> {
+        let request = Request::Kill { signal: signal.as_raw() };
+        self.ask(request, "signal the container", ANSWER_LIMIT).map(|_| ())
+    }
+
+    /// How far the container is.
+    pub fn state(&self) -> Result<State> {
+        self.ask(Request::State, "ask about the container", ANSWER_LIMIT)
+    }
+
+    /// Undoes a container that was not started, and ends the shim.
+    pub fn delete(&self) -> Result<()> {
+        match self.ask(Request::Delete, "undo the container", DELETE_LIMIT) {
+            Err(_) if !self.is_alive() => return Ok(()),
+            answer => answer?,
+        };
+        if self.pid.wait_exit(ANSWER_LIMIT)? {
+            return Ok(());
+        }
+        Err(Error::Timeout { action: "undo the container".to_owned(), limit: ANSWER_LIMIT })
+    }
+
+    /// Waits until the container has ended and nothing of it is left, at most `limit`; `None`
+    /// when that was not long enough.
+    ///
+    /// # Errors
+    /// The shim was killed: there is no exit code, and [`crate::cgroup::kill_leftovers`] must
+    /// clean up.
+    pub fn wait_exit(&self, limit: Duration) -> Result<Option<Exit>> {
+        if !self.pid.wait_exit(limit)? {
+            return Ok(None);
+        }
+        let lost = || Error::Shim {
+            action: "wait for the container".to_owned(),
+            reason: format!("its shim ended without leaving an exit code{}", said(&self.run_dir)),
+        };
+        exit_status(&self.run_dir)?.map(Some).ok_or_else(lost)
+    }
+
+    fn connect(&self, limit: Duration) -> std::io::Result<UnixStream> {
+        let dir = SocketDir::open(&self.run_dir)?;
+        let stream = UnixStream::connect(dir.socket())?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
+        Ok(stream)
+    }
+
+    fn ask(&self, request: Request, action: &str, limit: Duration) -> Result<State> {
+        let refused = |reason: String| Error::Shim { action: action.to_owned(), reason };
+        let timeout = || Error::Timeout { action: action.to_owned(), limit };
+        let mut stream =
+            self.connect(limit).map_err(|e| refused(format!("its shim cannot be reached: {e}")))?;
+        let mut line = serde_json::to_vec(&request).map_err(|e| Error::json("request", e))?;
+        line.push(b'\n');
+        stream.write_all(&line).during(|| action)?;
+        let mut answer = String::new();
+        match BufReader::new(stream.take(REPLY_LIMIT)).read_line(&mut answer) {
+            Ok(0) => return Err(refused("its shim ended".to_owned())),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Err(timeout()),
+            Err(e) => return Err(e).during(|| action),
+        }
+        match serde_json::from_str(&answer).map_err(|e| Error::json("the shim's answer", e))? {
+            Reply::State(state) => Ok(state),
+            Reply::Error { code: code @ (126 | 127), message } => {
+                Err(Error::Command { code, message })
+            }
+            Reply::Error { message, .. } => Err(refused(message)),
+        }
+    }
+}
+
+/// The program to run, streams still to be chosen, for a command in the container of the shim in
+/// `run_dir`: it ends as the command does. If it is never started, its description stays in
+/// `run_dir`.
+pub fn exec_command(program: &Path, run_dir: &Path, exec: &ExecSpec) -> Result<Command> {
+    let name = format!("exec-{:016x}.json", rand::random::<u64>());
+    let file = run_dir.join(name);
+    durable::write_json(&file, exec)?;
+    let mut command = Command::new(program);
+    command.arg("shim-exec").arg("--dir").arg(run_dir).arg("--spec").arg(file);
+    command.env_remove("LISTEN_FDS").current_dir("/");
+    Ok(command)
+}
+
+/// Makes `run_dir` and removes what an earlier run of the same container left in it.
+fn prepare(run_dir: &Path, spec: &ContainerSpec) -> Result<()> {
+    let what = || format!("prepare {}", run_dir.display());
+    fs::create_dir_all(run_dir).during(what)?;
+    fs::set_permissions(run_dir, Permissions::from_mode(PRIVATE)).during(what)?;
+    for name in [exit::FILE, IDENTITY, SOCKET, DIAGNOSTICS] {
+        match fs::remove_file(run_dir.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).during(what),
+            _ => {}
+        }
+    }
+    durable::write_json(&run_dir.join(SPEC), spec)
+}
+
+fn last_words(run_dir: &Path) -> String {
+    let text = said(run_dir);
+    if text.is_empty() { "it ended at once".to_owned() } else { format!("it ended{text}") }
+}
+
+/// What the shim in `run_dir` last said, after a colon.
+fn said(run_dir: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(file) = File::open(run_dir.join(DIAGNOSTICS)) {
+        let _whatever_there_is = file.take(REPLY_LIMIT).read_to_string(&mut text);
+    }
+    text.lines().last().map(|line| format!(": {line}")).unwrap_or_default()
+}

@@ -1,0 +1,31 @@
+//! How a container ended.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::error::Result;
+
+pub(crate) const FILE: &str = "exit.json";
+
+/// How and when a container's command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its exit status, or 128 and the number of the signal that ended it.
+    pub code: i32,
+    /// When.
+    pub finished_at: Timestamp,
+}
+
+/// How the container of the shim in `run_dir` ended; `None` if it has not.
+pub fn exit_status(run_dir: &Path) -> Result<Option<Exit>> {
+    durable::read_json(&run_dir.join(FILE))
+}
+
+/// The exit code a shell would give this status.
+pub(crate) fn code(status: rustix::process::WaitStatus) -> i32 {
+    let signal = status.terminating_signal().map(|signal| 128 + signal);
+    status.exit_status().or(signal).unwrap_or(255)
+}

@@ -1,0 +1,200 @@
+//! One container on libcontainer, from its root to its removal.
+//!
+//! libcontainer's own `delete` gives up at the first thing it cannot remove; ours is in
+//! [`Live::remove`], which tries everything.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+
+use crate::bundle;
+use crate::cgroup::{Layout, kill_leftovers};
+use crate::durable;
+use crate::error::{Context, Error, Result};
+use crate::inroot::Root;
+use crate::shim::diagnostics;
+use crate::shim::executor::{CommandExecutor, find_marked};
+use crate::shim::rootfs::Rootfs;
+use crate::shim::volume;
+use crate::spec::ContainerSpec;
+use crate::user::User;
+
+/// libcontainer keeps its state here, below the shim's directory.
+pub(super) const STATE: &str = "state";
+const CONFIG: &str = "config.json";
+
+/// A container that exists.
+#[derive(Debug)]
+pub(super) struct Live {
+    container: Container,
+    pid: Pid,
+    /// Readable once the command has ended.
+    pub(super) pidfd: OwnedFd,
+    rootfs: Rootfs,
+}
+
+/// The reading ends of a container's standard output and error.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+// === impl Live ===
+
+impl Live {
+    /// Makes the container of `spec`; its command waits for [`Live::start`].
+    pub(super) fn create(spec: &ContainerSpec, run_dir: &Path) -> Result<(Self, Outputs)> {
+        let rootfs = Rootfs::mount(spec, run_dir)?;
+        let user = prepare(spec, rootfs.path())?;
+        let config = bundle::config(spec, &user, rootfs.path(), &Layout::detect()?)?;
+        durable::write_json(&run_dir.join(CONFIG), &config)?;
+        let (outputs, inputs) = pipes(&user)?;
+        let container =
+            build(spec, &user, run_dir, inputs).inspect_err(|_| clean(spec, run_dir))?;
+        let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
+        let pid = pid.ok_or_else(|| failed("create the container", "it has no process"))?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            .during(|| format!("open process {}", pid.as_raw_nonzero()))?;
+        Ok((Self { container, pid, pidfd, rootfs }, outputs))
+    }
+
+    /// Lets the command run.
+    pub(super) fn start(&mut self) -> Result<()> {
+        self.container.start().map_err(|e| failed("start the container", e))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+            // It has just ended; whoever asked will hear of that.
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(e) => Err(e).during(|| format!("send {signal:?} to the container")),
+        }
+    }
+
+    /// Takes the end of the command off the process table. Blocks until there is one.
+    pub(super) fn reap(&self) -> Option<WaitStatus> {
+        loop {
+            match rustix::process::waitpid(Some(self.pid), WaitOptions::empty()) {
+                Err(Errno::INTR) => {}
+                Ok(Some((_, status))) => return Some(status),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// Removes the ended container: control groups, mounts, libcontainer's state.
+    pub(super) fn remove(self, spec: &ContainerSpec, run_dir: &Path) -> Vec<Error> {
+        let mut failures = Vec::new();
+        failures.extend(kill_leftovers(&spec.cgroup).err());
+        reap_others();
+        failures.extend(self.rootfs.unmount().err());
+        failures.extend(forget(run_dir).err());
+        failures
+    }
+}
+
+/// What must be true of the root before libcontainer sees it, with error texts of our own.
+fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
+    let root = Root::open(rootfs).during(|| "open the container's root")?;
+    let user = User::find(&root, &spec.user)?;
+    for bind in &spec.binds {
+        volume::fill(&root, bind)?;
+    }
+    volume::make_workdir(&root, &spec.workdir)?;
+    Ok(user)
+}
+
+/// Pipes for output; the writing ends belong to the container's user, so that it can open
+/// `/dev/stdout` again.
+fn pipes(user: &User) -> Result<(Outputs, [OwnedFd; 2])> {
+    let what = || "make a pipe for the container's output";
+    let pipe = || -> Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        rustix::fs::fchown(&write, Some(uid), Some(gid)).during(what)?;
+        rustix::io::ioctl_fionbio(&read, true).during(what)?;
+        Ok((read, write))
+    };
+    let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
+    Ok((Outputs { stdout, stderr }, [out, err]))
+}
+
+fn build(
+    spec: &ContainerSpec,
+    user: &User,
+    run_dir: &Path,
+    output: [OwnedFd; 2],
+) -> Result<Container> {
+    let what = "create the container";
+    let state = run_dir.join(STATE);
+    fs::create_dir_all(&state).during(|| format!("make {}", state.display()))?;
+    let null = fs::File::open("/dev/null").during(|| "open /dev/null")?;
+    let [out, err] = output;
+    let executor = CommandExecutor {
+        args: spec.args.clone(),
+        env: bundle::with_home(&spec.env, user),
+        ends_with_parent: true,
+    };
+    let before = diagnostics::length(run_dir);
+    ContainerBuilder::new(spec.id.clone(), SyscallType::default())
+        .with_executor(executor)
+        .with_root_path(state)
+        .and_then(ContainerBuilder::validate_id)
+        .map_err(|e| failed(what, e))?
+        .with_stdin(null)
+        .with_stdout(out)
+        .with_stderr(err)
+        .as_init(run_dir)
+        .with_systemd(false)
+        .with_detach(false)
+        .build()
+        .map_err(|e| {
+            let text = e.to_string();
+            find_marked(&text).unwrap_or_else(|| {
+                failed(what, format!("{text}{}", diagnostics::since(run_dir, before)))
+            })
+        })
+}
+
+fn failed(action: &str, reason: impl std::fmt::Display) -> Error {
+    Error::Shim { action: action.to_owned(), reason: reason.to_string() }
+}
+
+/// After a failed creation: libcontainer does most of it, but stops at its first failure.
+fn clean(spec: &ContainerSpec, run_dir: &Path) {
+    let _reported_with_the_failure = kill_leftovers(&spec.cgroup);
+    let _reported_with_the_failure = forget(run_dir);
+    reap_others();
+}
+
+fn forget(run_dir: &Path) -> Result<()> {
+    let mut failure = Ok(());
+    for name in [STATE, "layers"] {
+        let path = run_dir.join(name);
+        match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            removed => {
+                failure = failure.and(removed.during(|| format!("remove {}", path.display())))
+            }
+        }
+    }
+    failure
+}
+
+/// Processes handed to us because their parent ended: libcontainer's helpers, mostly.
+fn reap_others() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}

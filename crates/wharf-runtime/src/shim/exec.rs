@@ -1,0 +1,152 @@
+//! One command in a running container: a process of its own that joins the container, waits, and
+//! ends as the command did.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use crate::bundle;
+use crate::cgroup::Layout;
+use crate::command::set_variables;
+use crate::durable;
+use crate::error::{Context, Error, Result};
+use crate::exit;
+use crate::inroot::Root;
+use crate::shim::container::STATE;
+use crate::shim::control::handle_sigpipe;
+use crate::shim::executor::{CommandExecutor, find_marked};
+use crate::shim::wire::SPEC;
+use crate::spec::{ContainerSpec, ExecSpec};
+use crate::user::User;
+
+/// Passed on to the command.
+const FORWARDED: [(i32, Signal); 4] = [
+    (SIGTERM, Signal::TERM),
+    (SIGINT, Signal::INT),
+    (SIGHUP, Signal::HUP),
+    (SIGQUIT, Signal::QUIT),
+];
+
+/// The body of `wharf shim-exec --dir DIR --spec FILE`: runs the command of `FILE`, which it
+/// removes, in the container of the shim in `DIR`, with this process' standard streams.
+///
+/// Must be called with no other thread running. The result is the exit status for the process:
+/// the command's, or 125 to 127 with the reason on standard error.
+pub fn run_exec(dir: &Path, spec: &Path) -> i32 {
+    match run(dir, spec) {
+        Ok(code) => code,
+        Err(error) => {
+            let _nowhere_else_to_say = writeln!(std::io::stderr(), "{error}");
+            error.exit_code().into()
+        }
+    }
+}
+
+fn run(dir: &Path, file: &Path) -> Result<i32> {
+    let what = || format!("use {}", dir.display());
+    let dir = dir.canonicalize().during(what)?;
+    let exec = durable::read_json::<ExecSpec>(file)?.ok_or_else(|| gone(&dir))?;
+    fs::remove_file(file).during(|| format!("remove {}", file.display()))?;
+    let spec = durable::read_json::<ContainerSpec>(&dir.join(SPEC))?.ok_or_else(|| gone(&dir))?;
+    rustix::thread::set_thread_groups(&[]).during(|| "drop supplementary groups")?;
+    handle_sigpipe().during(|| "handle signals")?;
+    let signals = forwarded().during(|| "handle signals")?;
+    let child = join(&dir, &spec, &exec)?;
+    wait(child, &signals)
+}
+
+fn gone(dir: &Path) -> Error {
+    let action = "run a command in the container".to_owned();
+    Error::Shim { action, reason: format!("there is no container in {}", dir.display()) }
+}
+
+/// Starts the command; its process is our child.
+fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
+    let state = dir.join(STATE);
+    let container = Container::load(state.join(&spec.id)).map_err(|_| gone(dir))?;
+    let init = container.pid().ok_or_else(|| gone(dir))?;
+    let root = PathBuf::from(format!("/proc/{init}/root"));
+    let root = Root::open(&root).map_err(|_| gone(dir))?;
+    let user = User::find(&root, exec.user.as_ref().unwrap_or(&spec.user))?;
+    let mut env = spec.env.clone();
+    set_variables(&mut env, &exec.env);
+    let env = bundle::with_home(&env, &user);
+    let workdir = exec.workdir.as_ref().unwrap_or(&spec.workdir);
+    let process = bundle::process(&exec.args, &env, workdir, &user, &Layout::detect()?);
+    let description = memory_file(&process)?;
+    let executor = CommandExecutor { args: exec.args.clone(), env, ends_with_parent: false };
+    let failed = |text: String| {
+        let action = "run a command in the container".to_owned();
+        find_marked(&text).unwrap_or(Error::Shim { action, reason: text })
+    };
+    let pid = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
+        .with_executor(executor)
+        .with_root_path(state)
+        .map_err(|e| failed(e.to_string()))?
+        .as_tenant()
+        .with_detach(false)
+        .with_process(Some(format!("/proc/self/fd/{}", description.as_raw_fd())))
+        .build()
+        .map_err(|e| failed(e.to_string()))?;
+    Pid::from_raw(pid.as_raw()).ok_or_else(|| failed("it has no process".to_owned()))
+}
+
+/// libcontainer takes the description of a process from a file only.
+fn memory_file(process: &serde_json::Value) -> Result<OwnedFd> {
+    let what = || "describe the command";
+    let file = rustix::fs::memfd_create("process.json", MemfdFlags::CLOEXEC).during(what)?;
+    let mut file = File::from(file);
+    let text = serde_json::to_vec(process).map_err(|e| Error::json("process.json", e))?;
+    file.write_all(&text).during(what)?;
+    Ok(file.into())
+}
+
+/// A stream that carries the numbers of signals that arrived.
+fn forwarded() -> std::io::Result<Vec<(UnixStream, Signal)>> {
+    let mut streams = Vec::new();
+    for (number, signal) in FORWARDED {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(number, theirs)?;
+        streams.push((ours, signal));
+    }
+    Ok(streams)
+}
+
+fn wait(child: Pid, signals: &[(UnixStream, Signal)]) -> Result<i32> {
+    let what = || "wait for the command";
+    let pidfd = rustix::process::pidfd_open(child, PidfdFlags::empty()).during(what)?;
+    loop {
+        let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        fds.extend(signals.iter().map(|(stream, _)| PollFd::new(stream, PollFlags::IN)));
+        match rustix::event::poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            polled => polled.during(what)?,
+        };
+        if fds.first().is_some_and(|fd| !fd.revents().is_empty()) {
+            break;
+        }
+        for (stream, signal) in signals {
+            forward(stream, *signal, &pidfd);
+        }
+    }
+    let status = rustix::process::waitpid(Some(child), WaitOptions::empty()).during(what)?;
+    Ok(status.map_or(255, |(_, status)| exit::code(status)))
+}
+
+fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) {
+    use std::io::Read as _;
+    if stream.read(&mut [0; 64]).is_ok() {
+        let _gone_is_fine = rustix::process::pidfd_send_signal(pidfd, signal);
+    }
+}
