@@ -55,6 +55,12 @@ impl Host {
         Ok(host)
     }
 
+    /// A host of the same lab around a namespace that somebody else made.
+    pub(crate) fn with_inside(&self, name: &str, netns: Netns) -> Self {
+        let (interfaces, ground) = (AtomicUsize::new(0), Arc::clone(&self.inner.ground));
+        Self { inner: Arc::new(Inner { name: name.to_owned(), netns, interfaces, ground }) }
+    }
+
     /// The name it was given.
     pub fn name(&self) -> &str {
         &self.inner.name

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -41,6 +43,27 @@ pub fn exchange(mut stream: TcpStream, request: &[u8]) -> Result<Response> {
     stream.set_write_timeout(Some(SILENCE))?;
     stream.write_all(request).context("send the request")?;
     parse(&read_answer(&mut stream).context("read the answer")?)
+}
+
+/// Sends a request with an optional JSON body to the server on the unix socket `socket` and reads
+/// the answer to its end.
+///
+/// # Errors
+/// As [`get`]; also when nobody listens there.
+pub fn over_unix(socket: &Path, method: &str, path: &str, body: Option<&str>) -> Result<Response> {
+    let mut stream =
+        UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
+    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_write_timeout(Some(SILENCE))?;
+    let body = body.unwrap_or_default();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: wharf\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).context("send the request")?;
+    parse(&read_answer(&mut stream).context("read the answer")?)
+        .with_context(|| format!("{method} {path}"))
 }
 
 /// Reads to the end of the stream, or of the body where its length is told: a server may keep the

@@ -19,7 +19,9 @@ pub mod host;
 pub mod http;
 pub mod lab;
 pub mod process;
+pub mod rootfs;
 pub mod snapshot;
+pub mod teller;
 pub mod wait;
 pub mod wharf;
 
@@ -28,4 +30,5 @@ pub use http::Response;
 pub use lab::{Lab, can_run};
 pub use process::{Output, Process};
 pub use snapshot::{Snapshot, assert_same};
+pub use teller::Teller;
 pub use wharf::{Daemon, Wharf};

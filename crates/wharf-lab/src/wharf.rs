@@ -1,5 +1,6 @@
 //! One instance of the real program on one host.
 
+mod container;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;

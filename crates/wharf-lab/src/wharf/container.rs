@@ -1,0 +1,34 @@
+//! The inside of a container, for tests that make sockets there.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use wharf_host::netns::Netns;
+
+use super::Wharf;
+use crate::host::Host;
+
+// === impl Wharf ===
+
+impl Wharf {
+    /// What `wharf inspect` says of one container.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn inspect(&self, name: &str) -> Value {
+        let text = self.ok(["inspect", name]);
+        let mut found: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        found.pop().unwrap_or_else(|| self.give_up(&["inspect", name], &text))
+    }
+
+    /// The network namespace of the running container `name`, as a host to make sockets on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn container(&self, name: &str) -> Result<Host> {
+        let inspected = self.inspect(name);
+        let pid = inspected.pointer("/State/Pid").and_then(Value::as_u64).unwrap_or_default();
+        let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0);
+        let pid = pid.with_context(|| format!("container {name} has no process"))?;
+        Ok(self.host().with_inside(name, Netns::of_process(pid)?))
+    }
+}
