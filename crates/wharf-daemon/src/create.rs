@@ -67,7 +67,8 @@ impl Daemon {
     pub(crate) fn discard(&self, record: &ContainerRecord) -> Result<()> {
         let dir = self.paths.container(&record.id);
         if dir.exists() {
-            std::fs::remove_dir_all(&dir).map_err(Error::io(format!("remove {}", dir.display())))?;
+            std::fs::remove_dir_all(&dir)
+                .map_err(Error::io(format!("remove {}", dir.display())))?;
         }
         self.erase(record)
     }
@@ -184,7 +185,9 @@ fn check(request: &ContainerCreate) -> Result<()> {
         }
     }
     if let Some(bad) = request.env.iter().find(|e| e.is_empty() || e.starts_with('=')) {
-        return Err(Error::Invalid(format!("invalid environment variable: {bad:?}: use NAME=value")));
+        return Err(Error::Invalid(format!(
+            "invalid environment variable: {bad:?}: use NAME=value"
+        )));
     }
     match request.network.as_deref() {
         Some(name @ ("host" | "none")) => Err(Error::Invalid(format!(

@@ -131,7 +131,10 @@ impl Daemon {
             Err(error) => {
                 let endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
                 let sender = endings.senders.iter().find(|(id, _)| id.starts_with(name));
-                return sender.filter(|_| name.len() >= 12).map(|(_, s)| s.subscribe()).ok_or(error);
+                return sender
+                    .filter(|_| name.len() >= 12)
+                    .map(|(_, s)| s.subscribe())
+                    .ok_or(error);
             }
         };
         let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +145,11 @@ impl Daemon {
     /// Takes note that a container is about to run.
     pub(crate) fn begin(&self, id: &str) {
         let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
-        endings.senders.entry(id.to_owned()).or_insert_with(|| watch::Sender::new(None)).send_replace(None);
+        endings
+            .senders
+            .entry(id.to_owned())
+            .or_insert_with(|| watch::Sender::new(None))
+            .send_replace(None);
     }
 
     /// Tells everyone who waits that a container has ended.

@@ -108,13 +108,12 @@ fn ports(record: &ContainerRecord, exposed: &[Expose]) -> Vec<PublishedPort> {
     let covered = |ports: PortRange, proto: Proto| {
         record.publications.iter().any(|p| p.proto == proto && p.target_ports.overlaps(ports))
     };
-    let only_exposed = exposed.iter().filter(|e| !covered(e.ports, e.proto)).map(|exposed| {
-        PublishedPort {
+    let only_exposed =
+        exposed.iter().filter(|e| !covered(e.ports, e.proto)).map(|exposed| PublishedPort {
             protocol: exposed.proto.to_string(),
             host: None,
             container_ports: exposed.ports.to_string(),
-        }
-    });
+        });
     published.chain(only_exposed).collect()
 }
 

@@ -63,7 +63,10 @@ fn host_resolv() -> String {
     if servers(&own).any(reachable) {
         return own;
     }
-    std::fs::read_to_string(UPSTREAM_RESOLV).ok().filter(|t| servers(t).any(reachable)).unwrap_or(own)
+    std::fs::read_to_string(UPSTREAM_RESOLV)
+        .ok()
+        .filter(|t| servers(t).any(reachable))
+        .unwrap_or(own)
 }
 
 fn servers(text: &str) -> impl Iterator<Item = &str> {

@@ -6,23 +6,21 @@
 
 use std::net::IpAddr;
 
-use wharf_host::conntrack::{FlowFilter, delete_matching};
+use wharf_host::conntrack::{FlowFilter, delete_matching_any};
 use wharf_host::netlink::{Family, Netlink};
 use wharf_host::nftables::IpFamily;
 use wharf_spec::Publication;
 
 use crate::error::Result;
 
-/// Forgets the flows of `publications`. Goes on after failures and returns the first.
+/// Forgets the flows of `publications`.
 pub(crate) fn forget(publications: &[Publication]) -> Result<()> {
-    let mut netlink = Netlink::open(Family::Netfilter)?;
-    let mut failed = None;
-    for filter in publications.iter().flat_map(filters) {
-        if let Err(error) = delete_matching(&mut netlink, &filter) {
-            failed.get_or_insert(error);
-        }
+    let filters: Vec<FlowFilter> = publications.iter().flat_map(filters).collect();
+    if filters.is_empty() {
+        return Ok(());
     }
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    delete_matching_any(&mut Netlink::open(Family::Netfilter)?, &filters)?;
+    Ok(())
 }
 
 fn filters(publication: &Publication) -> Vec<FlowFilter> {

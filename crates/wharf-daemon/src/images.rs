@@ -30,7 +30,12 @@ impl Daemon {
     pub fn load_archive(&self, archive: impl Read) -> Result<Vec<Loaded>> {
         let loaded = self.images.load_archive(archive)?;
         for image in &loaded {
-            self.events.tell("image", "load", image.id.hex(), image.names.first().map(String::as_str));
+            self.events.tell(
+                "image",
+                "load",
+                image.id.hex(),
+                image.names.first().map(String::as_str),
+            );
         }
         Ok(loaded
             .into_iter()
@@ -73,7 +78,10 @@ impl Daemon {
 
 fn describe(image: &Image) -> serde_json::Value {
     let set = |items: &[String]| {
-        items.iter().map(|item| (item.clone(), serde_json::json!({}))).collect::<serde_json::Map<_, _>>()
+        items
+            .iter()
+            .map(|item| (item.clone(), serde_json::json!({})))
+            .collect::<serde_json::Map<_, _>>()
     };
     let config = &image.config;
     serde_json::json!({

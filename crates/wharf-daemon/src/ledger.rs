@@ -53,7 +53,10 @@ impl Ledger {
     }
 
     /// Carries out `change`: all of it becomes durable, then visible; or none of it.
-    pub(crate) fn transact<T>(&self, change: impl FnOnce(&mut Draft<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn transact<T>(
+        &self,
+        change: impl FnOnce(&mut Draft<'_>) -> Result<T>,
+    ) -> Result<T> {
         let mut state = self.lock();
         let mut draft =
             Draft { state: &state, containers: BTreeMap::new(), networks: BTreeMap::new() };
@@ -143,11 +146,7 @@ impl State {
     }
 }
 
-fn unique<T>(
-    kind: &'static str,
-    name: &str,
-    mut found: impl Iterator<Item = T>,
-) -> Result<T> {
+fn unique<T>(kind: &'static str, name: &str, mut found: impl Iterator<Item = T>) -> Result<T> {
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => Err(Error::Ambiguous { kind, name: name.to_owned() }),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use wharf_api::Started;
 use wharf_host::netns::Netns;
-use wharf_network::{Network, plug, unplug};
 use wharf_host::process::Signal;
+use wharf_network::{Network, plug, unplug};
 use wharf_runtime::cgroup::kill_leftovers;
 use wharf_runtime::client::Shim;
 use wharf_runtime::exit::exit_status;
@@ -180,7 +180,9 @@ impl Daemon {
 
     fn exit_of(&self, record: &ContainerRecord) -> ExitRecord {
         match exit_status(&self.paths.shim(&record.id)) {
-            Ok(Some(exit)) => ExitRecord { code: exit.code, finished: exit.finished_at.to_string() },
+            Ok(Some(exit)) => {
+                ExitRecord { code: exit.code, finished: exit.finished_at.to_string() }
+            }
             _ => ExitRecord { code: KILLED, finished: clock::now() },
         }
     }
@@ -204,7 +206,11 @@ impl Daemon {
                 self.metrics.starts.inc();
                 self.events.tell("container", "start", id, Some(&record.name));
                 let took = began.elapsed().as_millis();
-                tracing::info!(id = record.short_id(), took_ms = u64::try_from(took).unwrap_or(0), "started");
+                tracing::info!(
+                    id = record.short_id(),
+                    took_ms = u64::try_from(took).unwrap_or(0),
+                    "started"
+                );
             }
             Err(error) => {
                 self.metrics.start_failures.inc();
@@ -328,7 +334,9 @@ impl Starting<'_> {
         shim.create().map_err(runtime_failure)?;
         crash::point("start.created");
         let publications: Vec<Publication> = held.iter().map(|h| h.publication.clone()).collect();
-        daemon.ledger.update_container(&record.id, |record| record.publications = publications.clone())?;
+        daemon
+            .ledger
+            .update_container(&record.id, |record| record.publications = publications.clone())?;
         crash::point("start.recorded");
         daemon.planes.publish(&|| daemon.desire(), held, &daemon.metrics)?;
         if !publications.is_empty() {

@@ -114,10 +114,14 @@ impl Paths {
             return PathBuf::from("/wharf");
         }
         // FNV-1a: stable over restarts and versions, which the standard hasher does not promise.
-        let hash = self.state.as_os_str().as_encoded_bytes().iter().fold(
-            0xcbf2_9ce4_8422_2325_u64,
-            |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3),
-        );
+        let hash = self
+            .state
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+            });
         PathBuf::from(format!("/wharf-{hash:016x}"))
     }
 }

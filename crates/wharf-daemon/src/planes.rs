@@ -88,12 +88,20 @@ impl Planes {
     }
 
     /// Brings up `fresh` publications, which `desire` already contains.
-    pub(crate) fn publish(&self, desire: Ask<'_>, fresh: Vec<Held>, metrics: &Metrics) -> Result<()> {
+    pub(crate) fn publish(
+        &self,
+        desire: Ask<'_>,
+        fresh: Vec<Held>,
+        metrics: &Metrics,
+    ) -> Result<()> {
         let began = Instant::now();
         let mut inner = self.lock();
         let desire = &desire();
-        let ids: Vec<PublicationId> =
-            fresh.iter().filter(|h| !h.sockets.is_empty()).map(|h| h.publication.id.clone()).collect();
+        let ids: Vec<PublicationId> = fresh
+            .iter()
+            .filter(|h| !h.sockets.is_empty())
+            .map(|h| h.publication.id.clone())
+            .collect();
         inner.hand_over(&self.paths, &fresh)?;
         crash::point("start.relayed");
         inner.apply_nft(desire)?;
@@ -223,9 +231,7 @@ impl Inner {
 
     fn open(&mut self, ids: &[PublicationId]) -> Result<()> {
         match &mut self.relay {
-            Some(relay) if !ids.is_empty() => {
-                Ok(relay.open(&names(ids))?)
-            }
+            Some(relay) if !ids.is_empty() => Ok(relay.open(&names(ids))?),
             _ => Ok(()),
         }
     }
@@ -279,7 +285,9 @@ impl Inner {
     /// bound ones. A port that someone else took meanwhile is noted, not fatal.
     fn restore(&mut self, paths: &Paths, desire: &Desire) {
         let known: BTreeSet<PublicationId> = match &mut self.relay {
-            Some(relay) => relay.open_routes().unwrap_or_default().into_iter().map(PublicationId).collect(),
+            Some(relay) => {
+                relay.open_routes().unwrap_or_default().into_iter().map(PublicationId).collect()
+            }
             None => BTreeSet::new(),
         };
         for publication in &desire.publications {

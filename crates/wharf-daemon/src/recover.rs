@@ -68,15 +68,13 @@ impl Daemon {
     fn mend(self: &Arc<Self>, before: &ContainerRecord) -> Result<()> {
         let Ok(record) = self.ledger.container(&before.id) else { return Ok(()) };
         match record.phase {
-            Phase::Running => {
-                match Shim::adopt(&self.paths.shim(&record.id))? {
-                    Some(shim) => {
-                        self.begin(&record.id);
-                        crate::watch::container(self, &record.id, &shim)
-                    }
-                    None => self.settle(&record.id),
+            Phase::Running => match Shim::adopt(&self.paths.shim(&record.id))? {
+                Some(shim) => {
+                    self.begin(&record.id);
+                    crate::watch::container(self, &record.id, &shim)
                 }
-            }
+                None => self.settle(&record.id),
+            },
             Phase::Starting => self.undo_start(&record),
             Phase::Creating => self.discard(&record),
             Phase::Removing => self.finish_removal(&record),
@@ -144,11 +142,17 @@ impl Daemon {
             note("remove a stray link", remove_leftover(leftover));
         }
         let parent = self.paths.cgroup_parent();
-        for id in names_below(&parent).unwrap_or_default().iter().filter(|id| !known.contains(id.as_str())) {
+        for id in names_below(&parent)
+            .unwrap_or_default()
+            .iter()
+            .filter(|id| !known.contains(id.as_str()))
+        {
             note("remove a stray cgroup", kill_leftovers(&parent.join(id)));
         }
         let strays = entries(&self.paths.containers());
-        for dir in strays.filter(|dir| dir.file_name().is_none_or(|n| !known.contains(&*n.to_string_lossy()))) {
+        for dir in strays
+            .filter(|dir| dir.file_name().is_none_or(|n| !known.contains(&*n.to_string_lossy())))
+        {
             note("remove a stray container directory", std::fs::remove_dir_all(&dir));
         }
     }

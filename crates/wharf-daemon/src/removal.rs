@@ -54,15 +54,8 @@ impl Daemon {
         let run_files = remove_dir(&self.paths.shim(&record.id));
         let files = remove_dir(&self.paths.container(&record.id));
         crash::point("remove.files");
-        let steps = [
-            killed,
-            gone.map(drop),
-            reconciled,
-            forgotten,
-            unplugged.map(drop),
-            run_files,
-            files,
-        ];
+        let steps =
+            [killed, gone.map(drop), reconciled, forgotten, unplugged.map(drop), run_files, files];
         let failures: Vec<String> =
             steps.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
         if !failures.is_empty() {

@@ -39,7 +39,11 @@ pub(crate) struct Present<'a> {
 }
 
 /// Reserves the ports of every publication wanted, for `target`.
-pub(crate) fn reserve_all(wanted: Vec<Wanted>, target: &Target, present: Present<'_>) -> Result<Vec<Held>> {
+pub(crate) fn reserve_all(
+    wanted: Vec<Wanted>,
+    target: &Target,
+    present: Present<'_>,
+) -> Result<Vec<Held>> {
     present.check_room(&wanted)?;
     let mut held: Vec<Held> = Vec::new();
     for one in wanted {
@@ -209,7 +213,9 @@ impl Reserving<'_> {
         let proto = self.wanted.proto;
         if clash.is_in_use() {
             let holder = self.holder(clash);
-            return Error::Port(format!("Bind for {at} failed: port is already allocated ({holder})"));
+            return Error::Port(format!(
+                "Bind for {at} failed: port is already allocated ({holder})"
+            ));
         }
         let remedy = match clash.source.kind() {
             std::io::ErrorKind::AddrNotAvailable => {

@@ -54,12 +54,15 @@ pub(crate) fn resolve(
 ) -> Result<Vec<Wanted>> {
     let mut wanted = Vec::new();
     for text in specs {
-        let spec: PortSpec = text.parse().map_err(|e: wharf_spec::SpecError| Error::Invalid(e.to_string()))?;
+        let spec: PortSpec =
+            text.parse().map_err(|e: wharf_spec::SpecError| Error::Invalid(e.to_string()))?;
         wanted.push(circumstances.place(&spec, warnings)?);
     }
     let explicit = wanted.clone();
     for exposed in publish_all {
-        let covered = |port| explicit.iter().any(|w| w.proto == exposed.proto && w.container_ports.contains(port));
+        let covered = |port| {
+            explicit.iter().any(|w| w.proto == exposed.proto && w.container_ports.contains(port))
+        };
         for container_ports in uncovered(exposed.ports, covered) {
             let spec = PortSpec {
                 host_ip: None,
@@ -78,7 +81,10 @@ pub(crate) fn resolve(
 fn uncovered(ports: PortRange, covered: impl Fn(u16) -> bool) -> Vec<PortRange> {
     let mut found: Vec<PortRange> = Vec::new();
     for port in ports.iter().filter(|port| !covered(*port)) {
-        let joined = found.last().filter(|r| port > 0 && r.last() == port - 1).and_then(|r| PortRange::new(r.first(), port));
+        let joined = found
+            .last()
+            .filter(|r| port > 0 && r.last() == port - 1)
+            .and_then(|r| PortRange::new(r.first(), port));
         match joined {
             Some(longer) => {
                 found.pop();

@@ -60,6 +60,10 @@ fn open_log(paths: &Paths) -> Result<File> {
     let full = std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT);
     let mut options = OpenOptions::new();
     options.create(true);
-    if full { options.write(true).truncate(true) } else { options.append(true) };
+    if full {
+        options.write(true).truncate(true)
+    } else {
+        options.append(true)
+    };
     options.open(&path).map_err(Error::io(format!("open {}", path.display())))
 }

@@ -5,6 +5,7 @@
 //! by their original tuple, the one the client uses: host address and host port, never the
 //! container's.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netlink_packet_core::{
@@ -22,6 +23,8 @@ use crate::error::Result;
 use crate::netlink::Netlink;
 use crate::nftables::IpFamily;
 
+/// How many flows are tracked in a network namespace.
+const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
@@ -133,19 +136,68 @@ impl FlowFilter {
     }
 }
 
+/// Deletes the flows any of `filters` means and returns how many there were.
+///
+/// The kernel walks its whole table for every listing, so this lists once for each protocol and
+/// family however many filters there are, and not at all while nothing is tracked.
+pub fn delete_matching_any(netlink: &mut Netlink, filters: &[FlowFilter]) -> Result<usize> {
+    if filters.is_empty() || nothing_is_tracked() {
+        return Ok(0);
+    }
+    let protocols: BTreeSet<u8> = filters.iter().map(|filter| filter.proto).collect();
+    let mut deleted = 0;
+    for proto in protocols {
+        let filters: Vec<&FlowFilter> = filters.iter().filter(|f| f.proto == proto).collect();
+        for flow in list(netlink, &span(proto, &filters))? {
+            if filters.iter().any(|filter| filter.matches(&flow)) {
+                deleted += usize::from(delete_unless_gone(netlink, &flow)?);
+            }
+        }
+    }
+    Ok(deleted)
+}
+
+/// A filter that means at least what all of `filters` mean: their family if it is one, and the
+/// ports from the lowest to the highest.
+fn span(proto: u8, filters: &[&FlowFilter]) -> FlowFilter {
+    let ports: Option<Vec<(u16, u16)>> = filters.iter().map(|filter| filter.orig_dport).collect();
+    let ports = ports.unwrap_or_default();
+    let lowest = ports.iter().map(|(first, _)| *first).min();
+    let highest = ports.iter().map(|(_, last)| *last).max();
+    let mut families: Vec<_> = filters.iter().map(|filter| filter.family).collect();
+    families.dedup();
+    FlowFilter {
+        family: families.first().copied().flatten().filter(|_| families.len() == 1),
+        proto,
+        orig_dst: None,
+        orig_dport: lowest.zip(highest),
+        reply_src: None,
+    }
+}
+
+/// The count belongs to the network namespace of the calling thread, which is the one the socket
+/// was opened in.
+fn nothing_is_tracked() -> bool {
+    std::fs::read_to_string(COUNT).is_ok_and(|count| count.trim() == "0")
+}
+
 /// Deletes the flows `filter` means and returns how many there were.
 ///
 /// Flows that end by themselves meanwhile are not counted and no error.
 pub fn delete_matching(netlink: &mut Netlink, filter: &FlowFilter) -> Result<usize> {
     let mut deleted = 0;
     for flow in list(netlink, filter)? {
-        match delete(netlink, &flow) {
-            Ok(()) => deleted += 1,
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
+        deleted += usize::from(delete_unless_gone(netlink, &flow)?);
     }
     Ok(deleted)
+}
+
+fn delete_unless_gone(netlink: &mut Netlink, flow: &Flow) -> Result<bool> {
+    match delete(netlink, flow) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Lists the flows `filter` means.

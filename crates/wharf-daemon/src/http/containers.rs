@@ -9,9 +9,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 use wharf_api::port::PortLine;
-use wharf_api::{
-    ContainerCreate, ContainerCreated, ContainerSummary, PortEntry, Started, Waited,
-};
+use wharf_api::{ContainerCreate, ContainerCreated, ContainerSummary, PortEntry, Started, Waited};
 
 use super::{Answer, Shared, json};
 use crate::daemon::Daemon;
@@ -20,9 +18,7 @@ use crate::daemon::Daemon;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(OpenApi)]
-#[openapi(paths(
-    list, create, inspect, remove, stop, restart, kill, wait, port, ports
-))]
+#[openapi(paths(list, create, inspect, remove, stop, restart, kill, wait, port, ports))]
 pub(super) struct Paths;
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
-use axum::Router;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use utoipa::{IntoParams, OpenApi};
@@ -74,5 +74,6 @@ async fn remove(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> Answer<ImageRemoved> {
-    json(daemon, move |daemon| -> Result<_, Error> { daemon.remove_image(&name, query.force) }).await
+    json(daemon, move |daemon| -> Result<_, Error> { daemon.remove_image(&name, query.force) })
+        .await
 }

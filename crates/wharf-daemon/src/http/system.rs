@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header;
-use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::IntoResponse;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::sync::broadcast::error::RecvError;
@@ -74,9 +74,6 @@ async fn document() -> impl IntoResponse {
 /// Stops the daemon; running containers and their ports go on, unless all is to go.
 #[utoipa::path(post, path = "/v1/shutdown", request_body = ShutdownRequest,
     responses((status = 200, body = Shutdown)))]
-async fn shutdown(
-    State(daemon): Shared,
-    Json(request): Json<ShutdownRequest>,
-) -> Answer<Shutdown> {
+async fn shutdown(State(daemon): Shared, Json(request): Json<ShutdownRequest>) -> Answer<Shutdown> {
     json(daemon, move |daemon| daemon.shut_down(request.all)).await
 }

@@ -59,6 +59,7 @@ fn an_isolated_network_refuses() {
 fn publish_all_leaves_out_what_is_published_already() {
     let exposed: Vec<Expose> = ["80-84/tcp", "53/udp"].map(|e| e.parse().unwrap()).to_vec();
     let found = resolve(&["8082:82".into()], &exposed, PLAIN, &mut Vec::new()).unwrap();
-    let ports: Vec<String> = found.iter().map(|w| format!("{}/{}", w.container_ports, w.proto)).collect();
+    let ports: Vec<String> =
+        found.iter().map(|w| format!("{}/{}", w.container_ports, w.proto)).collect();
     assert_eq!(ports, ["82/tcp", "53/udp", "80-81/tcp", "83-84/tcp"]);
 }

@@ -65,7 +65,7 @@ fn addresses_are_added_once_and_listed_by_link() {
 }
 
 #[test]
-fn a_veth_pair_joins_two_namespaces() {
+fn timed_a_veth_pair_joins_two_namespaces_at_once() {
     let (Some(here), Some(there)) = (host(), host()) else { return };
     let mut links = Links::open_in(&here).unwrap();
     links.add_bridge("br", None, None).unwrap();

@@ -15,11 +15,11 @@ use crate::mode::GatewayMode;
 use crate::network::{Network, NetworkRequest, Requested};
 use crate::pool::AddressPools;
 
-/// Far more than a connection takes here, and less than the second after which TCP repeats a lost
-/// first packet.
-const CONNECT_LIMIT: Duration = Duration::from_millis(900);
-/// A lost datagram never comes.
-const DATAGRAM_LIMIT: Duration = Duration::from_secs(5);
+/// A busy machine may take its time; what has to be quick is in the tests named `timed_`.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Far more than a packet takes here, and less than the second after which TCP and neighbour
+/// discovery repeat a lost one.
+const AT_ONCE: Duration = Duration::from_millis(900);
 
 struct Host {
     netns: Netns,
@@ -98,15 +98,7 @@ fn talk(from: &Netns, to: &Netns, address: IpAddr) -> [IpAddr; 2] {
     let (tcp, udp) =
         to.run(|| (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap())).unwrap();
     let tcp_address = tcp.local_addr().unwrap();
-    let connected = from.run(|| TcpStream::connect_timeout(&tcp_address, CONNECT_LIMIT)).unwrap();
-    if connected.is_err() {
-        for ns in [from, to] {
-            ns.run(|| {
-                let out = std::process::Command::new("sh").arg("-c").arg("ip -6 neigh; ip -6 -d addr; ip -6 route show table all; bridge link; bridge fdb; bridge mdb; grep -v ' 0$' /proc/thread-self/net/snmp6; cat /proc/thread-self/net/igmp6; echo ======").output().unwrap();
-                eprintln!("{}", String::from_utf8_lossy(&out.stdout));
-            }).unwrap();
-        }
-    }
+    let connected = from.run(|| TcpStream::connect_timeout(&tcp_address, LIMIT)).unwrap();
     let mut client = connected.unwrap_or_else(|e| panic!("connect to {tcp_address}: {e}"));
     client.write_all(b"over tcp").unwrap();
     drop(client);
@@ -116,7 +108,7 @@ fn talk(from: &Netns, to: &Netns, address: IpAddr) -> [IpAddr; 2] {
     assert_eq!(text, "over tcp");
 
     let udp_address = udp.local_addr().unwrap();
-    udp.set_read_timeout(Some(DATAGRAM_LIMIT)).unwrap();
+    udp.set_read_timeout(Some(LIMIT)).unwrap();
     let unspecified = if address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
     from.run(|| UdpSocket::bind(unspecified).unwrap().send_to(b"udp", udp_address).unwrap())
         .unwrap();
@@ -127,7 +119,20 @@ fn talk(from: &Netns, to: &Netns, address: IpAddr) -> [IpAddr; 2] {
 }
 
 #[test]
-fn packets_pass_at_once_between_host_and_containers_in_both_families() {
+fn timed_the_first_packets_after_plugging_in_are_not_lost() {
+    let Some(mut host) = Host::dual() else { return };
+    for name in ['1', '2', '3'] {
+        let container = host.container(name);
+        for address in container.addresses() {
+            let start = Instant::now();
+            talk(&host.netns, &container.netns, address);
+            assert!(start.elapsed() < AT_ONCE, "{address}: {:?}", start.elapsed());
+        }
+    }
+}
+
+#[test]
+fn packets_pass_between_host_and_containers_in_both_families() {
     let Some(mut host) = Host::dual() else { return };
     let one = host.container('1');
     let two = host.container('2');
@@ -143,7 +148,7 @@ fn packets_pass_at_once_between_host_and_containers_in_both_families() {
 }
 
 #[test]
-fn an_address_reused_by_another_container_is_reached_at_once() {
+fn timed_an_address_reused_by_another_container_is_reached_at_once() {
     let Some(mut host) = Host::dual() else { return };
     let first = host.container('1');
     let addresses = first.addresses();
@@ -157,9 +162,11 @@ fn an_address_reused_by_another_container_is_reached_at_once() {
     let requested = Requested { ipv4: Some(ipv4), ipv6: Some(ipv6) };
     let endpoint = host.network.attach(&"2".repeat(64), 0, requested).unwrap();
     host.run(|| plug(&endpoint, &second)).unwrap();
+    let start = Instant::now();
     for address in addresses {
         talk(&host.netns, &second, address);
     }
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -9,9 +9,10 @@ use rustix::process::{Resource, Rlimit};
 use tempfile::TempDir;
 use wharf_host::process::{Pid, Signal};
 use wharf_host::reserve::Transport;
-use wharf_relay::{Error, RelayClient, RelayConfig, ensure, socket_path};
+use wharf_relay::{Error, Refusal, RelayClient, RelayConfig, ensure, socket_path};
 
 use super::bench::*;
+use super::tcp::{answer, is_turned_away};
 
 const RUN_DIR: &str = "WHARF_TEST_RELAY_RUN_DIR";
 
@@ -25,10 +26,15 @@ fn body() {
 
 /// A program that takes the arguments of `wharf relay` and runs this very test binary.
 fn program(dir: &TempDir) -> PathBuf {
+    limited(dir, 20_000)
+}
+
+/// The same with a limit of open files.
+fn limited(dir: &TempDir, descriptors: u32) -> PathBuf {
     let path = dir.path().join("wharf");
     let me = std::env::current_exe().unwrap();
     let script = format!(
-        "#!/bin/sh\n[ \"$1 $2\" = 'relay --run-dir' ] || exit 2\n{RUN_DIR}=\"$3\" exec {} --exact \
+        "#!/bin/sh\n[ \"$1 $2\" = 'relay --run-dir' ] || exit 2\nulimit -n {descriptors}\n{RUN_DIR}=\"$3\" exec {} --exact \
          relay::process::body --nocapture\n",
         me.display()
     );
@@ -115,6 +121,48 @@ fn accepting_recovers_when_descriptors_run_out() {
         let mut answer = [0; 8];
         waiting.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"patience");
+        client.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn a_flooded_port_leaves_room_for_the_others() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        // 40 descriptors for sockets and connections: 10 connections for each port.
+        let mut client = ensure(dir.path(), &limited(&dir, 296)).unwrap();
+        let target = tcp_target("127.0.0.1:0", echo);
+        for port in [8080, 8081] {
+            let (route, held) = route(Transport::Tcp, &[V4], (port, port), target);
+            add(&mut client, &route, &held);
+            client.open(&[route.id]).unwrap();
+        }
+        let mut streams = Vec::new();
+        let mut fill = |asked: &str, count: usize| {
+            for _ in 0..count {
+                let stream = connect(asked);
+                answer(&stream, b"in");
+                streams.push(stream);
+            }
+            is_turned_away(asked);
+        };
+        fill("127.0.0.1:8080", 10);
+        fill("127.0.0.1:8081", 9);
+        let listed = client.list().unwrap();
+        let refused = |port: usize| {
+            let stats = listed[port].stats;
+            (stats.refused_port_limit, stats.refused_total_limit)
+        };
+        assert_eq!((refused(0), refused(1)), ((1, 0), (0, 1)));
+        let (route, held) = route(Transport::Tcp, &[V4], (9000, 9009), target);
+        let sockets: Vec<_> =
+            held.sockets.iter().map(|b| std::os::fd::AsFd::as_fd(&b.socket)).collect();
+        let error = client.add(vec![route], &sockets).unwrap_err();
+        let wanted = Refusal::Descriptors { needed: 10, left: 0 };
+        assert!(matches!(error, Error::Refused(refusal) if refusal == wanted));
+        drop(streams);
+        eventually(|| client.stats().unwrap().connections_open == 0);
+        answer(&connect("127.0.0.1:8080"), b"again");
         client.shutdown().unwrap();
     });
 }
