@@ -4,8 +4,7 @@
 //! `WHARF_CRASH_AT=<name>` kills itself with SIGKILL there; a release build has none of this.
 
 /// Every named step, in the order a `run` followed by an `rm` passes them.
-pub const STEPS: [&str; 19] = [
-    "create.leased",
+pub const STEPS: [&str; 18] = [
     "create.recorded",
     "create.files",
     "create.done",
@@ -42,4 +41,4 @@ pub(crate) fn point(step: &str) {
 
 /// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
-pub fn point(_step: &str) {}
+pub(crate) fn point(_step: &str) {}

@@ -55,7 +55,8 @@ pub fn rejoin(endpoint: &Endpoint) -> Result<bool> {
     let mut links = Links::open()?;
     let master = bridge_index(&mut links, endpoint)?;
     let name = endpoint.host_veth.as_str();
-    match links.apply(&[Change::Master { name, master }, Change::Up(name)]) {
+    let joined = [Change::Master { name, master }, Change::Hairpin(name), Change::Up(name)];
+    match links.apply(&joined) {
         Ok(()) => settle(&mut links, &[name, &endpoint.bridge]).map(|()| true),
         Err(e) if e.is_not_found() => Ok(false),
         Err(e) => Err(e.into()),
@@ -97,6 +98,9 @@ fn create_pair(
             master: Some(bridge),
         }),
         Change::Alias { name, alias: &alias },
+        // Where br_netfilter is on, a container that asks for its own published port is led back
+        // to itself within the bridge, out by the port the frame came in.
+        Change::Hairpin(name),
     ];
     // A bridge's port needs no address of its own; a kernel without IPv6 refuses the setting.
     if sysctl::exists("net/ipv6") {

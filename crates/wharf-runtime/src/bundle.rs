@@ -21,19 +21,13 @@ pub(crate) use tables::SYSCTLS;
 
 const OCI_VERSION: &str = "1.0.2";
 /// Files the daemon writes into the container's directory, and where they appear.
-const ETC_FILES: [(&str, &str); 3] =
+pub(crate) const ETC_FILES: [(&str, &str); 3] =
     [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
 const UMASK: u32 = 0o022;
 
 /// What `config.json` says, for `spec` run as `user` on `rootfs`.
-pub(crate) fn config(
-    spec: &ContainerSpec,
-    user: &User,
-    rootfs: &Path,
-    layout: &Layout,
-) -> Result<Value> {
-    check_binds(&spec.binds)?;
-    Ok(json!({
+pub(crate) fn config(spec: &ContainerSpec, user: &User, rootfs: &Path, layout: &Layout) -> Value {
+    json!({
         "ociVersion": OCI_VERSION,
         "root": {"path": rootfs, "readonly": false},
         "hostname": spec.hostname,
@@ -47,7 +41,7 @@ pub(crate) fn config(
             "maskedPaths": tables::MASKED_PATHS,
             "readonlyPaths": readonly_paths(),
         },
-    }))
+    })
 }
 
 /// The process part, which commands run later in the container have, too.
@@ -190,7 +184,8 @@ fn cgroup_mounts(spec: &ContainerSpec, layout: &Layout) -> Vec<Value> {
     mounts
 }
 
-fn check_binds(binds: &[Bind]) -> Result<()> {
+/// Refuses what could not be mounted, with Docker's texts.
+pub(crate) fn check_binds(binds: &[Bind]) -> Result<()> {
     for bind in binds {
         let (source, target) = (bind.source.display(), bind.target.display());
         let refuse = |reason: String| {

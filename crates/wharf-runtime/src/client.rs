@@ -17,7 +17,9 @@ use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit::{self, Exit, exit_status};
 use crate::shim::State;
-use crate::shim::wire::{DIAGNOSTICS, IDENTITY, Identity, Reply, Request, SOCKET, SPEC, SocketDir};
+use crate::shim::wire::{
+    DIAGNOSTICS, IDENTITY, Identity, Reply, Request, SOCKET, SPEC, STATE, SocketDir,
+};
 use crate::spec::{ContainerSpec, ExecSpec};
 
 /// A shim needs some milliseconds to be there; a loaded machine more.
@@ -180,7 +182,7 @@ impl Shim {
             Reply::Error { code: code @ (126 | 127), message } => {
                 Err(Error::Command { code, message })
             }
-            Reply::Error { message, .. } => Err(refused(message)),
+            Reply::Error { message, .. } => Err(Error::Spec(message)),
         }
     }
 }
@@ -201,6 +203,10 @@ pub fn exec_command(program: &Path, run_dir: &Path, exec: &ExecSpec) -> Result<C
 /// Makes `run_dir` and removes what an earlier run of the same container left in it.
 fn prepare(run_dir: &Path, spec: &ContainerSpec) -> Result<()> {
     let what = || format!("prepare {}", run_dir.display());
+    if Shim::adopt(run_dir)?.is_some() {
+        let action = format!("start the shim of container {}", spec.id);
+        return Err(Error::Shim { action, reason: "one is running already".to_owned() });
+    }
     fs::create_dir_all(run_dir).during(what)?;
     fs::set_permissions(run_dir, Permissions::from_mode(PRIVATE)).during(what)?;
     for name in [exit::FILE, IDENTITY, SOCKET, DIAGNOSTICS] {
@@ -208,6 +214,11 @@ fn prepare(run_dir: &Path, spec: &ContainerSpec) -> Result<()> {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).during(what),
             _ => {}
         }
+    }
+    // A killed shim leaves libcontainer's.
+    match fs::remove_dir_all(run_dir.join(STATE)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).during(what),
+        _ => {}
     }
     durable::write_json(&run_dir.join(SPEC), spec)
 }

@@ -71,7 +71,7 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// A container that cannot be described: no command, a bad user, a bad mount.
+    /// A container that cannot be had as it is described: no command, a bad user, a bad mount.
     #[error("{0}")]
     Spec(String),
     /// A container's command could not be made ready to run.

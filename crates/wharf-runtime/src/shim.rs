@@ -20,6 +20,7 @@ mod executor;
 mod output;
 mod peer;
 mod rootfs;
+mod target;
 mod volume;
 pub(crate) mod wire;
 
@@ -65,6 +66,7 @@ fn settle() -> Result<()> {
     let _cosmetic = rustix::thread::set_name(PROCESS_NAME);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .during(|| "become the parent of orphans")?;
+    executor::unignore_signals();
     // libcontainer sets a container's groups only when it has some.
     rustix::thread::set_thread_groups(&[]).during(|| "drop supplementary groups")?;
     wharf_host::netns::unshare_network()?;

@@ -7,7 +7,9 @@ use super::site::{LIMIT, Site};
 #[test]
 fn logs_keep_both_streams_apart_and_count_lines_from_the_end() {
     let Some(site) = Site::new("logs") else { return };
-    site.detached("box", "echo a; echo b >&2; echo c; printf d; exit 0");
+    // Two pipes have no common order; the pauses give them one.
+    let script = "echo a; sleep 0.2; echo b >&2; sleep 0.2; echo c; printf d; exit 0";
+    site.detached("box", script);
     site.becomes("box", "exited");
     let logs = |args: &[&str]| {
         let output = site.wharf.run([&["logs"], args, &["box"]].concat()).unwrap();

@@ -10,8 +10,8 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressMessage,
 };
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::{Mac, broadcast_of, family_of};
@@ -39,6 +39,8 @@ pub enum Change<'a> {
         /// The bridge's index.
         master: u32,
     },
+    /// Lets a bridge send a frame back through the port it came in by.
+    Hairpin(&'a str),
     /// Sets a link up.
     Up(&'a str),
     /// Sets a link down.
@@ -93,6 +95,7 @@ impl Change<'_> {
             Self::Master { name, master } => {
                 (set(name, vec![LinkAttribute::Controller(master)]), 0)
             }
+            Self::Hairpin(name) => (hairpin(name), 0),
             Self::Up(name) => (set_flags(name, LinkFlags::Up), 0),
             Self::Down(name) => (set_flags(name, LinkFlags::empty()), 0),
             Self::Alias { name, alias } => {
@@ -116,6 +119,7 @@ impl fmt::Display for Change<'_> {
             Self::Master { name, master } => {
                 write!(f, "make {name} a port of bridge number {master}")
             }
+            Self::Hairpin(name) => write!(f, "let {name} send frames back where they came from"),
             Self::Up(name) => write!(f, "set {name} up"),
             Self::Down(name) => write!(f, "set {name} down"),
             Self::Alias { name, alias } => write!(f, "set the alias of {name} to {alias}"),
@@ -177,6 +181,16 @@ fn address(link: u32, net: IpNet) -> Message {
         IpNet::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
     }
     Message::NewAddress(message)
+}
+
+/// The settings of a port are taken with `RTM_NEWLINK` only, on a link that exists.
+fn hairpin(name: &str) -> Message {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+    ]));
+    Message::NewLink(message)
 }
 
 fn no_link_local() -> LinkAttribute {

@@ -8,36 +8,13 @@ const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 const LOOP4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Runs `test` on a thread in a network namespace of its own with loopback up.
-#[expect(unsafe_code, reason = "rustix marks unshare unsafe; a fresh thread shares nothing yet")]
-fn in_own_netns(test: impl FnOnce() + Send + 'static) {
+/// Runs `test` in a network namespace of its own with loopback up.
+fn in_own_netns(test: impl FnOnce() + Send) {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: needs root for a network namespace");
         return;
     }
-    let body = move || {
-        // SAFETY: a new network namespace does not affect memory or descriptors.
-        // JUSTIFICATION: tests must not bind ports of the machine itself.
-        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
-        loopback_up();
-        test();
-    };
-    std::thread::spawn(body).join().unwrap();
-}
-
-#[expect(unsafe_code, reason = "SIOCSIFFLAGS has no safe wrapper")]
-fn loopback_up() {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // SAFETY: all-zero bytes are a valid ifreq.
-    // JUSTIFICATION: the struct holds a union.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_name[0] = b'l'.cast_signed();
-    request.ifr_name[1] = b'o'.cast_signed();
-    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap();
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-    // SAFETY: `request` is a whole ifreq that lives across the call.
-    // JUSTIFICATION: the tests must not depend on modules under test elsewhere.
-    assert_eq!(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &raw const request) }, 0);
+    crate::netns::Netns::create().unwrap().run(test).unwrap();
 }
 
 fn raise_limit() -> u64 {

@@ -36,7 +36,7 @@ fn targets(config: &Value) -> Vec<&str> {
 fn libcontainer_reads_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     for layout in [Layout::Unified, Layout::Separate(vec!["/sys/fs/cgroup/devices".into()])] {
-        let config = config(&spec(dir.path()), &user(0), Path::new("/r"), &layout).unwrap();
+        let config = config(&spec(dir.path()), &user(0), Path::new("/r"), &layout);
         let read: oci_spec::runtime::Spec = serde_json::from_value(config).unwrap();
         assert_eq!(read.hostname().as_deref(), Some("box"));
         let process = read.process().as_ref().unwrap();
@@ -74,7 +74,7 @@ fn a_users_mount_takes_the_place_of_a_default_and_parents_come_first() {
         .iter()
         .map(|target| bind(dir.path(), target))
         .collect();
-    let config = config(&spec, &user(0), Path::new("/r"), &Layout::Unified).unwrap();
+    let config = config(&spec, &user(0), Path::new("/r"), &Layout::Unified);
     let targets = targets(&config);
     let place = |target: &str| targets.iter().position(|t| *t == target).unwrap();
     assert!(place("/a") < place("/a/b/c"));
@@ -87,11 +87,8 @@ fn a_users_mount_takes_the_place_of_a_default_and_parents_come_first() {
 
 #[test]
 fn bad_mounts_are_refused_with_dockers_text() {
-    let dir = tempfile::tempdir().unwrap();
     let refused = |source: &str, target: &str| {
-        let mut spec = spec(dir.path());
-        spec.binds = vec![bind(&PathBuf::from(source), target)];
-        config(&spec, &user(0), Path::new("/r"), &Layout::Unified).unwrap_err().to_string()
+        check_binds(&[bind(&PathBuf::from(source), target)]).unwrap_err().to_string()
     };
     assert!(refused("/no/such", "/x").contains("bind source path does not exist: /no/such"));
     assert!(refused("relative", "/x").contains("does not exist"));

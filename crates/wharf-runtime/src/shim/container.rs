@@ -23,12 +23,12 @@ use crate::inroot::Root;
 use crate::shim::diagnostics;
 use crate::shim::executor::{CommandExecutor, find_marked};
 use crate::shim::rootfs::Rootfs;
+use crate::shim::target::{make_targets, make_workdir};
 use crate::shim::volume;
+use crate::shim::wire::STATE;
 use crate::spec::ContainerSpec;
 use crate::user::User;
 
-/// libcontainer keeps its state here, below the shim's directory.
-pub(super) const STATE: &str = "state";
 const CONFIG: &str = "config.json";
 
 /// A container that exists.
@@ -55,7 +55,7 @@ impl Live {
     pub(super) fn create(spec: &ContainerSpec, run_dir: &Path) -> Result<(Self, Outputs)> {
         let rootfs = Rootfs::mount(spec, run_dir)?;
         let user = prepare(spec, rootfs.path())?;
-        let config = bundle::config(spec, &user, rootfs.path(), &Layout::detect()?)?;
+        let config = bundle::config(spec, &user, rootfs.path(), &Layout::detect()?);
         durable::write_json(&run_dir.join(CONFIG), &config)?;
         let (outputs, inputs) = pipes(&user)?;
         let container =
@@ -110,10 +110,12 @@ impl Live {
 fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     let root = Root::open(rootfs).during(|| "open the container's root")?;
     let user = User::find(&root, &spec.user)?;
+    bundle::check_binds(&spec.binds)?;
     for bind in &spec.binds {
         volume::fill(&root, bind)?;
     }
-    volume::make_workdir(&root, &spec.workdir)?;
+    make_targets(&root, spec)?;
+    make_workdir(&root, &spec.workdir)?;
     Ok(user)
 }
 
@@ -163,9 +165,8 @@ fn build(
         .build()
         .map_err(|e| {
             let text = e.to_string();
-            find_marked(&text).unwrap_or_else(|| {
-                failed(what, format!("{text}{}", diagnostics::since(run_dir, before)))
-            })
+            let cause = || diagnostics::since(run_dir, before).unwrap_or_else(|| text.clone());
+            find_marked(&text).unwrap_or_else(|| failed(what, cause()))
         })
 }
 

@@ -3,14 +3,12 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::durable;
 use crate::error::{Context, Error, Result};
@@ -292,11 +290,5 @@ fn signals() -> std::io::Result<UnixStream> {
     ours.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(SIGTERM, theirs.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGINT, theirs)?;
-    handle_sigpipe()?;
     Ok(ours)
-}
-
-/// Rust ignores SIGPIPE, and commands would inherit that; a handler is reset by exec instead.
-pub(super) fn handle_sigpipe() -> std::io::Result<()> {
-    signal_hook::flag::register(SIGPIPE, Arc::new(AtomicBool::new(false))).map(|_| ())
 }

@@ -36,8 +36,8 @@ pub(super) fn length(run_dir: &Path) -> u64 {
     std::fs::metadata(run_dir.join(DIAGNOSTICS)).map(|m| m.len()).unwrap_or_default()
 }
 
-/// The first of what was reported after `start`, in parentheses; later lines repeat it.
-pub(super) fn since(run_dir: &Path, start: u64) -> String {
+/// The first of what was reported after `start`: the cause, which later lines only wrap.
+pub(super) fn since(run_dir: &Path, start: u64) -> Option<String> {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(run_dir.join(DIAGNOSTICS))?;
         file.seek(SeekFrom::Start(start))?;
@@ -46,7 +46,7 @@ pub(super) fn since(run_dir: &Path, start: u64) -> String {
         Ok(text)
     };
     let text = read().unwrap_or_default();
-    text.lines().next().map(|line| format!(" ({line})")).unwrap_or_default()
+    text.lines().next().filter(|line| !line.is_empty()).map(str::to_owned)
 }
 
 // === impl ErrorLines ===

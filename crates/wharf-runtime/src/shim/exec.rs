@@ -22,10 +22,8 @@ use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit;
 use crate::inroot::Root;
-use crate::shim::container::STATE;
-use crate::shim::control::handle_sigpipe;
-use crate::shim::executor::{CommandExecutor, find_marked};
-use crate::shim::wire::SPEC;
+use crate::shim::executor::{CommandExecutor, find_marked, unignore_signals};
+use crate::shim::wire::{SPEC, STATE};
 use crate::spec::{ContainerSpec, ExecSpec};
 use crate::user::User;
 
@@ -59,7 +57,7 @@ fn run(dir: &Path, file: &Path) -> Result<i32> {
     fs::remove_file(file).during(|| format!("remove {}", file.display()))?;
     let spec = durable::read_json::<ContainerSpec>(&dir.join(SPEC))?.ok_or_else(|| gone(&dir))?;
     rustix::thread::set_thread_groups(&[]).during(|| "drop supplementary groups")?;
-    handle_sigpipe().during(|| "handle signals")?;
+    unignore_signals();
     let signals = forwarded().during(|| "handle signals")?;
     let child = join(&dir, &spec, &exec)?;
     wait(child, &signals)

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
@@ -23,6 +25,8 @@ use crate::error::Error;
 const MARK: (&str, &str) = ("[[wharf ", "]]");
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// Beyond are the C library's own and the real-time ones.
+const LAST_NAMED_SIGNAL: i32 = 31;
 
 /// A command with exactly the environment it is to have.
 #[derive(Debug, Clone)]
@@ -103,6 +107,20 @@ impl Executor for CommandExecutor {
     fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         // The environment goes to execve as it is, in the order it was given.
         Ok(())
+    }
+}
+
+/// Makes sure commands ignore no signal: that is inherited, from whoever started the daemon, and
+/// for SIGPIPE from Rust. A handler, in its place, is reset when the command is executed.
+pub(super) fn unignore_signals() {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    for number in 1..=LAST_NAMED_SIGNAL {
+        if ignored.unwrap_or_default() & (1 << (number - 1)) != 0 {
+            let flag = Arc::new(AtomicBool::new(false));
+            let _as_it_was = signal_hook::flag::register(number, flag);
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
@@ -152,13 +151,4 @@ fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
         let _not_supported_there = rustix::fs::fsetxattr(to, &name, value, XattrFlags::empty());
     }
     Ok(())
-}
-
-/// Makes the directory `path` in `root` if it is not there.
-pub(super) fn make_workdir(root: &Root, path: &str) -> Result<()> {
-    let relative = crate::inroot::relative(path.as_bytes())
-        .map_err(|why| crate::Error::Spec(format!("the working directory '{path}': {why}")))?;
-    root.make_dirs(Path::new(&relative), Mode::from_raw_mode(0o755))
-        .map(|_| ())
-        .during(|| format!("make the working directory {path}"))
 }

@@ -16,6 +16,8 @@ use crate::exit::Exit;
 pub(crate) const SOCKET: &str = "shim.sock";
 pub(crate) const IDENTITY: &str = "shim.json";
 pub(crate) const SPEC: &str = "spec.json";
+/// What libcontainer keeps about the container.
+pub(crate) const STATE: &str = "state";
 /// What a shim says when it cannot say it over the socket; also what libcontainer reports.
 pub(crate) const DIAGNOSTICS: &str = "shim.err";
 /// Requests are short; a longer line is not one.

@@ -1,0 +1,9 @@
+//! SIGKILL at every step: afterwards nothing leaks, and nothing that should run has stopped.
+
+#[cfg(test)]
+mod crashes {
+    mod processes;
+    mod site;
+    mod steps;
+    mod teardown;
+}

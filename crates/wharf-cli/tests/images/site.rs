@@ -1,0 +1,55 @@
+//! A host with an instance and the content of images.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use wharf_lab::{Host, Lab, Wharf, can_run, rootfs};
+
+pub(super) struct Site {
+    pub(super) host: Host,
+    pub(super) wharf: Wharf,
+    pub(super) rootfs: PathBuf,
+    pub(super) lab: Lab,
+}
+
+impl Site {
+    pub(super) fn new(name: &str) -> Option<Self> {
+        if !can_run() {
+            return None;
+        }
+        let lab = Lab::new(name).unwrap();
+        let rootfs = rootfs::busybox(lab.directory(), "rootfs").unwrap()?;
+        let host = lab.host("host").unwrap();
+        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
+        Some(Self { host, wharf, rootfs, lab })
+    }
+
+    /// The images there are.
+    pub(super) fn list(&self) -> Vec<Value> {
+        self.wharf.json(["images"]).as_array().unwrap().clone()
+    }
+
+    /// The names of all images, without the built-in one.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        let names = |image: &Value| image["names"].as_array().unwrap().clone();
+        let all = self.list().iter().flat_map(names).collect::<Vec<_>>();
+        let all = all.iter().map(|it| it.as_str().unwrap().to_owned());
+        all.filter(|it| !it.starts_with("wharf/")).collect()
+    }
+
+    /// Files of the image store, whatever they are.
+    pub(super) fn layers(&self) -> usize {
+        std::fs::read_dir(self.wharf.state_dir().join("images/layers")).map_or(0, Iterator::count)
+    }
+
+    /// `wharf run --rm image sh -c script`, which must succeed.
+    pub(super) fn sh(&self, image: &str, script: &str) -> String {
+        self.wharf.ok(["run", "--rm", image, "sh", "-c", script])
+    }
+
+    pub(super) fn inspect(&self, name: &str) -> Value {
+        let found: Value = serde_json::from_str(&self.wharf.ok(["inspect", name])).unwrap();
+        found[0].clone()
+    }
+}

@@ -1,0 +1,69 @@
+//! A host with the program, and a way to say "this is refused, and leaves nothing".
+
+use wharf_lab::{Host, Lab, Wharf, assert_same, can_run};
+
+pub(crate) struct Scene {
+    pub(crate) wharf: Wharf,
+    pub(crate) host: Host,
+    // Last: the directory goes when everybody who works in it has gone.
+    _lab: Lab,
+}
+
+/// A command line and what it is answered.
+pub(crate) struct Row<'a> {
+    pub(crate) line: Vec<&'a str>,
+    pub(crate) code: i32,
+    pub(crate) says: &'a [&'a str],
+}
+
+/// A row of `run` with these options, refused by the program itself.
+pub(crate) fn run<'a>(options: &[&'a str], says: &'a [&'a str]) -> Row<'a> {
+    let mut line = vec!["run", "-d"];
+    line.extend(options);
+    line.push("wharf/whoami");
+    Row { line, code: 125, says }
+}
+
+impl Scene {
+    /// `None`, with a word why, where labs cannot be built.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        if !can_run() {
+            return None;
+        }
+        let lab = Lab::new(name).unwrap();
+        let host = lab.host("host").unwrap();
+        let other = lab.host("other").unwrap();
+        lab.link(&host, &["10.1.0.2/24", "fd01::2/64"], &other, &["10.1.0.1/24"]).unwrap();
+        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
+        Some(Self { wharf, host, _lab: lab })
+    }
+
+    /// As [`Self::new`], with the daemon, the bridge and the built-in image there already, so that
+    /// only what a refused line does would be new.
+    pub(crate) fn warm(name: &str) -> Option<Self> {
+        let scene = Self::new(name)?;
+        scene.wharf.ok(["run", "-d", "--name", "first", "-p", "7999:80", "wharf/whoami"]);
+        scene.wharf.ok(["rm", "-f", "first"]);
+        Some(scene)
+    }
+
+    /// Every row is refused as it says, and afterwards everything is as before.
+    pub(crate) fn refuses(&self, rows: &[Row<'_>]) {
+        let before = self.wharf.snapshot().unwrap();
+        let listings = || ["ps -a", "images", "network ls", "ports"].map(|verb| self.wharf.json(verb.split(' ')));
+        let known = listings();
+        let mut wrong = Vec::new();
+        for Row { line, code, says } in rows {
+            let output = self.wharf.run(line).unwrap();
+            if output.code() != *code || !says.iter().all(|text| output.stderr.contains(text)) {
+                wrong.push(format!("{line:?} is to end with {code} and say {says:?}:\n{output:?}"));
+            }
+            if !output.stdout.is_empty() {
+                wrong.push(format!("{line:?} says on standard output {:?}", output.stdout));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_eq!(listings(), known);
+        assert_same(&before, &self.wharf.snapshot().unwrap());
+    }
+}

@@ -1,0 +1,125 @@
+//! Makes the places in a container's root that things are mounted on or run in.
+//!
+//! libcontainer would make most of them, but not through a link whose target does not exist yet,
+//! as `/etc/resolv.conf` is in many images.
+
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::bundle::ETC_FILES;
+use crate::error::{Context, Error, Result};
+use crate::inroot::{Root, relative};
+use crate::spec::ContainerSpec;
+
+/// As the kernel's own limit for links in one lookup.
+const LINKS_LIMIT: usize = 40;
+const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
+const FILE: Mode = Mode::from_raw_mode(0o644);
+
+/// Makes what is missing of every mount's target, a file or a directory as its source is.
+pub(super) fn make_targets(root: &Root, spec: &ContainerSpec) -> Result<()> {
+    let files = ETC_FILES.iter().map(|(name, target)| (spec.dir.join(name), PathBuf::from(target)));
+    let binds = spec.binds.iter().map(|bind| (bind.source.clone(), bind.target.clone()));
+    for (source, target) in files.chain(binds).filter(|(source, _)| source.exists()) {
+        make_target(root, &target, source.is_dir())
+            .during(|| format!("make {} in the container", target.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes the directory `path` if it is not there.
+pub(super) fn make_workdir(root: &Root, path: &str) -> Result<()> {
+    let refused = |why| Error::Spec(format!("the working directory '{path}': {why}"));
+    let path_inside = relative(path.as_bytes()).map_err(refused)?;
+    let made = root.make_dirs(&path_inside, DIRECTORY).map(|_| ());
+    made.during(|| format!("make the working directory {path}"))
+}
+
+fn make_target(root: &Root, target: &Path, directory: bool) -> io::Result<()> {
+    let mut path = inside(target);
+    for _ in 0..LINKS_LIMIT {
+        match root.find(&path, OFlags::PATH) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            found => return found.map(|_| ()),
+        }
+        let above = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
+        let Some(name) = path.file_name() else { return Ok(()) };
+        let parent = root.make_dirs(&above, DIRECTORY)?;
+        match rustix::fs::readlinkat(&parent, name, Vec::new()) {
+            Ok(link) => {
+                path = inside(&above.join(OsStr::from_bytes(link.as_bytes())));
+            }
+            Err(_) if directory => return Ok(rustix::fs::mkdirat(&parent, name, DIRECTORY)?),
+            Err(_) => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY;
+                return Ok(
+                    rustix::fs::openat(&parent, name, flags | OFlags::CLOEXEC, FILE).map(|_| ())?
+                );
+            }
+        }
+    }
+    Err(io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()))
+}
+
+/// `path` from the root, without `.` and `..`; the root is its own parent.
+fn inside(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn make(link: &str, target: &str, directory: bool) -> (tempfile::TempDir, io::Result<()>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("root");
+        fs::create_dir_all(path.join("etc")).unwrap();
+        symlink(link, path.join("etc/link")).unwrap();
+        let root = Root::open(&path).unwrap();
+        let made = make_target(&root, Path::new(target), directory);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something was made outside");
+        (dir, made)
+    }
+
+    #[test]
+    fn targets_are_made_where_links_lead_inside() {
+        for (link, place) in [
+            ("../run/file", "run/file"),
+            ("/run/file", "run/file"),
+            ("../../../../run/file", "run/file"),
+            ("other", "etc/other"),
+        ] {
+            for directory in [false, true] {
+                let (dir, made) = make(link, "/etc/link", directory);
+                made.unwrap();
+                assert_eq!(dir.path().join("root").join(place).is_dir(), directory, "{link}");
+                assert!(dir.path().join("root").join(place).exists(), "{link}");
+            }
+        }
+        let (dir, made) = make("x", "/a/b/c", false);
+        made.unwrap();
+        assert!(dir.path().join("root/a/b/c").is_file());
+    }
+
+    #[test]
+    fn a_link_to_itself_is_an_error() {
+        assert!(make("link", "/etc/link", false).1.is_err());
+    }
+}
