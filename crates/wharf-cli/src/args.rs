@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn everything_after_the_image_belongs_to_the_command() {
-        let cli = Cli::try_parse_from(["wharf", "run", "-d", "-p", "80:80", "img", "sh", "-c", "x"]);
+        let cli =
+            Cli::try_parse_from(["wharf", "run", "-d", "-p", "80:80", "img", "sh", "-c", "x"]);
         let Command::Run(run) = cli.unwrap().command else { panic!("not run") };
         assert_eq!(run.create.command, ["sh", "-c", "x"]);
         assert_eq!(run.create.options.publish, ["80:80"]);

@@ -41,9 +41,11 @@ pub(crate) async fn start(session: &Session, id: &str) -> Outcome {
         match frame {
             Some(Frame::Exit(code)) => return Ok(exit_code(code)),
             Some(frame) => show(&frame)?,
-            None => return Err(Exit::at_run(
-                "the daemon ended the stream; the container goes on, see `wharf ps`",
-            )),
+            None => {
+                return Err(Exit::at_run(
+                    "the daemon ended the stream; the container goes on, see `wharf ps`",
+                ));
+            }
         }
     }
 }
@@ -51,7 +53,10 @@ pub(crate) async fn start(session: &Session, id: &str) -> Outcome {
 /// `wharf logs`.
 pub(crate) async fn logs(session: &Session, args: LogsArgs) -> Outcome {
     if args.tail != "all" && args.tail.parse::<u64>().is_err() {
-        return Err(Exit::failed(format!("invalid value {:?} for --tail: use a number or all", args.tail)));
+        return Err(Exit::failed(format!(
+            "invalid value {:?} for --tail: use a number or all",
+            args.tail
+        )));
     }
     let path = format!(
         "/v1/containers/{}/logs?follow={}&tail={}&timestamps={}",
@@ -95,7 +100,8 @@ fn watch_signals() -> Result<Vec<(Signal, &'static str)>, Exit> {
     PROXIED
         .iter()
         .map(|(kind, name)| {
-            let stream = signal(*kind).map_err(|e| Exit::at_run(format!("cannot watch signals: {e}")))?;
+            let stream =
+                signal(*kind).map_err(|e| Exit::at_run(format!("cannot watch signals: {e}")))?;
             Ok((stream, *name))
         })
         .collect()

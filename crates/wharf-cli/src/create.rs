@@ -37,10 +37,8 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
 }
 
 async fn start_detached(session: &Session, id: &str) -> Outcome {
-    let started: Started = session
-        .post(&format!("/v1/containers/{id}/start"), &())
-        .await
-        .map_err(Exit::from_run)?;
+    let started: Started =
+        session.post(&format!("/v1/containers/{id}/start"), &()).await.map_err(Exit::from_run)?;
     warn(&started.warnings);
     print_line(id)?;
     Ok(ExitCode::SUCCESS)
@@ -96,7 +94,7 @@ fn check_spec(spec: &str, verb: &str) -> Result<(), Exit> {
 /// The daemon has another working directory, so paths travel absolute.
 fn absolute_source(image: &str) -> Result<String, Exit> {
     for scheme in ["oci-archive:", "docker-archive:", "dir:"] {
-        if let Some(path) = image.strip_prefix(scheme) {
+        if let Some(path) = image.strip_prefix(scheme).filter(|path| !path.is_empty()) {
             return Ok(format!("{scheme}{}", absolute(path)?));
         }
     }

@@ -29,7 +29,9 @@ pub(crate) async fn images(session: &Session, args: ImagesArgs) -> Outcome {
         }
         names
             .into_iter()
-            .map(|(repository, tag)| vec![repository, tag, id(image), created.clone(), size(image.size)])
+            .map(|(repository, tag)| {
+                vec![repository, tag, id(image), created.clone(), size(image.size)]
+            })
             .collect::<Vec<_>>()
     });
     print_table(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], rows.collect())

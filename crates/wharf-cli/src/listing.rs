@@ -32,7 +32,15 @@ pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
         let created = format!("{} ago", age(&c.created));
         let image = c.image.clone();
         let status = c.status.clone();
-        vec![id(c), image, format!("\"{command}\""), created, status, c.ports_text.clone(), c.name.clone()]
+        vec![
+            id(c),
+            image,
+            format!("\"{command}\""),
+            created,
+            status,
+            c.ports_text.clone(),
+            c.name.clone(),
+        ]
     });
     let header = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
     print_table(&header, rows.collect())

@@ -53,7 +53,14 @@ async fn list(session: &Session, args: ListArgs) -> Outcome {
         let mode = network.subnets.first().map_or("-", |s| s.gateway_mode.as_str());
         let mode = if network.internal { format!("{mode}, internal") } else { mode.to_owned() };
         let name = network.name.clone();
-        vec![short(&network.id), name, network.driver.clone(), network.bridge.clone(), mode, subnets.join(" ")]
+        vec![
+            short(&network.id),
+            name,
+            network.driver.clone(),
+            network.bridge.clone(),
+            mode,
+            subnets.join(" "),
+        ]
     });
     print_table(&["NETWORK ID", "NAME", "DRIVER", "BRIDGE", "MODE", "SUBNETS"], rows.collect())
 }

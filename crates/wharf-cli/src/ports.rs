@@ -20,7 +20,10 @@ pub(crate) async fn port(session: &Session, args: PortArgs) -> Outcome {
     let wanted = if asked.contains('/') { asked.to_lowercase() } else { format!("{asked}/tcp") };
     let mut found = lines.iter().filter(|line| line.container == wanted).peekable();
     if found.peek().is_none() {
-        return Err(Exit::failed(format!("no public port '{asked}' published for {}", args.container)));
+        return Err(Exit::failed(format!(
+            "no public port '{asked}' published for {}",
+            args.container
+        )));
     }
     found.try_for_each(|line| print_line(&line.host))?;
     Ok(ExitCode::SUCCESS)
@@ -52,7 +55,8 @@ pub(crate) async fn ports(session: &Session, args: ListArgs) -> Outcome {
 
 fn endpoint(side: &AddressesAndPorts, protocol: &str) -> String {
     let addresses = side.addresses.iter().map(|address| {
-        let bracketed = if address.contains(':') { format!("[{address}]") } else { address.clone() };
+        let bracketed =
+            if address.contains(':') { format!("[{address}]") } else { address.clone() };
         format!("{bracketed}:{}", side.ports)
     });
     format!("{}/{protocol}", addresses.collect::<Vec<_>>().join(","))
@@ -60,7 +64,8 @@ fn endpoint(side: &AddressesAndPorts, protocol: &str) -> String {
 
 /// A size in the largest decimal unit that keeps it above one.
 pub(crate) fn size(bytes: u64) -> String {
-    let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    let units =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     for (unit, one) in units {
         if bytes >= one {
             let tenths = bytes / (one / 10);

@@ -113,7 +113,7 @@ fn in_order(wanted: Vec<Wanted>) -> Vec<Wanted> {
                 && other.container_ports == one.container_ports
                 && other.proto == one.proto
                 && other.options == one.options
-                && other.addresses != one.addresses
+                && !overlap(&other.addresses, &one.addresses)
         });
         match partner {
             Some(other) => {
@@ -128,6 +128,15 @@ fn in_order(wanted: Vec<Wanted>) -> Vec<Wanted> {
         }
     }
     joined.into_values().collect()
+}
+
+/// Whether one number could not be held on both: a wildcard address takes all of its family.
+fn overlap(some: &[IpAddr], others: &[IpAddr]) -> bool {
+    let clash = |a: &IpAddr, b: &IpAddr| {
+        let wildcard = a.is_unspecified() || b.is_unspecified();
+        a == b || (wildcard && a.is_ipv4() == b.is_ipv4())
+    };
+    some.iter().any(|a| others.iter().any(|b| clash(a, b)))
 }
 
 // === impl Wanted ===

@@ -164,7 +164,7 @@ fn ruleset(host: &Host) -> Result<Vec<String>> {
 
 /// Listening TCP sockets and unconnected UDP sockets of the calling thread's namespace, by their
 /// local address as the kernel writes it.
-fn sockets() -> Vec<String> {
+pub(crate) fn sockets() -> Vec<String> {
     const LISTEN: &str = "0A";
     const UNCONNECTED: &str = "07";
     let tables = [("tcp", LISTEN), ("tcp6", LISTEN), ("udp", UNCONNECTED), ("udp6", UNCONNECTED)];

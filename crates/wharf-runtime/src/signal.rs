@@ -43,7 +43,8 @@ const NAMES: [(&str, Signal); 30] = [
 /// # Errors
 /// It is not one, or a real-time signal, which cannot be sent yet.
 pub fn parse(text: &str) -> Result<Signal> {
-    let invalid = || Error::Spec(format!("invalid signal: {text}"));
+    let right = "use a name such as TERM or a number 1-31";
+    let invalid = || Error::Spec(format!("invalid signal: {text}: {right}"));
     if let Ok(number) = text.parse::<i32>() {
         return Signal::from_named_raw(number).ok_or_else(invalid);
     }
@@ -62,7 +63,8 @@ mod tests {
             assert_eq!(parse(text).unwrap(), Signal::TERM);
         }
         for text in ["", "SIG", "0", "99", "FOO", "-1"] {
-            assert_eq!(parse(text).unwrap_err().to_string(), format!("invalid signal: {text}"));
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("invalid signal: {text}: use")), "{error}");
         }
     }
 }

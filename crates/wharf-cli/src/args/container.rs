@@ -40,7 +40,7 @@ pub(crate) struct ContainerOptions {
     #[arg(long)]
     pub(crate) rm: bool,
     /// Publish ports: [ADDRESS:][HOST-PORTS:]PORTS[/PROTO][,via=…,source=…,allow=…] (repeatable)
-    #[arg(short = 'p', long = "publish", value_name = "SPEC")]
+    #[arg(short = 'p', long = "publish", value_name = "SPEC", allow_hyphen_values = true)]
     pub(crate) publish: Vec<String>,
     /// Publish every exposed port to a free host port
     #[arg(short = 'P', long)]

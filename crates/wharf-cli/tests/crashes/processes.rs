@@ -59,8 +59,19 @@ fn every_port_is_served_again_after_daemon_and_relay_are_killed_together() {
     let Some(site) = Site::new("daemon and relay") else { return };
     let untouched = site.untouched();
     site.run("web", 8080);
-    let range = ["run", "-d", "-p", "9000-9009:9000-9009", "-p", "127.0.0.1:7000:80/udp",
-        "-p", "9010:80", "--name", "range", "wharf/whoami"];
+    let range = [
+        "run",
+        "-d",
+        "-p",
+        "9000-9009:9000-9009",
+        "-p",
+        "127.0.0.1:7000:80/udp",
+        "-p",
+        "9010:80",
+        "--name",
+        "range",
+        "wharf/whoami",
+    ];
     site.wharf.ok(range);
     site.answers(8080);
     site.answers(9010);
@@ -117,7 +128,8 @@ fn a_connection_through_the_relay_outlives_the_daemon_and_its_successor() {
     // Longer than what fits into the buffers on the way.
     let size: usize = 64 << 20;
     let mut stream = site.host.tcp("127.0.0.1:8080").unwrap();
-    write!(stream, "GET /data?size={size} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /data?size={size} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut first = vec![0; 4096];
     stream.read_exact(&mut first).unwrap();
     site.wharf.kill9("daemon").unwrap();

@@ -25,6 +25,13 @@ impl Site {
         let [host, client] = ["host", "client"].map(|it| lab.host(it).unwrap());
         let ours = ["10.1.0.2/24", "fd01::2/64"];
         lab.link(&host, &ours, &client, &["10.1.0.1/24", "fd01::1/64"]).unwrap();
+        // The kernel gives a new link its own address and routes a moment later.
+        wait::until(LIMIT, "a link that is up", || {
+            let seen = host.snapshot().ok()?;
+            let is_own = |route: &String| route.starts_with("fe80::") && route.contains("/128 ");
+            seen.section("routes").iter().any(is_own).then_some(())
+        })
+        .unwrap();
         let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
         Some(Self { host, client, wharf, _lab: lab })
     }
@@ -93,7 +100,7 @@ impl Site {
     pub(super) fn left_nothing(&self, before: &Snapshot) {
         self.settles_to(&before.clone().without("run directory"));
         let now = self.wharf.snapshot().unwrap();
-        let kept = ["containers", "daemon.lock"];
+        let kept = ["containers", "daemon.lock", "relay.lock", "relay.log"];
         let files = now.section("run directory").iter();
         let surplus: Vec<_> = files.filter(|it| !kept.contains(&it.as_str())).collect();
         assert!(surplus.is_empty(), "left in the run directory: {surplus:?}");
@@ -106,8 +113,12 @@ impl Site {
 
     /// The kernel's switches that Wharf may have to turn.
     pub(super) fn switches(&self) -> Vec<String> {
-        let names = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding",
-            "net/ipv6/conf/eth0/accept_ra", "net/ipv4/conf/eth0/route_localnet"];
+        let names = [
+            "net/ipv4/ip_forward",
+            "net/ipv6/conf/all/forwarding",
+            "net/ipv6/conf/eth0/accept_ra",
+            "net/ipv4/conf/eth0/route_localnet",
+        ];
         names.map(|name| self.host.read_sysctl(name).unwrap()).to_vec()
     }
 

@@ -9,12 +9,37 @@ fn after_removal_and_shutdown_the_host_is_as_it_was() {
     let switches = site.switches();
     assert_eq!(switches[0], "0", "a host that forwards shows nothing");
     site.run("web", 8080);
-    let flags = ["run", "-d", "-p", "53:80/udp", "-p", "9000-9009:9000-9009", "-p",
-        "127.0.0.1:9100:80", "-p", "80", "-P", "-v", "/data", "--name", "many", "wharf/whoami"];
+    let flags = [
+        "run",
+        "-d",
+        "-p",
+        "53:80/udp",
+        "-p",
+        "9000-9009:9000-9009",
+        "-p",
+        "127.0.0.1:9100:80",
+        "-p",
+        "80",
+        "-P",
+        "-v",
+        "/data",
+        "--name",
+        "many",
+        "wharf/whoami",
+    ];
     site.wharf.ok(flags);
     site.wharf.ok(["network", "create", "--subnet", "10.77.0.0/24", "side"]);
-    site.wharf.ok(["run", "-d", "--network", "side", "-p", "8081:80", "--name", "aside",
-        "wharf/whoami"]);
+    site.wharf.ok([
+        "run",
+        "-d",
+        "--network",
+        "side",
+        "-p",
+        "8081:80",
+        "--name",
+        "aside",
+        "wharf/whoami",
+    ]);
     site.answers(8080);
     site.answers(8081);
     assert_eq!(site.switches()[0], "1");

@@ -36,9 +36,11 @@ impl<'a> Docker<'a> {
         for (option, name) in [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")] {
             command.arg(format!("--{option}={}", directory.join(name).display()));
         }
-        command
-            .arg(format!("--host=unix://{}", directory.join("sock").display()))
-            .args(["--iptables=false", "--bridge=none", "--storage-driver=vfs"]);
+        command.arg(format!("--host=unix://{}", directory.join("sock").display())).args([
+            "--iptables=false",
+            "--bridge=none",
+            "--storage-driver=vfs",
+        ]);
         let daemon = site.host.spawn(command).unwrap();
         let mut docker = Self { site, daemon, directory };
         docker.daemon.wait_for("API listen on", LIMIT).unwrap();
@@ -101,15 +103,25 @@ fn a_real_docker_save_is_loaded_and_runs() {
     build(&docker);
     let file = site.lab.directory().join("saved.tar");
     let path = file.to_str().unwrap();
-    docker.ok(&["save", "-o", path, "site/web:1", "site/web:2", "registry.example:5000/site/web:again"]);
+    docker.ok(&[
+        "save",
+        "-o",
+        path,
+        "site/web:1",
+        "site/web:2",
+        "registry.example:5000/site/web:again",
+    ]);
     let said = docker.ok(&["inspect", "--format", "{{.Id}}", "site/web:2"]);
     drop(docker);
 
     let loaded = site.wharf.ok(["load", "-i", path]);
     let mut lines: Vec<&str> = loaded.lines().collect();
     lines.sort_unstable();
-    let wanted = ["Loaded image: registry.example:5000/site/web:again",
-        "Loaded image: site/web:1", "Loaded image: site/web:2"];
+    let wanted = [
+        "Loaded image: registry.example:5000/site/web:again",
+        "Loaded image: site/web:1",
+        "Loaded image: site/web:2",
+    ];
     assert_eq!(lines, wanted);
     assert_eq!(site.layers(), 2, "the shared layer is there once");
     // The id is Docker's own.
@@ -123,8 +135,10 @@ fn a_real_docker_save_is_loaded_and_runs() {
         site.host.http_get(&format!("127.0.0.1:{port}"), "/page").ok()
     });
     assert_eq!(page.unwrap().text(), "made by docker\n");
-    assert_eq!(site.wharf.ok(["exec", "web", "sh", "-c", "echo $COLOUR $PATH; pwd"]),
-        "red /bin:/sbin\n/srv");
+    assert_eq!(
+        site.wharf.ok(["exec", "web", "sh", "-c", "echo $COLOUR $PATH; pwd"]),
+        "red /bin:/sbin\n/srv"
+    );
     let found = site.inspect("web");
     assert_eq!(found["Config"]["Labels"]["from"], "docker");
     assert_eq!(site.sh("site/web:1", "ls /srv"), "greeting");

@@ -59,13 +59,19 @@ fn images_are_listed_with_stable_fields() {
 fn rmi_takes_names_away_and_with_the_last_one_the_image() {
     let Some(site) = Site::new("rmi") else { return };
     load(&site);
-    let id = site.list().iter().find(|it| it["names"].as_array().unwrap().len() == 2).unwrap()
-        ["id"].as_str().unwrap().to_owned();
+    let id =
+        site.list().iter().find(|it| it["names"].as_array().unwrap().len() == 2).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
     let refused = site.wharf.fails(["rmi", &id]);
     assert!(refused.stderr.contains("several names"), "{refused:?}");
     assert_eq!(site.wharf.ok(["rmi", "tool:1"]), "Untagged: tool:1");
     let last = site.wharf.ok(["rmi", "example.org:5000/team/tool:stable"]);
-    assert!(last.starts_with("Untagged: example.org:5000/team/tool:stable\nDeleted: sha256:"), "{last}");
+    assert!(
+        last.starts_with("Untagged: example.org:5000/team/tool:stable\nDeleted: sha256:"),
+        "{last}"
+    );
     // The layer stays, as the other image has it, too.
     assert_eq!(site.sh("more", "cat /which"), "more");
     assert_eq!(site.layers(), 2);

@@ -89,9 +89,11 @@ fn of_several_images_in_an_archive_one_can_be_named() {
     let base = Layer::new().tree(&site.rootfs).build();
     let image = |text: &str| vec![base.clone(), Layer::new().file("which", text).build()];
     let config = || json!({"Cmd": ["cat", "/which"]});
-    let layout = Layout::default()
-        .image("pair:one", &image("first"), config())
-        .image("pair:two", &image("second"), config());
+    let layout = Layout::default().image("pair:one", &image("first"), config()).image(
+        "pair:two",
+        &image("second"),
+        config(),
+    );
     let file = layout.write(site.lab.directory(), "pair.tar");
     let source = format!("oci-archive:{}", file.display());
     let refused = site.wharf.fails(["run", &source]);
@@ -130,13 +132,21 @@ fn garbage_is_refused_with_a_clear_text_and_nothing_is_left() {
         ("noise", (0..20_000u32).map(|it| (it * 7919 >> 3) as u8).collect(), "archive"),
         ("text", b"this is no archive at all, however long it may go on".repeat(50), "archive"),
         ("a tar of something else", Layer::new().file("x", "y").build(), "manifest.json"),
-        ("cut off", {
-            let mut whole = layered(&site).build();
-            whole.truncate(whole.len() / 2);
-            whole
-        }, ""),
+        (
+            "cut off",
+            {
+                let mut whole = layered(&site).build();
+                whole.truncate(whole.len() / 2);
+                whole
+            },
+            "",
+        ),
         ("outside", layer(Layer::new().file("../../outside", "x")), "../../outside"),
-        ("outside by a link", layer(Layer::new().entry("l", EntryType::Link, "", Some("../../etc/passwd"))), "etc/passwd"),
+        (
+            "outside by a link",
+            layer(Layer::new().entry("l", EntryType::Link, "", Some("../../etc/passwd"))),
+            "etc/passwd",
+        ),
         ("half a gzip", gzip(&layered(&site).build())[..5000].to_vec(), ""),
     ];
     for (name, bytes, text) in cases {
@@ -144,7 +154,10 @@ fn garbage_is_refused_with_a_clear_text_and_nothing_is_left() {
         std::fs::write(&file, &bytes).unwrap();
         let refused = site.wharf.fails(["load", "-i", file.to_str().unwrap()]);
         assert_eq!(refused.code(), 1, "{name}: {refused:?}");
-        assert!(refused.stderr.contains(text) && refused.stderr.len() < 1000, "{name}: {refused:?}");
+        assert!(
+            refused.stderr.contains(text) && refused.stderr.len() < 1000,
+            "{name}: {refused:?}"
+        );
         let source = format!("oci-archive:{}", file.display());
         let refused = site.wharf.fails(["run", &source]);
         assert_eq!(refused.code(), 125, "{name}: {refused:?}");

@@ -12,8 +12,10 @@ fn a_command_in_a_container_gives_its_output_and_its_code() {
         site.wharf.run(["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 6"]).unwrap();
     assert_eq!(output.code(), 6);
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("out\n", "err\n"));
-    assert_eq!(site.exec("box", "hostname; echo $COLOUR; tr '\\0' ' ' < /proc/1/cmdline"),
-        "inside\nblue\nsleep 1000 ");
+    assert_eq!(
+        site.exec("box", "hostname; echo $COLOUR; tr '\\0' ' ' < /proc/1/cmdline"),
+        "inside\nblue\nsleep 1000 "
+    );
     let killed = site.wharf.run(["exec", "box", "sh", "-c", "kill -9 $$"]).unwrap();
     assert_eq!(killed.code(), 137);
     let long = site.exec("box", "seq 1 20000");
@@ -49,8 +51,10 @@ fn environment_directory_and_user_of_a_command_can_be_chosen() {
     };
     assert_eq!(exec(&["-e", "A=2", "-e", "B=3"], "echo $A $B"), "2 3");
     assert_eq!(exec(&["-w", "/tmp"], "pwd"), "/tmp");
-    assert_eq!(exec(&["-u", "alice"], "id -u; id -g; id -G; echo $HOME"),
-        "1000\n1001\n1001 29\n/home/alice");
+    assert_eq!(
+        exec(&["-u", "alice"], "id -u; id -g; id -G; echo $HOME"),
+        "1000\n1001\n1001 29\n/home/alice"
+    );
     assert_eq!(exec(&["-u", "1234:5678"], "id -u; id -g"), "1234\n5678");
     site.refused(&["exec", "-u", "stranger", "box", "true"], 125, "unable to find user stranger");
 }

@@ -33,9 +33,7 @@ fn kernel_interfaces_are_masked_or_read_only() {
         let script = format!("[ -e {directory} ] || exit 0; ls -A {directory} | wc -l");
         assert!(["", "0"].contains(&exec(&script).stdout.trim()), "{directory} is not empty");
     }
-    for file in
-        ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/irq/x", "/sys/x"]
-    {
+    for file in ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/irq/x", "/sys/x"] {
         let output = exec(&format!("echo x > {file}"));
         assert_ne!(output.code(), 0, "{file} can be written");
         assert!(
@@ -64,7 +62,8 @@ fn devices_are_the_harmless_ones() {
     assert!(output.stdout.starts_with("2\n3\ny\n"), "{output:?}");
     // The first disk and the kernel's memory, whatever they are here.
     for (kind, major, minor) in [("b", 254, 0), ("b", 8, 0), ("c", 1, 1)] {
-        let script = format!("mknod /tmp/d{major} {kind} {major} {minor} && head -c 1 /tmp/d{major}");
+        let script =
+            format!("mknod /tmp/d{major} {kind} {major} {minor} && head -c 1 /tmp/d{major}");
         let output = exec(&script);
         assert!(output.stderr.contains("Operation not permitted"), "{major}:{minor} {output:?}");
     }
@@ -76,8 +75,8 @@ fn namespaces_are_the_containers_own() {
     site.detached("box", "sleep 1000");
     site.detached("second", "sleep 1000");
     let of = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
-    let [one, two] =
-        ["box", "second"].map(|name| site.inspect(name)["State"]["Pid"].as_u64().unwrap().to_string());
+    let [one, two] = ["box", "second"]
+        .map(|name| site.inspect(name)["State"]["Pid"].as_u64().unwrap().to_string());
     for kind in ["pid", "mnt", "uts", "ipc", "net"] {
         let (machine, one, two) = (of("self", kind), of(&one, kind), of(&two, kind));
         assert_ne!(one, machine, "{kind}");
@@ -99,8 +98,11 @@ fn a_container_has_a_control_group_below_the_instances_parent() {
     let id = site.detached("box", "sleep 1000");
     let pid = site.inspect("box")["State"]["Pid"].as_u64().unwrap();
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let mine: Vec<&str> =
-        groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|it| it.contains(&id)).collect();
+    let mine: Vec<&str> = groups
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .filter(|it| it.contains(&id))
+        .collect();
     assert!(!mine.is_empty(), "{groups}");
     for group in &mine {
         let (parent, name) = group.trim_start_matches('/').split_once('/').unwrap();
@@ -117,7 +119,10 @@ fn a_container_has_a_control_group_below_the_instances_parent() {
 #[test]
 fn a_process_that_loses_its_parent_ends_with_the_container() {
     let Some(site) = Site::new("orphans") else { return };
-    site.detached("box", "(sleep 1001 &) ; (setsid sleep 1002 &); sleep 0.3; echo done; exec sleep 2");
+    site.detached(
+        "box",
+        "(sleep 1001 &) ; (setsid sleep 1002 &); sleep 0.3; echo done; exec sleep 2",
+    );
     site.said("box", "done");
     assert_eq!(site.wharf.ok(["wait", "box"]), "0");
     let left: Vec<_> =

@@ -8,8 +8,23 @@ use super::site::Site;
 fn inspect_tells_everything_in_dockers_words() {
     let Some(site) = Site::new("inspect") else { return };
     let flags = [
-        "-d", "--name", "box", "-p", "127.0.0.1:8080:80", "--expose", "81", "-e", "A=1", "-w",
-        "/srv", "-u", "alice", "-h", "inside", "-v", "/data",
+        "-d",
+        "--name",
+        "box",
+        "-p",
+        "127.0.0.1:8080:80",
+        "--expose",
+        "81",
+        "-e",
+        "A=1",
+        "-w",
+        "/srv",
+        "-u",
+        "alice",
+        "-h",
+        "inside",
+        "-v",
+        "/data",
     ];
     let id = site.ok(&flags, &["sleep", "1000"]);
     let found = site.inspect("box");
@@ -52,7 +67,8 @@ fn inspect_tells_everything_in_dockers_words() {
     let own = site.exec("box", "ip -o addr show dev eth0");
     for key in ["IPAddress", "GlobalIPv6Address"] {
         let address = settings[key].as_str().unwrap();
-        let length = &settings[key.replace("IPAddress", "IPPrefixLen").replace("IPv6Address", "IPv6PrefixLen")];
+        let length = &settings
+            [key.replace("IPAddress", "IPPrefixLen").replace("IPv6Address", "IPv6PrefixLen")];
         assert!(own.contains(&format!("{address}/{length}")), "{address}/{length} in {own}");
         assert_eq!(settings["Networks"]["wharf"][key], address);
     }

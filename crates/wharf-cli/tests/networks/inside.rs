@@ -21,7 +21,10 @@ fn a_container_finds_its_own_name_in_etc_hosts() {
     let Some(scene) = Scene::new("hosts") else { return };
     let Some(()) = sleeper(&scene, "box", &["--hostname", "box.example.org"]) else { return };
     let hosts = cat(&scene, "box", "/etc/hosts");
-    assert!(hosts.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"), "{hosts}");
+    assert!(
+        hosts.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
+        "{hosts}"
+    );
     for field in ["IPAddress", "GlobalIPv6Address"] {
         let line = format!("{}\tbox.example.org box", scene.address("box", field));
         assert!(hosts.lines().any(|it| it == line), "{line} is not in\n{hosts}");
@@ -44,7 +47,8 @@ fn resolvers_a_container_can_reach_are_in_its_resolv_conf() {
     let Some(scene) = Scene::new("resolv") else { return };
     let Some(()) = sleeper(&scene, "box", &[]) else { return };
     let text = cat(&scene, "box", "/etc/resolv.conf");
-    let servers: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("nameserver ")).collect();
+    let servers: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("nameserver ")).collect();
     assert!(!servers.is_empty(), "{text}");
     assert!(servers.iter().all(|it| !it.starts_with("127.") && *it != "::1"), "{text}");
 }
@@ -60,7 +64,9 @@ fn the_interface_is_eth0_with_default_routes_in_both_families() {
         let line = format!("{everything} eth0 Some({})", scene.address("web", field));
         assert!(seen.section("routes").iter().any(|it| it.starts_with(&line)), "{line}: {seen}");
     }
-    for (field, prefix) in [("IPAddress", "IPPrefixLen"), ("GlobalIPv6Address", "GlobalIPv6PrefixLen")] {
+    for (field, prefix) in
+        [("IPAddress", "IPPrefixLen"), ("GlobalIPv6Address", "GlobalIPv6PrefixLen")]
+    {
         let settings = &scene.wharf.inspect("web")["NetworkSettings"];
         let line = format!("eth0 {}/{}", settings[field].as_str().unwrap(), settings[prefix]);
         assert!(seen.section("addresses").contains(&line), "{line}: {seen}");
@@ -73,7 +79,10 @@ fn a_container_on_an_ipv4_network_has_no_ipv6() {
     scene.wharf.ok(["network", "create", "narrow"]);
     scene.wharf.ok(["run", "-d", "--name", "web", "--network", "narrow", "wharf/whoami"]);
     let seen = scene.wharf.container("web").unwrap().snapshot().unwrap();
-    let six = seen.section("addresses").iter().any(|it| it.starts_with("eth0 ") && it.matches(':').count() > 1);
+    let six = seen
+        .section("addresses")
+        .iter()
+        .any(|it| it.starts_with("eth0 ") && it.matches(':').count() > 1);
     assert!(!six, "{seen}");
     assert_eq!(scene.address("web", "GlobalIPv6Address"), "");
 }
@@ -83,6 +92,7 @@ fn neighbours_reach_each_other_directly() {
     let Some(scene) = Scene::new("neighbours") else { return };
     for name in ["web", "client"] {
         scene.wharf.ok(["run", "-d", "--name", name, "wharf/whoami"]);
+        scene.wharf.serving(name, 80).unwrap();
     }
     let client = scene.wharf.container("client").unwrap();
     for field in ["IPAddress", "GlobalIPv6Address"] {

@@ -8,18 +8,32 @@ use super::scene::Scene;
 fn a_network_is_made_listed_inspected_and_removed() {
     let Some(scene) = Scene::new("lifecycle") else { return };
     let id = scene.wharf.ok([
-        "network", "create", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.9", "--label", "team=red", "blue",
+        "network",
+        "create",
+        "--subnet",
+        "10.77.0.0/24",
+        "--gateway",
+        "10.77.0.9",
+        "--label",
+        "team=red",
+        "blue",
     ]);
     assert_eq!(id.len(), 64);
     let blue = scene.network("blue");
-    assert_eq!((&blue["id"], &blue["name"], &blue["driver"]), (&id.as_str().into(), &"blue".into(), &"bridge".into()));
+    assert_eq!(
+        (&blue["id"], &blue["name"], &blue["driver"]),
+        (&id.as_str().into(), &"blue".into(), &"bridge".into())
+    );
     assert_eq!((&blue["internal"], &blue["scope"]), (&false.into(), &"local".into()));
     assert_eq!(blue["labels"], serde_json::json!({ "team": "red" }));
     let subnet = serde_json::json!({ "subnet": "10.77.0.0/24", "gateway": "10.77.0.9", "gateway_mode": "nat" });
     assert_eq!(blue["subnets"], serde_json::json!([subnet]));
     let bridge = blue["bridge"].as_str().unwrap().to_owned();
     assert!(scene.host.interfaces().unwrap().contains(&bridge));
-    assert_eq!(scene.wharf.ok(["network", "inspect", &id[..12]]), scene.wharf.ok(["network", "inspect", "blue"]));
+    assert_eq!(
+        scene.wharf.ok(["network", "inspect", &id[..12]]),
+        scene.wharf.ok(["network", "inspect", "blue"])
+    );
 
     let names = |listed: serde_json::Value| -> Vec<String> {
         listed.as_array().unwrap().iter().map(|n| n["name"].as_str().unwrap().to_owned()).collect()
@@ -70,10 +84,14 @@ fn a_subnet_routed_on_the_host_is_chosen_around() {
     let Some(scene) = Scene::new("routed") else { return };
     let other = scene.lab.host("other").unwrap();
     // What the default pools would give first, once as a neighbour and once behind a router.
-    scene.lab.link(&scene.host, &["10.201.0.1/20", "192.0.2.1/24"], &other, &["192.0.2.2/24"]).unwrap();
+    scene
+        .lab
+        .link(&scene.host, &["10.201.0.1/20", "192.0.2.1/24"], &other, &["192.0.2.2/24"])
+        .unwrap();
     scene.host.route("10.201.16.0/20", "192.0.2.2").unwrap();
     scene.wharf.ok(["run", "-d", "wharf/whoami"]);
-    let mut taken: Vec<IpNet> = ["10.201.0.0/20", "10.201.16.0/20"].map(|net| net.parse().unwrap()).into();
+    let mut taken: Vec<IpNet> =
+        ["10.201.0.0/20", "10.201.16.0/20"].map(|net| net.parse().unwrap()).into();
     for name in ["one", "two"] {
         scene.wharf.ok(["network", "create", "--ipv6", name]);
     }
@@ -86,14 +104,18 @@ fn a_subnet_routed_on_the_host_is_chosen_around() {
         }
     }
     let failed = scene.wharf.fails(["network", "create", "--subnet", "10.201.8.0/24", "three"]);
-    assert!(failed.stderr.contains("Pool overlaps with other one on this address space"), "{failed:?}");
+    assert!(
+        failed.stderr.contains("Pool overlaps with other one on this address space"),
+        "{failed:?}"
+    );
     assert!(failed.stderr.contains("10.201.8.0/24 overlaps"), "{failed:?}");
 }
 
 #[test]
 fn pools_of_ones_own_are_used() {
     let Some(scene) = Scene::new("pools") else { return };
-    let _daemon = scene.wharf.daemon_with([("WHARF_POOLS", "10.99.0.0/16:28,fd77::/48:64")]).unwrap();
+    let _daemon =
+        scene.wharf.daemon_with([("WHARF_POOLS", "10.99.0.0/16:28,fd77::/48:64")]).unwrap();
     scene.wharf.ok(["network", "create", "--ipv6", "blue"]);
     let subnets = scene.subnets("blue");
     assert!(subnets[0].starts_with("10.99.0.") && subnets[0].ends_with("/28"), "{subnets:?}");
@@ -107,11 +129,20 @@ fn requests_for_a_network_are_refused_in_words() {
     let rows: &[(&[&str], &str)] = &[
         (&["blue"], "network with name blue already exists"),
         (&["-"], "invalid network name"),
-        (&["--subnet", "10.77.0.0/16", "red"], "Pool overlaps with other one on this address space: 10.77.0.0/16 overlaps 10.77.0.0/24"),
-        (&["--subnet", "10.78.0.1/24", "red"], "invalid subnet 10.78.0.1/24: it should be 10.78.0.0/24"),
+        (
+            &["--subnet", "10.77.0.0/16", "red"],
+            "Pool overlaps with other one on this address space: 10.77.0.0/16 overlaps 10.77.0.0/24",
+        ),
+        (
+            &["--subnet", "10.78.0.1/24", "red"],
+            "invalid subnet 10.78.0.1/24: it should be 10.78.0.0/24",
+        ),
         (&["--subnet", "10.78.0.0/31", "red"], "invalid subnet 10.78.0.0/31"),
         (&["--subnet", "ten", "red"], "invalid subnet"),
-        (&["--subnet", "10.78.0.0/24", "--subnet", "10.79.0.0/24", "red"], "has one subnet of each family"),
+        (
+            &["--subnet", "10.78.0.0/24", "--subnet", "10.79.0.0/24", "red"],
+            "has one subnet of each family",
+        ),
         (&["--gateway", "10.80.0.1", "red"], "no matching subnet for gateway 10.80.0.1"),
         (&["--gateway-mode", "isolated", "red"], "add --internal"),
         (&["--trusted-interface", "a/b", "red"], "invalid interface name \"a/b\""),
@@ -149,7 +180,8 @@ fn an_address_is_not_given_out_again_at_once() {
 fn an_address_stays_with_a_container_that_is_stopped_and_started() {
     let Some(scene) = Scene::new("stays") else { return };
     scene.wharf.ok(["run", "-d", "--name", "web", "wharf/whoami"]);
-    let addresses = || ["IPAddress", "GlobalIPv6Address", "MacAddress"].map(|it| scene.address("web", it));
+    let addresses =
+        || ["IPAddress", "GlobalIPv6Address", "MacAddress"].map(|it| scene.address("web", it));
     let before = addresses();
     scene.wharf.ok(["stop", "-t", "0", "web"]);
     scene.wharf.ok(["run", "-d", "--name", "other", "wharf/whoami"]);
@@ -160,7 +192,15 @@ fn an_address_stays_with_a_container_that_is_stopped_and_started() {
 #[test]
 fn addresses_can_be_asked_for() {
     let Some(scene) = Scene::new("asked for") else { return };
-    scene.wharf.ok(["network", "create", "--subnet", "10.77.0.0/24", "--subnet", "fd77::/64", "blue"]);
+    scene.wharf.ok([
+        "network",
+        "create",
+        "--subnet",
+        "10.77.0.0/24",
+        "--subnet",
+        "fd77::/64",
+        "blue",
+    ]);
     let run = |name: &str, options: &[&str]| {
         let mut line = vec!["run", "-d", "--name", name, "--network", "blue"];
         line.extend(options);
@@ -221,17 +261,31 @@ fn gateway_modes_are_listed_and_an_isolated_bridge_has_no_address() {
     }
     let mode = |name: &str| {
         let network = scene.network(name);
-        let modes: Vec<_> = network["subnets"].as_array().unwrap().iter().map(|s| s["gateway_mode"].clone()).collect();
+        let modes: Vec<_> = network["subnets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["gateway_mode"].clone())
+            .collect();
         assert_eq!(modes[0], modes[1], "{name}");
         (modes[0].as_str().unwrap().to_owned(), network["internal"] == true)
     };
     let modes = ["a", "b", "c", "d", "e"].map(mode);
-    let expected = [("nat", false), ("nat-unprotected", false), ("routed", false), ("isolated", true), ("nat", true)];
+    let expected = [
+        ("nat", false),
+        ("nat-unprotected", false),
+        ("routed", false),
+        ("isolated", true),
+        ("nat", true),
+    ];
     assert_eq!(modes, expected.map(|(mode, internal)| (mode.to_owned(), internal)));
     assert_eq!(scene.network("d")["subnets"][0]["gateway"], serde_json::Value::Null);
     let bridge = scene.network("d")["bridge"].as_str().unwrap().to_owned();
     let addresses = scene.host.snapshot().unwrap();
-    let own = addresses.section("addresses").iter().any(|line| line.starts_with(&format!("{bridge} ")) && !line.contains(" fe80:"));
+    let own = addresses
+        .section("addresses")
+        .iter()
+        .any(|line| line.starts_with(&format!("{bridge} ")) && !line.contains(" fe80:"));
     assert!(!own, "{addresses}");
     scene.wharf.ok(["run", "-d", "--name", "web", "--network", "d", "wharf/whoami"]);
     assert_eq!(scene.address("web", "Gateway"), "");

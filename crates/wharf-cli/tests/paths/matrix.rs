@@ -145,10 +145,28 @@ fn asked(client: Client, on: On, family: Family) -> &'static [&'static str] {
     let v4 = family == Family::V4;
     match (client, on) {
         (Client::HostLoopback, On::Specific) => &[],
-        (Client::HostLoopback, _) => if v4 { &["127.0.0.1"] } else { &["::1"] },
+        (Client::HostLoopback, _) => {
+            if v4 {
+                &["127.0.0.1"]
+            } else {
+                &["::1"]
+            }
+        }
         (_, On::Loopback) => &[],
-        (_, On::Wildcard) => if v4 { &HOST[..2] } else { &HOST[2..] },
-        (_, On::Specific) => if v4 { &HOST[1..2] } else { &HOST[3..] },
+        (_, On::Wildcard) => {
+            if v4 {
+                &HOST[..2]
+            } else {
+                &HOST[2..]
+            }
+        }
+        (_, On::Specific) => {
+            if v4 {
+                &HOST[1..2]
+            } else {
+                &HOST[3..]
+            }
+        }
     }
 }
 
@@ -237,10 +255,16 @@ fn a_port_published_on_some_addresses_is_closed_on_the_others() {
         for (port, _) in offer.ports() {
             let elsewhere: Vec<(&Host, &str)> = match offer.on {
                 On::Specific => vec![(remote, HOST[0]), (remote, HOST[2]), (host, "127.0.0.1")],
-                _ => HOST.iter().flat_map(|address| [(remote, *address), (host, *address)]).collect(),
+                _ => {
+                    HOST.iter().flat_map(|address| [(remote, *address), (host, *address)]).collect()
+                }
             };
-            let reached = elsewhere.into_iter().filter(|(from, it)| from.can_connect(&at(it, port).to_string()));
-            open.extend(reached.map(|(from, address)| format!("{offer:?} {address} from {from:?}")));
+            let reached = elsewhere
+                .into_iter()
+                .filter(|(from, it)| from.can_connect(&at(it, port).to_string()));
+            open.extend(
+                reached.map(|(from, address)| format!("{offer:?} {address} from {from:?}")),
+            );
         }
     }
     assert!(open.is_empty(), "{}", open.join("\n"));

@@ -89,7 +89,8 @@ fn planes_and_sources_are_listed_as_they_are() {
     let listed = scene.wharf.json(["ports"]);
     let line = |ports: &str, protocol: &str| {
         let entries = listed.as_array().unwrap().iter();
-        let found = entries.clone().find(|e| e["host"]["ports"] == ports && e["protocol"] == protocol);
+        let found =
+            entries.clone().find(|e| e["host"]["ports"] == ports && e["protocol"] == protocol);
         let entry = found.unwrap_or_else(|| panic!("{ports} is not in {listed:#}"));
         format!("{} {}", entry["planes"], entry["source"])
     };
@@ -104,7 +105,8 @@ fn planes_and_sources_are_listed_as_they_are() {
 fn the_kernel_plane_can_be_demanded_and_is_refused_where_it_cannot_be_had() {
     let Some(scene) = published("demanded", &["-p", "8084:80,via=nft"]) else { return };
     assert_eq!(ask(&scene.remote, "tcp", at(HOST[0], 8084)).unwrap().source.to_string(), REMOTE[0]);
-    let failed = scene.wharf.fails(["run", "-d", "-p", "127.0.0.1:8085:80,via=nft", "wharf/whoami"]);
+    let failed =
+        scene.wharf.fails(["run", "-d", "-p", "127.0.0.1:8085:80,via=nft", "wharf/whoami"]);
     assert_eq!(failed.code(), 125);
     assert!(failed.stderr.contains("via=nft cannot be honoured"), "{failed:?}");
     assert!(failed.stderr.contains("use via=auto"), "{failed:?}");

@@ -48,6 +48,7 @@ impl Scene {
         line.extend(options);
         line.push("wharf/whoami");
         self.wharf.ok(line);
+        self.wharf.serving(name, 80).unwrap();
     }
 
     /// One of the addresses in `wharf inspect`: `IPAddress`, `Gateway`, `GlobalIPv6Address`, …

@@ -13,7 +13,12 @@ use super::scene::{LIMIT, Scene, answered_by};
 /// Every path a person would try.
 fn paths(scene: &Scene) -> [(&Host, &'static str); 4] {
     let (remote, host) = (&scene.remote, &scene.host);
-    [(remote, "10.1.0.2:8080"), (remote, "[fd01::2]:8080"), (host, "127.0.0.1:8080"), (host, "[::1]:8080")]
+    [
+        (remote, "10.1.0.2:8080"),
+        (remote, "[fd01::2]:8080"),
+        (host, "127.0.0.1:8080"),
+        (host, "[::1]:8080"),
+    ]
 }
 
 fn assert_all_answer(scene: &Scene, who: &str) {
@@ -80,7 +85,10 @@ fn ports_answer_while_the_daemon_is_dead_and_the_next_one_knows_everything() {
     scene.wharf.ok(["network", "create", "--ipv6", "blue"]);
     scene.whoami("second", ["--network", "blue", "-p", "9000-9003:80-83", "-p", "80"]);
     scene.wharf.ok(["create", "--name", "idle", "-p", "8080:80", "wharf/whoami"]);
-    let listings = || ["ps -a", "ports", "network ls", "images"].map(|verb| plain(scene.wharf.json(verb.split(' '))));
+    let listings = || {
+        ["ps -a", "ports", "network ls", "images"]
+            .map(|verb| plain(scene.wharf.json(verb.split(' '))))
+    };
     let (known, inspected) = (listings(), scene.wharf.inspect("second"));
     let relay = scene.wharf.pids_of("relay");
     let mut open = scene.host.tcp("127.0.0.1:8080").unwrap();
@@ -102,8 +110,10 @@ fn ports_answer_while_the_daemon_is_dead_and_the_next_one_knows_everything() {
     let failed = scene.wharf.fails(["start", "idle"]);
     assert!(failed.stderr.contains("port is already allocated (container web)"), "{failed:?}");
     scene.wharf.ok(["rm", "-f", "web"]);
-    assert!(!scene.host.can_connect("127.0.0.1:8080") && !scene.remote.can_connect("10.1.0.2:8080"));
-    scene.wharf.ok(["start", "idle"]);
+    assert!(
+        !scene.host.can_connect("127.0.0.1:8080") && !scene.remote.can_connect("10.1.0.2:8080")
+    );
+    scene.again(&["start"], "idle");
     assert!(scene.remote.can_connect("10.1.0.2:8080"));
     scene.wharf.ok(["rm", "-f", "second", "idle"]);
     scene.wharf.ok(["network", "rm", "blue"]);
@@ -131,7 +141,7 @@ fn a_container_that_ends_while_the_daemon_is_dead_is_found_ended() {
     });
     assert_eq!(listed.unwrap()["exit_code"], 137);
     assert!(!scene.host.can_connect("127.0.0.1:8080"), "the port was given back");
-    scene.wharf.ok(["start", "web"]);
+    scene.again(&["start"], "web");
     assert_all_answer(&scene, "web");
 }
 
@@ -144,7 +154,9 @@ fn a_container_that_ends_gives_its_ports_back() {
         (scene.wharf.json(["ports"]) == serde_json::json!([])).then_some(())
     })
     .unwrap();
-    assert!(!scene.host.can_connect("127.0.0.1:8080") && !scene.remote.can_connect("10.1.0.2:8080"));
+    assert!(
+        !scene.host.can_connect("127.0.0.1:8080") && !scene.remote.can_connect("10.1.0.2:8080")
+    );
 }
 
 /// Sends a datagram every few milliseconds, without a pause long enough for a flow to be
@@ -157,7 +169,8 @@ fn keep_asking(socket: &UdpSocket, wanted: &str, stop: &AtomicBool) -> bool {
         // Nobody may be there for a moment; the client minds neither that nor the ICMP about it.
         let _sent = socket.send(b"still there?");
         if let Ok(length) = socket.recv(&mut buffer)
-            && serde_json::from_slice::<Value>(&buffer[..length]).is_ok_and(|it| it["hostname"] == wanted)
+            && serde_json::from_slice::<Value>(&buffer[..length])
+                .is_ok_and(|it| it["hostname"] == wanted)
         {
             return true;
         }
@@ -182,15 +195,21 @@ fn a_restless_client_finds_the_next_container(name: &str, by: fn(&Scene) -> (&Ho
 
 #[test]
 fn a_remote_udp_client_that_never_stops_reaches_the_next_container() {
-    a_restless_client_finds_the_next_container("udp remote", |scene| (&scene.remote, "10.1.0.2:8080"));
+    a_restless_client_finds_the_next_container("udp remote", |scene| {
+        (&scene.remote, "10.1.0.2:8080")
+    });
 }
 
 #[test]
 fn a_remote_ipv6_udp_client_that_never_stops_reaches_the_next_container() {
-    a_restless_client_finds_the_next_container("udp remote 6", |scene| (&scene.remote, "[fd01::2]:8080"));
+    a_restless_client_finds_the_next_container("udp remote 6", |scene| {
+        (&scene.remote, "[fd01::2]:8080")
+    });
 }
 
 #[test]
 fn a_local_udp_client_that_never_stops_reaches_the_next_container() {
-    a_restless_client_finds_the_next_container("udp local", |scene| (&scene.host, "127.0.0.1:8080"));
+    a_restless_client_finds_the_next_container("udp local", |scene| {
+        (&scene.host, "127.0.0.1:8080")
+    });
 }

@@ -7,7 +7,10 @@ use super::scene::Scene;
 #[test]
 fn ps_shows_ports_as_docker_does() {
     let Some(scene) = Scene::new("ps") else { return };
-    scene.whoami("web", ["-p", "8080:80", "-p", "9090-9092:9090-9092", "-p", "127.0.0.1:5353:53/udp"]);
+    scene.whoami(
+        "web",
+        ["-p", "8080:80", "-p", "9090-9092:9090-9092", "-p", "127.0.0.1:5353:53/udp"],
+    );
     let column = scene.listed("web")["ports_text"].as_str().unwrap().to_owned();
     for part in [
         "0.0.0.0:9090-9092->9090-9092/tcp",
@@ -22,7 +25,10 @@ fn ps_shows_ports_as_docker_does() {
     let table = scene.wharf.ok(["ps"]);
     let header = table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(header, "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES");
-    assert!(table.contains(&column) && table.contains("wharf/whoami") && table.contains("Up "), "{table}");
+    assert!(
+        table.contains(&column) && table.contains("wharf/whoami") && table.contains("Up "),
+        "{table}"
+    );
 }
 
 #[test]

@@ -42,9 +42,18 @@ fn timed_ten_thousand_ports_in_one_range_come_up_and_go_away() {
     let _teller = inside.tell(&[&sample[..], &datagrams].concat()).unwrap();
     for (ports, proto) in [(&sample[..], "tcp"), (&datagrams, "udp")] {
         for port in ports {
-            for (client, address) in [(&scene.remote, "10.1.0.2"), (&scene.remote, "[fd01::2]"), (&scene.host, "127.0.0.1"), (&scene.host, "[::1]")] {
+            for (client, address) in [
+                (&scene.remote, "10.1.0.2"),
+                (&scene.remote, "[fd01::2]"),
+                (&scene.host, "127.0.0.1"),
+                (&scene.host, "[::1]"),
+            ] {
                 let address = format!("{address}:{port}");
-                assert_eq!(answered_by(client, proto, &address).unwrap(), "many", "{proto} {address}");
+                assert_eq!(
+                    answered_by(client, proto, &address).unwrap(),
+                    "many",
+                    "{proto} {address}"
+                );
             }
         }
     }
@@ -67,7 +76,12 @@ fn timed_a_thousand_scattered_ports_come_up_and_go_away() {
     assert_eq!(scene.wharf.processes().len(), processes, "a process for every port?");
     for n in [0, 1, 222, 333, 998, 999] {
         let proto = if n % 2 == 0 { "tcp" } else { "udp" };
-        for (client, address) in [(&scene.remote, "10.1.0.2"), (&scene.remote, "[fd01::2]"), (&scene.host, "127.0.0.1"), (&scene.host, "[::1]")] {
+        for (client, address) in [
+            (&scene.remote, "10.1.0.2"),
+            (&scene.remote, "[fd01::2]"),
+            (&scene.host, "127.0.0.1"),
+            (&scene.host, "[::1]"),
+        ] {
             let address = format!("{address}:{}", port(n));
             assert_eq!(answered_by(client, proto, &address).unwrap(), "many", "{proto} {address}");
         }

@@ -16,7 +16,8 @@ fn is_free(scene: &Scene, port: u16) -> bool {
     };
     let taken = places.iter().filter_map(|place| {
         let at = format!("{place}:{port}");
-        fails(scene.host.tcp_listen(&at).map(drop)).or_else(|| fails(scene.host.udp_bind(&at).map(drop)))
+        fails(scene.host.tcp_listen(&at).map(drop))
+            .or_else(|| fails(scene.host.udp_bind(&at).map(drop)))
     });
     let taken = taken.count();
     assert!(taken == 0 || taken == places.len(), "{port} is taken on {taken} addresses");
@@ -29,7 +30,8 @@ fn an_ephemeral_port_has_the_same_number_in_both_families() {
     scene.whoami("web", ["-p", "80", "-p", "0:80/udp", "-p", "127.0.0.1::80"]);
     let tcp = scene.wharf.ok(["port", "web", "80"]);
     let lines: Vec<&str> = tcp.lines().collect();
-    let wildcard: Vec<u16> = lines.iter().filter(|l| !l.starts_with("127.")).map(|l| port_of(l)).collect();
+    let wildcard: Vec<u16> =
+        lines.iter().filter(|l| !l.starts_with("127.")).map(|l| port_of(l)).collect();
     assert_eq!(wildcard.len(), 2, "{tcp}");
     assert_eq!(wildcard[0], wildcard[1], "{tcp}");
     let (first, last) = ephemeral_range(&scene);
@@ -69,7 +71,8 @@ fn all_exposed_ports_are_published_on_request() {
     let Some(scene) = Scene::new("publish all") else { return };
     scene.whoami("web", ["-P", "--expose", "9000-9002", "--expose", "53/udp"]);
     let lines = scene.wharf.ok(["port", "web"]);
-    let published: BTreeSet<&str> = lines.lines().map(|l| l.split(" -> ").next().unwrap()).collect();
+    let published: BTreeSet<&str> =
+        lines.lines().map(|l| l.split(" -> ").next().unwrap()).collect();
     let exposed = ["53/udp", "80/tcp", "80/udp", "9000/tcp", "9001/tcp", "9002/tcp"];
     assert_eq!(published, exposed.into());
     for proto in ["tcp", "udp"] {
@@ -103,8 +106,9 @@ fn containers_share_a_host_range_until_it_is_exhausted() {
     assert_eq!(failed.code(), 125);
     assert!(failed.stderr.contains("all ports are allocated"), "{failed:?}");
     // A foreign program in the range is passed over, too, however many there are.
-    let _held: Vec<_> =
-        (8100..8120).map(|port| scene.host.tcp_listen(&format!("127.0.0.1:{port}")).unwrap()).collect();
+    let _held: Vec<_> = (8100..8120)
+        .map(|port| scene.host.tcp_listen(&format!("127.0.0.1:{port}")).unwrap())
+        .collect();
     scene.whoami("c3", ["-p", "8100-8120:80"]);
     assert_eq!(scene.wharf.ok(["port", "c3", "80"]), "0.0.0.0:8120\n[::]:8120");
 }
@@ -148,7 +152,16 @@ fn one_host_port_on_two_host_addresses_leads_to_two_containers() {
 fn a_published_port_is_taken_for_everyone_else_until_the_container_goes() {
     let Some(scene) = Scene::new("taken") else { return };
     let ports = [8080, 8090, 8091];
-    let options = ["-p", "8080:80", "-p", "8080:80/udp", "-p", "8090-8091:8090-8091", "-p", "8090-8091:8090-8091/udp"];
+    let options = [
+        "-p",
+        "8080:80",
+        "-p",
+        "8080:80/udp",
+        "-p",
+        "8090-8091:8090-8091",
+        "-p",
+        "8090-8091:8090-8091/udp",
+    ];
     scene.whoami("web", options);
     assert!(ports.iter().all(|port| !is_free(&scene, *port)));
     scene.wharf.ok(["stop", "-t", "0", "web"]);
@@ -164,32 +177,43 @@ fn a_container_that_is_started_again_is_published_again() {
     let Some(scene) = Scene::new("again") else { return };
     scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
     let answers = |what: &str| {
-        for (client, address) in
-            [(&scene.remote, "10.1.0.2:8080"), (&scene.remote, "[fd01::2]:8080"), (&scene.host, "127.0.0.1:8080")]
-        {
+        for (client, address) in [
+            (&scene.remote, "10.1.0.2:8080"),
+            (&scene.remote, "[fd01::2]:8080"),
+            (&scene.host, "127.0.0.1:8080"),
+        ] {
             for proto in ["tcp", "udp"] {
-                assert_eq!(answered_by(client, proto, address).unwrap(), "web", "{what} {address} {proto}");
+                assert_eq!(
+                    answered_by(client, proto, address).unwrap(),
+                    "web",
+                    "{what} {address} {proto}"
+                );
             }
         }
     };
     answers("first");
     scene.wharf.ok(["stop", "-t", "0", "web"]);
-    assert!(!scene.remote.can_connect("10.1.0.2:8080") && !scene.host.can_connect("127.0.0.1:8080"));
-    scene.wharf.ok(["start", "web"]);
+    assert!(
+        !scene.remote.can_connect("10.1.0.2:8080") && !scene.host.can_connect("127.0.0.1:8080")
+    );
+    scene.again(&["start"], "web");
     answers("started");
-    scene.wharf.ok(["restart", "-t", "0", "web"]);
+    scene.again(&["restart", "-t", "0"], "web");
     answers("restarted");
     scene.wharf.ok(["kill", "web"]);
     assert!(!scene.host.can_connect("127.0.0.1:8080"));
     assert_eq!(scene.listed("web")["exit_code"], 137);
-    scene.wharf.ok(["start", "web"]);
+    scene.again(&["start"], "web");
     answers("started after a kill");
 }
 
 #[test]
 fn an_allow_list_lets_in_whom_it_names() {
     let Some(scene) = Scene::new("allow") else { return };
-    scene.whoami("web", ["-p", "8080:80,allow=10.1.0.0/24,127.0.0.0/8", "-p", "8081:80,allow=192.0.2.0/24"]);
+    scene.whoami(
+        "web",
+        ["-p", "8080:80,allow=10.1.0.0/24,127.0.0.0/8", "-p", "8081:80,allow=192.0.2.0/24"],
+    );
     assert_eq!(answered_by(&scene.remote, "tcp", "10.1.0.2:8080").unwrap(), "web");
     assert_eq!(answered_by(&scene.host, "tcp", "127.0.0.1:8080").unwrap(), "web");
     for refused in ["[fd01::2]:8080", "10.1.0.2:8081", "[fd01::2]:8081"] {

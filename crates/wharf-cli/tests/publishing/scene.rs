@@ -36,6 +36,13 @@ impl Scene {
         line.extend(options);
         line.push("wharf/whoami");
         self.wharf.ok(line);
+        self.wharf.serving(name, 80).unwrap();
+    }
+
+    /// `wharf start` or `restart`, and waits until the container listens again.
+    pub(crate) fn again(&self, line: &[&str], name: &str) {
+        self.wharf.ok(line.iter().chain(&[name]));
+        self.wharf.serving(name, 80).unwrap();
     }
 
     /// The line of `wharf ps -a --format json` for the container `name`.

@@ -43,12 +43,31 @@ fn a_port_held_by_a_foreign_program_is_refused_with_its_name_and_pid() {
 #[test]
 fn a_port_held_by_another_container_is_refused_with_its_name() {
     let Some(scene) = Scene::warm("container") else { return };
-    scene.wharf.ok(["run", "-d", "--name", "web", "-p", "8080:80", "-p", "8090-8099:8090-8099/udp", "wharf/whoami"]);
+    scene.wharf.ok([
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-p",
+        "8080:80",
+        "-p",
+        "8090-8099:8090-8099/udp",
+        "wharf/whoami",
+    ]);
     scene.refuses(&[
-        once(&["8080:80"], &["Bind for 0.0.0.0:8080 failed: port is already allocated (container web)"]),
-        once(&["127.0.0.1:8080:80"], &["Bind for 127.0.0.1:8080 failed: port is already allocated (container web)"]),
+        once(
+            &["8080:80"],
+            &["Bind for 0.0.0.0:8080 failed: port is already allocated (container web)"],
+        ),
+        once(
+            &["127.0.0.1:8080:80"],
+            &["Bind for 127.0.0.1:8080 failed: port is already allocated (container web)"],
+        ),
         once(&["[::1]:8080:80"], &["Bind for [::1]:8080 failed", "(container web)"]),
-        once(&["8095:80/udp"], &["Bind for 0.0.0.0:8095 failed: port is already allocated (container web)"]),
+        once(
+            &["8095:80/udp"],
+            &["Bind for 0.0.0.0:8095 failed: port is already allocated (container web)"],
+        ),
     ]);
     // The other protocol has ports of its own.
     scene.wharf.ok(["run", "-d", "-p", "8080:80/udp", "-p", "8095:80", "wharf/whoami"]);
@@ -70,12 +89,12 @@ fn a_port_asked_for_twice_is_refused() {
 fn a_range_is_had_whole_or_not_at_all() {
     let Some(scene) = Scene::warm("range") else { return };
     let held = scene.host.tcp_listen("127.0.0.1:9003").unwrap();
-    let says = format!("Bind for 0.0.0.0:9003 failed: port is already allocated {}", this_process());
+    let says =
+        format!("Bind for 0.0.0.0:9003 failed: port is already allocated {}", this_process());
     scene.refuses(&[once(&["8999:80", "9000-9005:9000-9005"], &[&says])]);
     drop(held);
-    let free: Vec<TcpListener> = (8999..=9005)
-        .map(|port| scene.host.tcp_listen(&format!("[::]:{port}")).unwrap())
-        .collect();
+    let free: Vec<TcpListener> =
+        (8999..=9005).map(|port| scene.host.tcp_listen(&format!("[::]:{port}")).unwrap()).collect();
     drop(free);
     scene.wharf.ok(["run", "-d", "-p", "8999:80", "-p", "9000-9005:9000-9005", "wharf/whoami"]);
 }
@@ -84,8 +103,14 @@ fn a_range_is_had_whole_or_not_at_all() {
 fn an_address_the_host_does_not_have_is_refused() {
     let Some(scene) = Scene::warm("address") else { return };
     scene.refuses(&[
-        once(&["10.9.9.9:8080:80"], &["failed to bind host port 10.9.9.9:8080/tcp", "this host has no such address"]),
-        once(&["[2001:db8::9]:8080:80/udp"], &["failed to bind host port [2001:db8::9]:8080/udp", "this host has no such address"]),
+        once(
+            &["10.9.9.9:8080:80"],
+            &["failed to bind host port 10.9.9.9:8080/tcp", "this host has no such address"],
+        ),
+        once(
+            &["[2001:db8::9]:8080:80/udp"],
+            &["failed to bind host port [2001:db8::9]:8080/udp", "this host has no such address"],
+        ),
         once(&["10.9.9.9::80"], &["this host has no such address"]),
     ]);
 }
@@ -128,10 +153,13 @@ fn a_container_that_could_not_start_is_kept_without_ports() {
     assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"web".into(), &"created".into()));
     assert_eq!(scene.wharf.json(["ports"]), serde_json::json!([]));
     let at: SocketAddr = (IpAddr::from([0, 0, 0, 0]), 8080).into();
-    drop(scene.host.run(|| (TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap())).unwrap());
+    drop(
+        scene.host.run(|| (TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap())).unwrap(),
+    );
     let again = scene.wharf.fails(["start", "web"]);
     assert!(again.stderr.contains("Bind for 0.0.0.0:8081 failed"), "{again:?}");
     drop(held);
     scene.wharf.ok(["start", "web"]);
+    scene.wharf.serving("web", 80).unwrap();
     assert!(scene.host.can_connect("127.0.0.1:8080"));
 }

@@ -55,7 +55,10 @@ fn what_no_plane_can_serve_is_refused_with_the_way_out() {
     let Some(scene) = Scene::warm("planes") else { return };
     scene.refuses(&specs(&[
         ("8080:80/sctp", &["sctp cannot be published"]),
-        ("8080:80,via=ebpf", &["via=ebpf is not available in this version: use auto, nft or relay"]),
+        (
+            "8080:80,via=ebpf",
+            &["via=ebpf is not available in this version: use auto, nft or relay"],
+        ),
         ("8080:80/udp,proxy-protocol=v2", &["proxy-protocol is carried for tcp only"]),
         ("127.0.0.1:8080:80,via=nft", &["via=nft cannot be honoured", "use via=auto"]),
         ("8080:80,via=nft,allow=10.0.0.0/8", &["the relay enforces the allow-list"]),
@@ -67,7 +70,10 @@ fn options_of_a_container_are_refused_before_it_is_made() {
     let Some(scene) = Scene::warm("containers") else { return };
     let long = "a".repeat(64);
     scene.refuses(&[
-        run(&["--name", "a b"], &["invalid container name (a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"]),
+        run(
+            &["--name", "a b"],
+            &["invalid container name (a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"],
+        ),
         run(&["--name", "x"], &["invalid container name (x)"]),
         run(&["--name", "../etc"], &["invalid container name (../etc)"]),
         run(&["--hostname", "a_b"], &["invalid hostname: a_b"]),
@@ -77,7 +83,10 @@ fn options_of_a_container_are_refused_before_it_is_made() {
         run(&["--expose", "http"], &["invalid range format for --expose: http"]),
         run(&["--expose", "8080:80"], &["invalid range format for --expose: 8080:80"]),
         run(&["--expose", "0"], &["invalid range format for --expose: 0"]),
-        run(&["-v", "relative/dir:/data"], &["invalid volume specification: \"relative/dir:/data\""]),
+        run(
+            &["-v", "relative/dir:/data"],
+            &["invalid volume specification: \"relative/dir:/data\""],
+        ),
         run(&["-v", "/srv:data"], &["invalid volume specification", "must be absolute"]),
         run(&["-v", "/srv:/"], &["invalid volume specification", "destination can't be '/'"]),
         run(&["-v", "/srv:/data:z,shared"], &["invalid volume specification", "use ro or rw"]),
@@ -86,7 +95,10 @@ fn options_of_a_container_are_refused_before_it_is_made() {
         run(&["--network", "host"], &["network \"host\" is not available in this version"]),
         run(&["--network", "none"], &["network \"none\" is not available in this version"]),
         run(&["--network", "container:web"], &["is not available in this version"]),
-        run(&["--ip", "192.0.2.7"], &["invalid address 192.0.2.7", "does not belong to the network's subnet"]),
+        run(
+            &["--ip", "192.0.2.7"],
+            &["invalid address 192.0.2.7", "does not belong to the network's subnet"],
+        ),
         run(&["--ip6", "2001:db8::7"], &["invalid address 2001:db8::7"]),
         run(&["-p", "80:80", "-p", "bad"], &["invalid containerPort: bad"]),
     ]);
@@ -95,7 +107,8 @@ fn options_of_a_container_are_refused_before_it_is_made() {
 #[test]
 fn images_that_are_not_there_are_refused_with_where_to_get_them() {
     let Some(scene) = Scene::warm("images") else { return };
-    let image = |image, says| Row { line: vec!["run", "-d", "-p", "8080:80", image], code: 125, says };
+    let image =
+        |image, says| Row { line: vec!["run", "-d", "-p", "8080:80", image], code: 125, says };
     scene.refuses(&[
         image("nosuch", &["no such image: nosuch", "wharf load -i FILE"]),
         image("wharf/whoami:v0", &["no such image: wharf/whoami:v0"]),
@@ -127,6 +140,7 @@ fn create_is_refused_as_run_is() {
 fn nothing_can_be_published_on_an_isolated_network() {
     let Some(scene) = Scene::warm("isolated") else { return };
     scene.wharf.ok(["network", "create", "--internal", "--gateway-mode", "isolated", "cell"]);
-    let says = ["cannot publish", "network \"cell\" is isolated", "use a network of another gateway mode"];
+    let says =
+        ["cannot publish", "network \"cell\" is isolated", "use a network of another gateway mode"];
     scene.refuses(&[run(&["--network", "cell", "-p", "8080:80"], &says)]);
 }

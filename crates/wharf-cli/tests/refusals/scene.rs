@@ -5,6 +5,8 @@ use wharf_lab::{Host, Lab, Wharf, assert_same, can_run};
 pub(crate) struct Scene {
     pub(crate) wharf: Wharf,
     pub(crate) host: Host,
+    /// The other end of the cable, without which there is none.
+    _other: Host,
     // Last: the directory goes when everybody who works in it has gone.
     _lab: Lab,
 }
@@ -35,7 +37,7 @@ impl Scene {
         let other = lab.host("other").unwrap();
         lab.link(&host, &["10.1.0.2/24", "fd01::2/64"], &other, &["10.1.0.1/24"]).unwrap();
         let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
-        Some(Self { wharf, host, _lab: lab })
+        Some(Self { wharf, host, _other: other, _lab: lab })
     }
 
     /// As [`Self::new`], with the daemon, the bridge and the built-in image there already, so that
@@ -50,7 +52,9 @@ impl Scene {
     /// Every row is refused as it says, and afterwards everything is as before.
     pub(crate) fn refuses(&self, rows: &[Row<'_>]) {
         let before = self.wharf.snapshot().unwrap();
-        let listings = || ["ps -a", "images", "network ls", "ports"].map(|verb| self.wharf.json(verb.split(' ')));
+        let listings = || {
+            ["ps -a", "images", "network ls", "ports"].map(|verb| self.wharf.json(verb.split(' ')))
+        };
         let known = listings();
         let mut wrong = Vec::new();
         for Row { line, code, says } in rows {

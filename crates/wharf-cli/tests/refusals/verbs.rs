@@ -41,7 +41,10 @@ fn a_running_container_is_not_removed_without_force() {
         1,
         &[
             ("rm web", says),
-            ("kill -s NOPE web", &["invalid signal: NOPE: use a name such as TERM or a number 1-64"]),
+            (
+                "kill -s NOPE web",
+                &["invalid signal: NOPE: use a name such as TERM or a number 1-31"],
+            ),
             ("kill -s 0 web", &["invalid signal: 0"]),
             ("port web 81", &["no public port '81' published for web"]),
             ("port web 80/udp", &["no public port '80/udp' published for web"]),
@@ -50,7 +53,10 @@ fn a_running_container_is_not_removed_without_force() {
     ));
     scene.refuses(&rows(
         125,
-        &[("run -d --name web wharf/whoami", &["the container name \"web\" is already in use by container"])],
+        &[(
+            "run -d --name web wharf/whoami",
+            &["the container name \"web\" is already in use by container"],
+        )],
     ));
     assert!(scene.host.can_connect("127.0.0.1:8080"));
 }
@@ -59,8 +65,12 @@ fn a_running_container_is_not_removed_without_force() {
 fn a_stopped_container_takes_no_signal_and_no_command() {
     let Some(scene) = Scene::warm("stopped") else { return };
     scene.wharf.ok(["create", "--name", "web", "wharf/whoami"]);
-    scene.refuses(&rows(1, &[("kill web", &["cannot kill container \"web\": container is not running"])]));
-    scene.refuses(&rows(125, &[("exec web /wharf version", &["container \"web\" is not running"])]));
+    scene.refuses(&rows(
+        1,
+        &[("kill web", &["cannot kill container \"web\": container is not running"])],
+    ));
+    scene
+        .refuses(&rows(125, &[("exec web /wharf version", &["container \"web\" is not running"])]));
 }
 
 #[test]

@@ -35,6 +35,8 @@ fn ephemeral_specs_that_differ_in_address_get_one_number() {
     let (found, _) = wanted(&["127.0.0.1::80", "[::1]::80", "[::1]::80/udp"], PLAIN);
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].addresses.len(), 2);
+    // One number could not be held on a wildcard address and on one of its own besides.
+    assert_eq!(wanted(&["80", "127.0.0.1::80"], PLAIN).0.len(), 2);
 }
 
 #[test]

@@ -13,8 +13,9 @@ const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 pub enum NoFreePorts {
     /// The range holds no run of free ports as long as asked for.
     #[error(
-        "all ports are allocated: no {count} consecutive free ports in {first}-{last}; \
-         name a port, or widen net.ipv4.ip_local_port_range"
+        "all ports are allocated: no {} in {first}-{last}; \
+         name a port, or widen net.ipv4.ip_local_port_range",
+        match count { 1 => "free port".to_owned(), more => format!("{more} consecutive free ports") }
     )]
     Exhausted {
         /// How many consecutive ports were asked for.

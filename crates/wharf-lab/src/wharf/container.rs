@@ -1,11 +1,18 @@
 //! The inside of a container, for tests that make sockets there.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 use wharf_host::netns::Netns;
 
 use super::Wharf;
 use crate::host::Host;
+use crate::snapshot::sockets;
+use crate::wait;
+
+/// Longer than a small program takes to begin on a machine that is busy.
+const SERVING_LIMIT: Duration = Duration::from_secs(10);
 
 // === impl Wharf ===
 
@@ -30,5 +37,22 @@ impl Wharf {
         let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0);
         let pid = pid.with_context(|| format!("container {name} has no process"))?;
         Ok(self.host().with_inside(name, Netns::of_process(pid)?))
+    }
+
+    /// As [`Wharf::container`], once it listens on `port` over both TCP and UDP: a program needs
+    /// a moment from its start until it does.
+    ///
+    /// # Errors
+    /// When it does not run, or does not listen in time.
+    pub fn serving(&self, name: &str, port: u16) -> Result<Host> {
+        let inside = self.container(name)?;
+        let end = format!(":{port:04X}");
+        wait::until(SERVING_LIMIT, "a container that listens", || {
+            let sockets = inside.run(sockets).ok()?;
+            let listens =
+                |proto| sockets.iter().any(|it| it.starts_with(proto) && it.ends_with(&end));
+            (listens("tcp") && listens("udp")).then_some(())
+        })?;
+        Ok(inside)
     }
 }

@@ -23,7 +23,7 @@ use crate::inroot::Root;
 use crate::shim::diagnostics;
 use crate::shim::executor::{CommandExecutor, find_marked};
 use crate::shim::rootfs::Rootfs;
-use crate::shim::target::{make_targets, make_workdir};
+use crate::shim::target::{check_kernel_directories, make_targets, make_workdir};
 use crate::shim::volume;
 use crate::shim::wire::STATE;
 use crate::spec::ContainerSpec;
@@ -109,6 +109,7 @@ impl Live {
 /// What must be true of the root before libcontainer sees it, with error texts of our own.
 fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     let root = Root::open(rootfs).during(|| "open the container's root")?;
+    check_kernel_directories(&root)?;
     let user = User::find(&root, &spec.user)?;
     bundle::check_binds(&spec.binds)?;
     for bind in &spec.binds {

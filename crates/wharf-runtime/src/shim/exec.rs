@@ -80,6 +80,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
     set_variables(&mut env, &exec.env);
     let env = bundle::with_home(&env, &user);
     let workdir = exec.workdir.as_ref().unwrap_or(&spec.workdir);
+    check_workdir(&root, workdir)?;
     let process = bundle::process(&exec.args, &env, workdir, &user, &Layout::detect()?);
     let description = memory_file(&process)?;
     let executor = CommandExecutor { args: exec.args.clone(), env, ends_with_parent: false };
@@ -97,6 +98,15 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
         .build()
         .map_err(|e| failed(e.to_string()))?;
     Pid::from_raw(pid.as_raw()).ok_or_else(|| failed("it has no process".to_owned()))
+}
+
+/// libcontainer's text would not say what was not found.
+fn check_workdir(root: &Root, workdir: &str) -> Result<()> {
+    if workdir.starts_with('/') && root.is_dir(Path::new(workdir)) {
+        return Ok(());
+    }
+    let message = format!("chdir to cwd ({workdir:?}) failed: no such directory");
+    Err(Error::Command { code: 127, message })
 }
 
 /// libcontainer takes the description of a process from a file only.

@@ -8,17 +8,30 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::bundle::ETC_FILES;
 use crate::error::{Context, Error, Result};
-use crate::inroot::{Root, relative};
+use crate::inroot::{Root, kind_of, relative};
 use crate::spec::ContainerSpec;
 
 /// As the kernel's own limit for links in one lookup.
 const LINKS_LIMIT: usize = 40;
+const KERNEL_DIRECTORIES: [&str; 3] = ["dev", "proc", "sys"];
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 const FILE: Mode = Mode::from_raw_mode(0o644);
+
+/// Refuses roots in which kernel file systems would be mounted somewhere else: libcontainer makes
+/// names below `/dev` by their path on the host, so a link there would lead it out of the root.
+pub(super) fn check_kernel_directories(root: &Root) -> Result<()> {
+    for name in KERNEL_DIRECTORIES {
+        let stat = rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW);
+        if stat.is_ok_and(|stat| kind_of(&stat) != FileType::Directory) {
+            return Err(Error::Spec(format!("the image's /{name} is not a directory")));
+        }
+    }
+    Ok(())
+}
 
 /// Makes what is missing of every mount's target, a file or a directory as its source is.
 pub(super) fn make_targets(root: &Root, spec: &ContainerSpec) -> Result<()> {

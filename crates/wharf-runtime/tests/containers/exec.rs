@@ -80,6 +80,12 @@ fn what_cannot_be_executed_is_said_with_dockers_codes() {
     let output = fixture.exec(&exec);
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("unable to find user nosuch"));
+    for workdir in ["/nosuch", "/etc/passwd", "tmp"] {
+        let workdir = Some(workdir.to_owned());
+        let output = fixture.exec(&ExecSpec { args: words("id"), workdir, ..ExecSpec::default() });
+        assert_eq!(output.status.code(), Some(127));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("chdir to cwd"));
+    }
     let left: Vec<_> = std::fs::read_dir(fixture.run_dir())
         .unwrap()
         .flatten()

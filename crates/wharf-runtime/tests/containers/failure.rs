@@ -80,6 +80,19 @@ fn bad_users_mounts_and_directories_are_named() {
 }
 
 #[test]
+fn an_image_whose_dev_is_a_link_is_refused() {
+    if !has_busybox() {
+        return;
+    }
+    let mut fixture = Fixture::busybox("true");
+    let victim = fixture.dir.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::os::unix::fs::symlink(&victim, fixture.image().join("dev")).unwrap();
+    assert!(refused(&mut fixture).1.contains("/dev is not a directory"));
+    assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
+}
+
+#[test]
 fn a_missing_layer_is_named() {
     if !has_busybox() {
         return;

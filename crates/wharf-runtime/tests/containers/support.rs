@@ -189,11 +189,11 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         if let Some(shim) = &self.shim {
-            let _ = shim.pid().signal(wharf_runtime::signal::Signal::KILL);
-            let _ = shim.pid().wait_exit(LIMIT);
+            let _gone = shim.pid().signal(wharf_runtime::signal::Signal::KILL);
+            let _gone = shim.pid().wait_exit(LIMIT);
         }
-        let _ = kill_leftovers(&self.spec.cgroup);
-        let _ = remove_cgroup_parent(&self.parent);
+        let _already_failing = kill_leftovers(&self.spec.cgroup);
+        let _already_failing = remove_cgroup_parent(&self.parent);
     }
 }
 

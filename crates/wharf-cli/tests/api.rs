@@ -1,0 +1,11 @@
+//! The daemon as programs see it: its socket, its API, its processes.
+
+#[cfg(test)]
+mod api {
+    mod daemon;
+    mod document;
+    mod shell;
+    mod site;
+    mod telling;
+    mod together;
+}
