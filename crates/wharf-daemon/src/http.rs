@@ -20,6 +20,9 @@ mod networks;
 mod output;
 mod system;
 
+/// The framework's own refusals are a sentence each.
+const REFUSAL_LIMIT: usize = 64 << 10;
+
 /// A request that failed.
 #[derive(Debug)]
 pub struct Failure(ApiError);
@@ -41,6 +44,31 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
             Failure(ApiError::new(ErrorCode::NotFound, "no such path: see /v1/openapi.json"))
         })
         .with_state(daemon)
+        .layer(axum::middleware::map_response(worded))
+}
+
+/// Gives refusals of the framework (a query or body that cannot be read, a method a path does not
+/// take) the form of ours.
+async fn worded(response: Response) -> Response {
+    let status = response.status();
+    let is_json =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), REFUSAL_LIMIT).await.unwrap_or_default();
+    let message = match String::from_utf8_lossy(&text).into_owned() {
+        text if text.is_empty() => format!("{status}: see /v1/openapi.json"),
+        text => text,
+    };
+    let code = if status.is_server_error() { ErrorCode::Internal } else { ErrorCode::Invalid };
+    let failure = Failure(ApiError::new(code, message)).into_response();
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => {
+            (status, failure).into_response()
+        }
+        _ => failure,
+    }
 }
 
 /// The OpenAPI document, as JSON.

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use wharf_host::process::Pid;
 use wharf_host::reserve::Bound;
 use wharf_nft::NftPlane;
 use wharf_plan::{Desired, HostFacts, NetworkPolicy, Plan, PublicationPlan, compile};
@@ -97,19 +98,25 @@ impl Planes {
         let began = Instant::now();
         let mut inner = self.lock();
         let desire = &desire();
-        let ids: Vec<PublicationId> = fresh
-            .iter()
-            .filter(|h| !h.sockets.is_empty())
-            .map(|h| h.publication.id.clone())
-            .collect();
-        inner.hand_over(&self.paths, &fresh)?;
-        crash::point("start.relayed");
-        inner.apply_nft(desire)?;
-        crash::point("start.published");
+        let bound = fresh.iter().filter(|held| !held.sockets.is_empty());
+        let ids: Vec<PublicationId> = bound.map(|held| held.publication.id.clone()).collect();
+        let mut handed = inner.hand_over(&self.paths, &fresh);
+        if inner.relay_is_gone() {
+            // It died a moment ago; whoever watches it has not got the lock yet.
+            inner.relay = None;
+            inner.restore(&self.paths, desire);
+            handed = inner.hand_over(&self.paths, &fresh);
+        }
+        // From here on they are ours to drop, however this ends: the caller reconciles after a
+        // failure.
         for held in fresh {
             inner.lost.remove(&held.publication.id);
             inner.held.insert(held.publication.id, held.sockets);
         }
+        handed?;
+        crash::point("start.relayed");
+        inner.apply_nft(desire)?;
+        crash::point("start.published");
         inner.open(&ids)?;
         inner.count(metrics);
         metrics.reconciled(began.elapsed());
@@ -160,6 +167,12 @@ impl Planes {
     /// Forgets the network `name`.
     pub(crate) fn bring_down(&self, name: &str) {
         self.lock().up.remove(name);
+    }
+
+    /// Whether there are sockets to serve and no relay to serve them.
+    pub(crate) fn wants_relay(&self) -> bool {
+        let inner = self.lock();
+        inner.relay.is_none() && !inner.held.is_empty()
     }
 
     /// The relay's process, if there is one.
@@ -218,6 +231,11 @@ impl Inner {
         self.relay.as_mut().ok_or_else(|| Error::Conflict("the relay is not running".into()))
     }
 
+    fn relay_is_gone(&self) -> bool {
+        let pid = self.relay.as_ref().map(RelayClient::pid);
+        pid.is_some_and(|pid| !Pid::of(pid).is_ok_and(|process| process.is_alive()))
+    }
+
     fn hand_over(&mut self, paths: &Paths, fresh: &[Held]) -> Result<()> {
         let bound: Vec<&Held> = fresh.iter().filter(|held| !held.sockets.is_empty()).collect();
         if bound.is_empty() {
@@ -263,10 +281,13 @@ impl Inner {
         for id in &gone {
             self.held.remove(id);
         }
-        if let Some(relay) = &mut self.relay {
-            relay.remove(&names(&gone), None)?;
+        let Some(relay) = &mut self.relay else { return Ok(()) };
+        match relay.remove(&names(&gone), None) {
+            Ok(_) => Ok(()),
+            // Its sockets went with it; the next relay is not told of these.
+            Err(_) if self.relay_is_gone() => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     fn adopt_relay(&mut self, paths: &Paths) -> Result<()> {
@@ -295,9 +316,14 @@ impl Inner {
             if known.contains(&id) || publication.host.addresses.is_empty() {
                 continue;
             }
-            if let Err(reason) = self.restore_one(paths, publication) {
-                tracing::warn!(publication = %id, reason, "publication lost its host port");
-                self.lost.insert(id, reason);
+            match self.restore_one(paths, publication) {
+                Ok(()) => {
+                    self.lost.remove(&id);
+                }
+                Err(reason) => {
+                    tracing::warn!(publication = %id, reason, "publication lost its host port");
+                    self.lost.insert(id, reason);
+                }
             }
         }
     }

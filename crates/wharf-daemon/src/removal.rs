@@ -31,11 +31,16 @@ impl Daemon {
 
     /// As [`Self::remove`] by force, for whoever has the container's turn already.
     pub(crate) fn remove_in_turn(&self, id: &str) -> Result<()> {
+        let mut ran = false;
         let record = self.ledger.update_container(id, |record| {
+            ran = record.phase == Phase::Running;
             record.phase = Phase::Removing;
         })?;
         crash::point("remove.marked");
         self.finish_removal(&record)?;
+        if ran {
+            self.events.tell("container", "die", id, Some(&record.name));
+        }
         self.events.tell("container", "destroy", id, Some(&record.name));
         Ok(())
     }

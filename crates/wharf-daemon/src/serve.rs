@@ -101,20 +101,27 @@ async fn stop_signal(daemon: &Daemon) {
     }
 }
 
+/// The upper directories may be passed through, to the socket; what lies in containers, images and
+/// volumes is nobody's but root's: setuid programs of an image are not meant for this host's users.
 fn make_dirs(paths: &Paths) -> Result<()> {
-    let dirs = [
-        paths.state_dir().to_owned(),
-        paths.run_dir().to_owned(),
-        paths.containers(),
-        paths.shims(),
-        paths.volumes(),
-    ];
-    for dir in dirs {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o711);
-        builder.create(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
+    let open = [paths.state_dir().to_owned(), paths.run_dir().to_owned()];
+    let closed = [paths.containers(), paths.images(), paths.volumes(), paths.shims()];
+    for dir in &open {
+        make_dir(dir, 0o711)?;
+    }
+    for dir in &closed {
+        make_dir(dir, 0o700)?;
+        let mode = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(dir, mode)
+            .map_err(Error::io(format!("close {} to others", dir.display())))?;
     }
     Ok(())
+}
+
+fn make_dir(dir: &Path, mode: u32) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(mode);
+    builder.create(dir).map_err(Error::io(format!("make {}", dir.display())))
 }
 
 /// Held for as long as the daemon lives; the kernel lets go of it however the daemon ends.

@@ -1,5 +1,7 @@
 //! The ledger on disk: one file, every change durable before it is acknowledged.
 
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -7,6 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+
+/// Containers' environments are in it, and what is secret goes into environments.
+const MODE: u32 = 0o600;
 
 const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
 const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
@@ -128,6 +133,10 @@ impl Store {
 }
 
 fn create(path: &Path) -> Result<Database, redb::Error> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(MODE).open(path)?;
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    drop(file);
     let database = Database::create(path)?;
     let write = database.begin_write()?;
     for kind in [Kind::Container, Kind::Network, Kind::Setting] {

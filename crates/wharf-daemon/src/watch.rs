@@ -43,32 +43,41 @@ pub(crate) fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<(
 pub(crate) async fn relay(daemon: Arc<Daemon>) {
     let mut pause = RELAY_PAUSE;
     loop {
-        let Some(pid) = daemon.planes.relay_pid() else {
-            tokio::time::sleep(RELAY_POLL).await;
+        let served = daemon.planes.relay_pid();
+        let Some(pid) = served else {
+            tokio::time::sleep(RELAY_POLL.max(pause)).await;
+            if daemon.planes.wants_relay() {
+                start_relay(&daemon).await;
+                pause = (pause * 2).min(RELAY_PAUSE_MAX);
+            }
             continue;
         };
         let began = tokio::time::Instant::now();
         if let Ok(Some(pidfd)) = Pid::of(pid).and_then(|pid| pid.open()) {
             ended(pidfd).await;
         }
-        if daemon.planes.relay_pid() != Some(pid) {
+        if daemon.planes.relay_pid() != served {
             continue;
         }
         if began.elapsed() > RELAY_PAUSE_MAX {
             pause = RELAY_PAUSE;
         }
         tracing::warn!(pid, "the relay has died; starting another");
-        daemon.metrics.relay_restarts.inc();
         daemon.events.tell("relay", "restart", &pid.to_string(), None);
-        let shared = Arc::clone(&daemon);
-        let restarted = tokio::task::spawn_blocking(move || {
-            shared.planes.replace_relay(&|| shared.desire());
-        });
-        if let Err(error) = restarted.await {
-            tracing::error!(%error, "starting a relay stumbled");
-        }
+        start_relay(&daemon).await;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RELAY_PAUSE_MAX);
+    }
+}
+
+async fn start_relay(daemon: &Arc<Daemon>) {
+    daemon.metrics.relay_restarts.inc();
+    let shared = Arc::clone(daemon);
+    let started = tokio::task::spawn_blocking(move || {
+        shared.planes.replace_relay(&|| shared.desire());
+    });
+    if let Err(error) = started.await {
+        tracing::error!(%error, "starting a relay stumbled");
     }
 }
 

@@ -89,8 +89,9 @@ fn of_many_that_want_one_name_or_one_port_exactly_one_gets_it() {
     for text in contest(&["--rm", "-p", "8080:80"]) {
         assert!(text.contains("port is already allocated"), "{text}");
     }
-    for text in contest(&["--rm", "--ip", "172.30.0.77", "--network", "wharf"]) {
-        assert!(text.contains("172.30.0.77"), "{text}");
+    site.wharf.ok(["network", "create", "--subnet", "10.77.0.0/24", "side"]);
+    for text in contest(&["--rm", "--network", "side", "--ip", "10.77.0.9"]) {
+        assert!(text.contains("10.77.0.9"), "{text}");
     }
 }
 

@@ -139,6 +139,16 @@ impl Layout {
         self
     }
 
+    /// Puts other content in the place of the layer `layer`, under the old digest.
+    pub(super) fn exchanged(mut self, layer: &[u8], other: &[u8]) -> Self {
+        for (from, to) in [(layer.to_vec(), other.to_vec()), (gzip(layer), gzip(other))] {
+            if let Some(bytes) = self.blobs.values_mut().find(|bytes| **bytes == from) {
+                *bytes = to;
+            }
+        }
+        self
+    }
+
     pub(super) fn build(self) -> Vec<u8> {
         let mut layer = Layer::new();
         let index = json!({"schemaVersion": 2, "manifests": self.manifests});

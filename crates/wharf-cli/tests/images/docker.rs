@@ -1,7 +1,7 @@
 //! What a real Docker saves.
 //!
-//! Debian's Docker runs in the test host with directories of its own and neither bridge nor
-//! firewall rules: enough to import, commit and save.
+//! Debian's Docker runs in the test host with directories and a mount namespace of its own, and
+//! neither bridge nor firewall rules: enough to import, commit and save.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,7 +32,9 @@ impl<'a> Docker<'a> {
         // In the instance's directory: should the test die, what is left is found and ended.
         let directory = site.wharf.directory().join("docker");
         std::fs::create_dir(&directory).unwrap();
-        let mut command = Command::new(DAEMON);
+        // Its mounts would otherwise be seen in every mount namespace made meanwhile.
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args(["--mount", "--propagation=private", "--", DAEMON]);
         for (option, name) in [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")] {
             command.arg(format!("--{option}={}", directory.join(name).display()));
         }

@@ -109,13 +109,29 @@ fn of_several_images_in_an_archive_one_can_be_named() {
 #[test]
 fn a_blob_with_a_wrong_digest_is_refused_and_nothing_is_kept() {
     let Some(site) = Site::new("wrong digest") else { return };
+    let [base, more, other] =
+        ["base", "more", "other"].map(|text| Layer::new().file("which", text).build());
+    for bad in [&base, &more] {
+        let layout = Layout::default().image("bad:1", &[base.clone(), more.clone()], json!({}));
+        let file = layout.exchanged(bad, &other).write(site.lab.directory(), "bad.tar");
+        let refused = site.wharf.fails(["load", "-i", file.to_str().unwrap()]);
+        assert_eq!((refused.code(), refused.stdout.as_str()), (1, ""));
+        assert!(refused.stderr.contains("its digest is sha256:"), "{refused:?}");
+        assert_eq!(site.list(), [] as [serde_json::Value; 0]);
+    }
+    assert!(site.layers() <= 1, "the layer below is sound");
+}
+
+#[test]
+fn a_damaged_blob_is_refused_and_nothing_is_kept() {
+    let Some(site) = Site::new("damaged") else { return };
     // The largest are the layers.
     for number in 0..2 {
         let file = layered(&site).damaged(number).write(site.lab.directory(), "bad.tar");
         let refused = site.wharf.fails(["load", "-i", file.to_str().unwrap()]);
         assert_eq!((refused.code(), refused.stdout.as_str()), (1, ""));
         let text = &refused.stderr;
-        assert!(["digest", "damaged", "corrupt"].iter().any(|it| text.contains(it)), "{text}");
+        assert!(["digest", "broken", "corrupt"].iter().any(|it| text.contains(it)), "{text}");
         assert_eq!(site.list(), [] as [serde_json::Value; 0]);
     }
     nothing_is_left(&site);

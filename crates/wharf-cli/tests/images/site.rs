@@ -38,9 +38,10 @@ impl Site {
         all.filter(|it| !it.starts_with("wharf/")).collect()
     }
 
-    /// Files of the image store, whatever they are.
+    /// The number of layers in the store.
     pub(super) fn layers(&self) -> usize {
-        std::fs::read_dir(self.wharf.state_dir().join("images/layers")).map_or(0, Iterator::count)
+        let entries = std::fs::read_dir(self.wharf.state_dir().join("images/layers"));
+        entries.map_or(0, |all| all.flatten().filter(|it| it.path().is_dir()).count())
     }
 
     /// `wharf run --rm image sh -c script`, which must succeed.

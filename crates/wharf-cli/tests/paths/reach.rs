@@ -177,7 +177,12 @@ fn a_loopback_port_is_closed_to_crafted_packets() {
     scene.whoami("web", &["-p", "127.0.0.1:8080:80", "-p", "127.0.0.1:8080:80/udp"]);
     craft_loopback(&scene);
     // What the host itself has on its loopback address shows that such packets do arrive.
-    let _teller = scene.host.tell(&[9000]).unwrap();
+    let _listener = scene.host.tcp_listen("127.0.0.1:9000").unwrap();
+    let echo = scene.host.udp_bind("127.0.0.1:9000").unwrap();
+    std::thread::spawn(move || {
+        let (length, from) = echo.recv_from(&mut [0; 64]).unwrap();
+        echo.send_to(&[0; 64][..length], from).unwrap();
+    });
     assert!(answers_udp(&scene.remote, "127.0.0.1:9000"), "the packets do not arrive at all");
     assert!(scene.remote.can_connect("127.0.0.1:9000"));
     assert!(!answers_udp(&scene.remote, "127.0.0.1:8080"));
