@@ -158,12 +158,13 @@ impl Daemon {
         endings.senders.entry(id.to_owned()).or_default().send_replace(Some(code));
     }
 
-    /// Ends the wait of whoever waits for a container that is removed without having ended: it was
-    /// killed, or never ran.
-    pub(crate) fn end_if_waited_for(&self, id: &str) {
+    /// Ends the wait of whoever waits for a container that is removed: without an exit code of its
+    /// own it was killed, or never ran.
+    pub(crate) fn end_if_waited_for(&self, record: &ContainerRecord) {
+        let known = record.exit.as_ref().map_or(KILLED, |exit| exit.code);
         let endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = endings.senders.get(id) {
-            sender.send_if_modified(|code| code.is_none() && code.replace(KILLED).is_none());
+        if let Some(sender) = endings.senders.get(&record.id) {
+            sender.send_if_modified(|code| code.is_none() && code.replace(known).is_none());
         }
     }
 

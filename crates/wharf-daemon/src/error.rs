@@ -106,8 +106,36 @@ impl Error {
             }
             Self::Port(_) => ErrorCode::PortInUse,
             Self::Limit(_) => ErrorCode::Limit,
+            Self::Network(error) => network_code(error),
+            Self::Runtime(error) => runtime_code(error),
             _ => ErrorCode::Internal,
         }
+    }
+}
+
+fn network_code(error: &wharf_network::Error) -> ErrorCode {
+    use wharf_network::Error as E;
+    match error {
+        E::Kernel(_) | E::BridgeMissing { .. } => ErrorCode::Internal,
+        E::PoolsExhausted { .. } | E::SubnetFull { .. } | E::TooManyNetworks(_) => ErrorCode::Limit,
+        E::Overlap { .. }
+        | E::InUse { .. }
+        | E::SecondLease { .. }
+        | E::NameTaken(_)
+        | E::ForeignLink { .. } => ErrorCode::Conflict,
+        _ => ErrorCode::Invalid,
+    }
+}
+
+fn runtime_code(error: &wharf_runtime::Error) -> ErrorCode {
+    use wharf_runtime::Error as E;
+    match error {
+        E::NoSuchImage { .. } => ErrorCode::NotFound,
+        E::ImageInUse { .. } | E::AmbiguousId { .. } => ErrorCode::Conflict,
+        E::Reference { .. } | E::Archive { .. } | E::Layer(_) | E::Spec(_) | E::Command { .. } => {
+            ErrorCode::Invalid
+        }
+        _ => ErrorCode::Internal,
     }
 }
 

@@ -5,7 +5,8 @@
 //! fails, everything before it is undone. The end of a container is noticed through its shim's
 //! process; `settle` then does what remains to be done, and may do it twice.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ use crate::resolve::{Circumstances, Wanted, resolve};
 const KILL_LIMIT: Duration = Duration::from_secs(20);
 /// What a container's exit code is when its shim left no word: it was killed.
 const KILLED: i32 = 128 + 9;
+/// What a container says is not for everyone on the host; the shim makes its logs so, too.
+const LOG_MODE: u32 = 0o640;
 
 // === impl Daemon ===
 
@@ -55,12 +58,14 @@ impl Daemon {
                     record.name, record.name
                 )));
             }
-            let path = self.log_path(&id);
-            let seen = std::fs::metadata(&path).map_or(0, |m| m.len());
+            // Opened before the start: a short-lived container with --rm may be gone, log and all,
+            // before anyone reads.
+            let file = self.open_log(&id)?;
+            let skip = file.metadata().map_or(0, |m| m.len());
             self.start_in_turn(&id)?;
             let query = LogQuery {
-                path,
-                skip: seen,
+                file,
+                skip,
                 follow: true,
                 tail: None,
                 timestamps: false,
@@ -70,20 +75,16 @@ impl Daemon {
         })
     }
 
-    /// Where a container's output is kept, and how to learn of its end.
-    pub fn log(&self, name: &str) -> Result<(PathBuf, Ending)> {
+    /// A container's output so far, and how to learn of its end.
+    pub fn log(&self, name: &str) -> Result<(File, Ending)> {
         let id = self.id_of(name)?;
         let record = self.ledger.container(&id)?;
-        let path = self.log_path(&id);
-        if !path.exists() {
-            // Never started: an empty log, not an error.
-            std::fs::write(&path, "").map_err(Error::io(format!("make {}", path.display())))?;
-        }
+        let file = self.open_log(&id)?;
         let ending = match record.phase {
             Phase::Running | Phase::Starting => self.ending(&id)?,
             _ => tokio::sync::watch::Sender::new(Some(0)).subscribe(),
         };
-        Ok((path, ending))
+        Ok((file, ending))
     }
 
     /// Stops a container: its stop signal, and SIGKILL when it takes longer than `limit`.
@@ -165,10 +166,11 @@ impl Daemon {
         let unplugged = unplug(&record.endpoint);
         let _gone = std::fs::remove_dir_all(self.paths.shim(id));
         self.events.tell("container", "die", id, Some(&record.name));
+        // Whoever waits for the end of a container with --rm finds it gone.
+        let auto_remove = record.request.auto_remove;
+        let removed = if auto_remove { self.remove_in_turn(id) } else { Ok(()) };
         self.end(id, code);
-        if record.request.auto_remove {
-            self.remove_in_turn(id)?;
-        }
+        removed?;
         reconciled?;
         unplugged?;
         Ok(())
@@ -264,8 +266,12 @@ impl Daemon {
         crate::flows::forget(gone)
     }
 
-    fn log_path(&self, id: &str) -> PathBuf {
-        self.paths.container(id).join(wharf_runtime::log::FILE)
+    /// Opens a container's log; that of one that never ran is empty.
+    fn open_log(&self, id: &str) -> Result<File> {
+        let path = self.paths.container(id).join(wharf_runtime::log::FILE);
+        let mut options = File::options();
+        options.read(true).append(true).create(true).mode(LOG_MODE);
+        options.open(&path).map_err(Error::io(format!("open {}", path.display())))
     }
 }
 

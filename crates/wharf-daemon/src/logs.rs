@@ -1,7 +1,6 @@
 //! A container's log as a stream of output: from the file the shim writes.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,10 +22,10 @@ const POLL_MAX: Duration = Duration::from_millis(100);
 const MAX_LINE: usize = 256 << 10;
 
 /// What to show of a log.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LogQuery {
-    /// The log's file.
-    pub path: PathBuf,
+    /// The log's file, opened for reading.
+    pub file: std::fs::File,
     /// Leave out this many bytes of it: what earlier starts have written.
     pub skip: u64,
     /// Go on until the container ends.
@@ -64,7 +63,7 @@ pub(crate) fn stream(query: LogQuery, ending: Ending) -> mpsc::Receiver<Bytes> {
 async fn pump(query: &LogQuery, mut ending: Ending, sink: &mpsc::Sender<Bytes>) -> Result<()> {
     // Taken before reading: what was written before the end is then certain to be read.
     let mut ended = *ending.borrow_and_update();
-    let mut reader = open(&query.path, query.skip).await?;
+    let mut reader = open(query).await?;
     let mut line = Vec::new();
     send_tail(&mut reader, &mut line, query, sink).await?;
     let mut pause = POLL_MIN;
@@ -88,10 +87,10 @@ async fn pump(query: &LogQuery, mut ending: Ending, sink: &mpsc::Sender<Bytes>) 
     Ok(())
 }
 
-async fn open(path: &Path, skip: u64) -> Result<BufReader<File>> {
-    let failed = || Error::io(format!("open {}", path.display()));
-    let mut file = File::open(path).await.map_err(failed())?;
-    file.seek(SeekFrom::Start(skip)).await.map_err(failed())?;
+async fn open(query: &LogQuery) -> Result<BufReader<File>> {
+    let failed = || Error::io("read the container's log");
+    let mut file = File::from_std(query.file.try_clone().map_err(failed())?);
+    file.seek(SeekFrom::Start(query.skip)).await.map_err(failed())?;
     Ok(BufReader::new(file))
 }
 

@@ -71,7 +71,7 @@ impl Daemon {
             )));
         }
         self.erase(record)?;
-        self.end_if_waited_for(&record.id);
+        self.end_if_waited_for(record);
         self.forget(&record.id);
         Ok(())
     }

@@ -79,9 +79,9 @@ async fn read_logs(
             Error::Invalid(format!("invalid tail {number:?}: use a number or all"))
         })?),
     };
-    let (path, ending) = daemon.log(&name)?;
+    let (file, ending) = daemon.log(&name)?;
     let query = LogQuery {
-        path,
+        file,
         skip: 0,
         follow: query.follow,
         tail,

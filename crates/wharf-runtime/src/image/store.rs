@@ -176,7 +176,15 @@ impl ImageStore {
     }
 
     fn store_all(&self, archive: &Archive, images: Vec<Parts>) -> Result<Vec<Loaded>> {
-        images.into_iter().map(|parts| self.store(archive, parts)).collect()
+        let stored: Result<_> =
+            images.into_iter().map(|parts| self.store(archive, parts)).collect();
+        // Layers below the one that failed are nobody's now. Whoever stores the same ones at this
+        // moment notices and makes them again.
+        if stored.is_err() {
+            let locked = self.catalogue.lock()?;
+            let _left_for_the_next_removal = self.collect(&locked);
+        }
+        stored
     }
 
     fn store(&self, archive: &Archive, parts: Parts) -> Result<Loaded> {

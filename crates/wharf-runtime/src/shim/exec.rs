@@ -68,10 +68,16 @@ fn gone(dir: &Path) -> Error {
     Error::Shim { action, reason: format!("there is no container in {}", dir.display()) }
 }
 
+/// A command's own view of the container's state: libcontainer makes a socket beside the state for
+/// every command and leaves it there.
+struct StateView {
+    place: PathBuf,
+}
+
 /// Starts the command; its process is our child.
 fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
-    let state = dir.join(STATE);
-    let container = Container::load(state.join(&spec.id)).map_err(|_| gone(dir))?;
+    let state = StateView::of(dir, &spec.id)?;
+    let container = Container::load(state.place.join(&spec.id)).map_err(|_| gone(dir))?;
     let init = container.pid().ok_or_else(|| gone(dir))?;
     let root = PathBuf::from(format!("/proc/{init}/root"));
     let root = Root::open(&root).map_err(|_| gone(dir))?;
@@ -90,7 +96,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
     };
     let pid = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
         .with_executor(executor)
-        .with_root_path(state)
+        .with_root_path(state.place.clone())
         .map_err(|e| failed(e.to_string()))?
         .as_tenant()
         .with_detach(false)
@@ -156,5 +162,30 @@ fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) {
     use std::io::Read as _;
     if stream.read(&mut [0; 64]).is_ok() {
         let _gone_is_fine = rustix::process::pidfd_send_signal(pidfd, signal);
+    }
+}
+
+// === impl StateView ===
+
+impl StateView {
+    fn of(dir: &Path, id: &str) -> Result<Self> {
+        let what = || format!("use the state of the container in {}", dir.display());
+        let view = Self { place: dir.join(format!("exec-{}", std::process::id())) };
+        fs::create_dir_all(view.place.join(id)).during(what)?;
+        let files = fs::read_dir(dir.join(STATE).join(id)).map_err(|_| gone(dir))?;
+        for file in files.filter_map(std::result::Result::ok) {
+            if file.file_type().is_ok_and(|kind| kind.is_file()) {
+                let link = view.place.join(id).join(file.file_name());
+                fs::hard_link(file.path(), link).during(what)?;
+            }
+        }
+        Ok(view)
+    }
+}
+
+impl Drop for StateView {
+    fn drop(&mut self) {
+        // The container may have been removed meanwhile, and this with it.
+        let _gone_is_fine = fs::remove_dir_all(&self.place);
     }
 }
