@@ -1,5 +1,6 @@
 //! A client of the daemon's socket.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,6 +53,10 @@ pub enum ClientError {
 pub struct Client {
     socket: PathBuf,
 }
+
+/// A name as it stands in a path or query: whatever it contains, it means itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a>(pub &'a str);
 
 /// Output of a container or of a command in one, piece by piece.
 #[derive(Debug)]
@@ -167,6 +172,19 @@ impl Client {
     }
 }
 
+// === impl Part ===
+
+impl std::fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.bytes().try_for_each(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                f.write_char(char::from(byte))
+            }
+            _ => write!(f, "%{byte:02X}"),
+        })
+    }
+}
+
 // === impl Output ===
 
 impl Output {
@@ -227,4 +245,15 @@ fn json<B: Serialize>(body: &B) -> Result<Body, ClientError> {
 
 fn transport(error: impl std::fmt::Display) -> ClientError {
     ClientError::Transport(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_path_means_itself() {
+        assert_eq!(Part("web-1.a_b").to_string(), "web-1.a_b");
+        assert_eq!(Part("a b/../ü?x=1&y#z%").to_string(), "a%20b%2F..%2F%C3%BC%3Fx%3D1%26y%23z%25");
+    }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf_api::client::Output;
+use wharf_api::client::{Output, Part};
 use wharf_api::frame::Frame;
 
 use crate::args::LogsArgs;
@@ -24,9 +24,9 @@ const PROXIED: [(SignalKind, &str); 6] = [
 /// Starts a container, shows its output until it ends, and ends with its exit code.
 pub(crate) async fn start(session: &Session, id: &str) -> Outcome {
     let mut signals = watch_signals()?;
-    let path = format!("/v1/containers/{id}/start?attach=true");
+    let path = format!("/v1/containers/{}/start?attach=true", Part(id));
     let mut output = session.post_output(&path, &()).await.map_err(Exit::from_run)?;
-    let kill = |name: &str| format!("/v1/containers/{id}/kill?signal={name}");
+    let kill = |name: &str| format!("/v1/containers/{}/kill?signal={name}", Part(id));
     loop {
         let waiting = signals.iter_mut().map(|(signal, name)| Box::pin(arrival(signal, name)));
         let waiting: Vec<_> = waiting.collect();
@@ -60,7 +60,10 @@ pub(crate) async fn logs(session: &Session, args: LogsArgs) -> Outcome {
     }
     let path = format!(
         "/v1/containers/{}/logs?follow={}&tail={}&timestamps={}",
-        args.container, args.follow, args.tail, args.timestamps
+        Part(&args.container),
+        args.follow,
+        args.tail,
+        args.timestamps
     );
     let mut output = session.output(&path).await?;
     drain(&mut output).await?;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use wharf_api::client::ClientError;
+use wharf_api::client::{ClientError, Part};
 use wharf_api::{ErrorCode, Shutdown, ShutdownRequest, Started, Waited};
 
 use crate::args::{KillArgs, RmArgs, ShutdownArgs, StartArgs, StopArgs, WaitArgs};
@@ -25,7 +25,7 @@ pub(crate) async fn start(session: &Session, args: StartArgs) -> Outcome {
         _ => {}
     }
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{name}/start");
+        let path = format!("/v1/containers/{}/start", Part(&name));
         let started: Started = session.post(&path, &()).await?;
         warn(&started.warnings);
         Ok(name)
@@ -36,7 +36,7 @@ pub(crate) async fn start(session: &Session, args: StartArgs) -> Outcome {
 /// `wharf stop`.
 pub(crate) async fn stop(session: &Session, args: StopArgs) -> Outcome {
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{name}/stop?time={}", args.time);
+        let path = format!("/v1/containers/{}/stop?time={}", Part(&name), args.time);
         let _stopped: serde_json::Value = session.post(&path, &()).await?;
         Ok(name)
     })
@@ -46,7 +46,7 @@ pub(crate) async fn stop(session: &Session, args: StopArgs) -> Outcome {
 /// `wharf restart`.
 pub(crate) async fn restart(session: &Session, args: StopArgs) -> Outcome {
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{name}/restart?time={}", args.time);
+        let path = format!("/v1/containers/{}/restart?time={}", Part(&name), args.time);
         let started: Started = session.post(&path, &()).await?;
         warn(&started.warnings);
         Ok(name)
@@ -58,7 +58,7 @@ pub(crate) async fn restart(session: &Session, args: StopArgs) -> Outcome {
 pub(crate) async fn kill(session: &Session, args: KillArgs) -> Outcome {
     let signal = &args.signal;
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{name}/kill?signal={signal}");
+        let path = format!("/v1/containers/{}/kill?signal={}", Part(&name), Part(signal));
         let _killed: serde_json::Value = session.post(&path, &()).await?;
         Ok(name)
     })
@@ -69,7 +69,7 @@ pub(crate) async fn kill(session: &Session, args: KillArgs) -> Outcome {
 pub(crate) async fn rm(session: &Session, args: RmArgs) -> Outcome {
     let force = args.force;
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{name}?force={force}");
+        let path = format!("/v1/containers/{}?force={force}", Part(&name));
         match session.delete::<serde_json::Value>(&path).await {
             Ok(_) => Ok(name),
             Err(ClientError::Api(e)) if force && e.code == ErrorCode::NotFound => {
@@ -86,7 +86,7 @@ pub(crate) async fn rm(session: &Session, args: RmArgs) -> Outcome {
 pub(crate) async fn wait(session: &Session, args: WaitArgs) -> Outcome {
     for_each(&args.containers, |name| async move {
         loop {
-            let path = format!("/v1/containers/{name}/wait");
+            let path = format!("/v1/containers/{}/wait", Part(&name));
             let waited: Waited = session.post(&path, &()).await?;
             if let Some(code) = waited.exit_code {
                 return Ok(code.to_string());

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use wharf_api::ExecRequest;
+use wharf_api::client::Part;
 
 use crate::args::ExecArgs;
 use crate::attach;
@@ -19,7 +20,7 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
         user: args.user,
         detach: args.detach,
     };
-    let path = format!("/v1/containers/{}/exec", args.container);
+    let path = format!("/v1/containers/{}/exec", Part(&args.container));
     let mut output = session.post_output(&path, &request).await.map_err(Exit::from_run)?;
     match attach::drain(&mut output).await? {
         Some(code) => Ok(attach::exit_code(code)),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use wharf_api::client::Part;
 use wharf_api::{ImageRemoved, ImageSummary, Loaded};
 
 use crate::args::{Format, ImagesArgs, LoadArgs, RmiArgs};
@@ -72,7 +73,7 @@ pub(crate) async fn load(session: &Session, args: LoadArgs) -> Outcome {
 pub(crate) async fn rmi(session: &Session, args: RmiArgs) -> Outcome {
     let force = args.force;
     for_each(&args.images, |name| async move {
-        let path = format!("/v1/images/{name}?force={force}");
+        let path = format!("/v1/images/{}?force={force}", Part(&name));
         let removed: ImageRemoved = session.delete(&path).await?;
         let untagged = removed.untagged.iter().map(|name| format!("Untagged: {name}"));
         let deleted = removed.deleted.iter().map(|id| format!("Deleted: {id}"));

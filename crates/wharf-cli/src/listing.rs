@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use wharf_api::client::ClientError;
+use wharf_api::client::{ClientError, Part};
 use wharf_api::{ContainerState, ContainerSummary, ErrorCode, Version};
 
 use crate::args::{Format, InspectArgs, ListArgs, PsArgs};
@@ -62,9 +62,11 @@ pub(crate) async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
 
 async fn inspect_any(session: &Session, name: &str) -> Result<serde_json::Value, Exit> {
     for kind in ["containers", "images", "networks"] {
-        match session.get(&format!("/v1/{kind}/{name}")).await {
+        match session.get(&format!("/v1/{kind}/{}", Part(name))).await {
             Ok(value) => return Ok(value),
-            Err(ClientError::Api(e)) if e.code == ErrorCode::NotFound => {}
+            // What is no name of an image may be one of something else.
+            Err(ClientError::Api(e))
+                if matches!(e.code, ErrorCode::NotFound | ErrorCode::Invalid) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use wharf_api::client::Part;
 use wharf_api::{NetworkCreate, NetworkSummary};
 
 use crate::args::{Format, InspectArgs, ListArgs, NetworkCommand, NetworkCreateArgs};
@@ -19,7 +20,7 @@ pub(crate) async fn network(session: &Session, command: NetworkCommand) -> Outco
         NetworkCommand::Rm(args) => {
             for_each(&args.networks, |name| async move {
                 let _gone: serde_json::Value =
-                    session.delete(&format!("/v1/networks/{name}")).await?;
+                    session.delete(&format!("/v1/networks/{}", Part(&name))).await?;
                 Ok(name)
             })
             .await
@@ -69,7 +70,7 @@ async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
     let mut found: Vec<NetworkSummary> = Vec::new();
     let mut code = ExitCode::SUCCESS;
     for name in &args.names {
-        match session.get(&format!("/v1/networks/{name}")).await {
+        match session.get(&format!("/v1/networks/{}", Part(name))).await {
             Ok(network) => found.push(network),
             Err(error) => code = crate::failure::Exit::from(error).report(),
         }

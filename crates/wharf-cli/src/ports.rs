@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use wharf_api::client::Part;
 use wharf_api::{AddressesAndPorts, PortEntry};
 
 use crate::args::{Format, ListArgs, PortArgs};
@@ -11,7 +12,7 @@ use crate::listing::{print_json, print_table};
 
 /// `wharf port`.
 pub(crate) async fn port(session: &Session, args: PortArgs) -> Outcome {
-    let path = format!("/v1/containers/{}/port", args.container);
+    let path = format!("/v1/containers/{}/port", Part(&args.container));
     let lines: Vec<wharf_api::port::PortLine> = session.get(&path).await?;
     let Some(asked) = &args.port else {
         lines.iter().try_for_each(|l| print_line(&format!("{} -> {}", l.container, l.host)))?;

@@ -37,6 +37,15 @@ const KILLED: i32 = 128 + 9;
 /// What a container says is not for everyone on the host; the shim makes its logs so, too.
 const LOG_MODE: u32 = 0o640;
 
+/// What becomes of a container that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Afterwards {
+    /// It goes if it was made with --rm.
+    AsAsked,
+    /// It stays, as it is about to be started again.
+    Kept,
+}
+
 // === impl Daemon ===
 
 impl Daemon {
@@ -90,25 +99,35 @@ impl Daemon {
     /// Stops a container: its stop signal, and SIGKILL when it takes longer than `limit`.
     pub fn stop(self: &Arc<Self>, name: &str, limit: Duration) -> Result<()> {
         let id = self.id_of(name)?;
-        let record = self.ledger.container(&id)?;
+        self.end_program(&id, limit)?;
+        self.in_turn(&id, || self.settle(&id))
+    }
+
+    /// Stops a container and starts it again; nobody else gets hold of it in between, and one with
+    /// --rm stays.
+    pub fn restart(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Started> {
+        let id = self.id_of(name)?;
+        let warnings = self.in_turn(&id, || {
+            self.end_program(&id, limit)?;
+            self.settle_and(&id, Afterwards::Kept)?;
+            self.start_in_turn(&id)
+        })?;
+        Ok(Started { id, warnings })
+    }
+
+    fn end_program(&self, id: &str, limit: Duration) -> Result<()> {
+        let record = self.ledger.container(id)?;
         if record.phase != Phase::Running {
             return Ok(());
         }
         let asked = record.spec.stop_signal.as_deref().map_or(Ok(Signal::TERM), signal::parse)?;
-        if let Some(shim) = Shim::adopt(&self.paths.shim(&id))?
+        if let Some(shim) = Shim::adopt(&self.paths.shim(id))?
             && shim.kill(asked).is_ok()
             && matches!(shim.wait_exit(limit), Ok(Some(_)))
         {
-            return self.in_turn(&id, || self.settle(&id));
+            return Ok(());
         }
-        self.kill_hard(&record)?;
-        self.in_turn(&id, || self.settle(&id))
-    }
-
-    /// Stops a container and starts it again.
-    pub fn restart(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Started> {
-        self.stop(name, limit)?;
-        self.start(name)
+        self.kill_hard(&record)
     }
 
     /// Sends a signal to a running container.
@@ -150,6 +169,10 @@ impl Daemon {
     /// Does what the end of a container asks for. Safe to do twice, and for a container that has
     /// not ended.
     pub(crate) fn settle(self: &Arc<Self>, id: &str) -> Result<()> {
+        self.settle_and(id, Afterwards::AsAsked)
+    }
+
+    fn settle_and(self: &Arc<Self>, id: &str, afterwards: Afterwards) -> Result<()> {
         let Ok(record) = self.ledger.container(id) else { return Ok(()) };
         if record.phase != Phase::Running || self.shim_lives(id) {
             return Ok(());
@@ -167,7 +190,7 @@ impl Daemon {
         let _gone = std::fs::remove_dir_all(self.paths.shim(id));
         self.events.tell("container", "die", id, Some(&record.name));
         // Whoever waits for the end of a container with --rm finds it gone.
-        let auto_remove = record.request.auto_remove;
+        let auto_remove = record.request.auto_remove && afterwards == Afterwards::AsAsked;
         let removed = if auto_remove { self.remove_in_turn(id) } else { Ok(()) };
         self.end(id, code);
         removed?;

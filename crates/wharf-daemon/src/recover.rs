@@ -78,6 +78,8 @@ impl Daemon {
             Phase::Starting => self.undo_start(&record),
             Phase::Creating => self.discard(&record),
             Phase::Removing => self.finish_removal(&record),
+            // Between its end and its removal.
+            Phase::Exited if record.request.auto_remove => self.remove_in_turn(&record.id),
             Phase::Created | Phase::Exited => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,14 +54,19 @@ fn serve(config: Config) -> Result<()> {
     let guard = runtime.enter();
     let daemon = Arc::new(Daemon::open(&config)?);
     daemon.recover()?;
-    let listener = listen(&paths)?;
+    let given = wharf_host::activation::unix_listener();
+    let is_ours = given.is_none();
+    let listener = listen(&paths, given)?;
     start::forget_failure(&paths);
     tracing::info!(socket = %paths.socket().display(), pid = std::process::id(), "ready");
     // Without systemd there is nobody to notify.
     let _notified = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     runtime.block_on(until_stopped(Arc::clone(&daemon), listener));
     daemon.leave();
-    let _gone = std::fs::remove_file(paths.socket());
+    // A socket that systemd made stays: the next connection starts the next daemon.
+    if is_ours {
+        let _gone = std::fs::remove_file(paths.socket());
+    }
     drop(guard);
     runtime.shutdown_timeout(DRAIN_LIMIT);
     Ok(())
@@ -144,9 +150,9 @@ fn lock(paths: &Paths) -> Result<File> {
 }
 
 /// The socket systemd opened for us, or our own.
-fn listen(paths: &Paths) -> Result<UnixListener> {
+fn listen(paths: &Paths, given: Option<StdListener>) -> Result<UnixListener> {
     let failed = || Error::io(format!("listen on {}", paths.socket().display()));
-    let listener = match wharf_host::activation::unix_listener() {
+    let listener = match given {
         Some(given) => given,
         None => bind(&paths.socket())?,
     };
@@ -154,11 +160,11 @@ fn listen(paths: &Paths) -> Result<UnixListener> {
     UnixListener::from_std(listener).map_err(failed())
 }
 
-fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener> {
+fn bind(path: &Path) -> Result<StdListener> {
     // We hold the lock, so a socket that lies there is a dead daemon's.
     let _stale = std::fs::remove_file(path);
     let failed = || Error::io(format!("listen on {}", path.display()));
-    let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed())?;
+    let listener = StdListener::bind(path).map_err(failed())?;
     let mode = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(path, mode).map_err(failed())?;
     if let Some(group) = group_id(GROUP) {

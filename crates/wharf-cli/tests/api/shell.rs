@@ -1,4 +1,4 @@
-//! Completions and man pages.
+//! Completions, man pages, and words that mean nothing but themselves.
 
 use super::site::Site;
 
@@ -62,4 +62,27 @@ fn every_verb_has_a_man_page_and_help() {
         assert!(directory.join(format!("wharf-network-{verb}.1")).exists(), "network {verb}");
     }
     assert_eq!(site.wharf.processes(), [], "no daemon is needed");
+}
+
+#[test]
+fn a_name_is_never_part_of_a_request() {
+    let Some(site) = Site::new("odd names") else { return };
+    site.run("web");
+    let odd = ["web?force=true&x=", "web/../web", "we b", "web#", "%77eb", "wéb", "..", "web/stop"];
+    for name in odd {
+        for verb in ["rm", "stop", "start", "kill", "restart", "logs", "wait", "port"] {
+            let refused = site.wharf.fails([verb, name]);
+            assert_eq!(refused.code(), 1, "{verb} {name}: {refused:?}");
+            let text = format!("no such container: {name}");
+            assert!(refused.stderr.contains(&text), "{verb} {name}: {refused:?}");
+        }
+        assert_eq!(site.wharf.fails(["exec", name, "true"]).code(), 125);
+        let refused = site.wharf.fails(["inspect", name]);
+        let text = format!("no such container, image or network: {name}");
+        assert!(refused.stderr.contains(&text), "{name}: {refused:?}");
+        assert_eq!(site.wharf.fails(["rmi", name]).code(), 1);
+        assert_eq!(site.wharf.fails(["network", "rm", name]).code(), 1);
+    }
+    assert_eq!(site.wharf.fails(["kill", "-s", "TERM&signal=KILL", "web"]).code(), 1);
+    assert_eq!(site.wharf.json(["ps"])[0]["state"], "running");
 }

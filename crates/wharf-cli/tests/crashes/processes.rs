@@ -1,6 +1,7 @@
 //! Processes of Wharf are killed.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use wharf_lab::wait;
 
@@ -111,7 +112,7 @@ fn a_killed_relay_is_replaced_within_a_second_and_the_kernels_path_does_not_noti
     kill(old[0]);
     let answer = site.client.http_get("10.1.0.2:8080", "/health").unwrap();
     assert_eq!(answer.status, 200);
-    wait::until(std::time::Duration::from_secs(1), "another relay that serves", || {
+    wait::until(Duration::from_secs(1), "another relay that serves", || {
         site.host.http_get("127.0.0.1:8080", "/health").ok()
     })
     .unwrap();
@@ -138,6 +139,55 @@ fn a_connection_through_the_relay_outlives_the_daemon_and_its_successor() {
     stream.read_to_end(&mut rest).unwrap();
     let head = first.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
     assert_eq!(first.len() - head + rest.len(), size);
+}
+
+/// Not a named step but any moment, with many verbs under way.
+#[test]
+fn a_daemon_killed_in_the_middle_of_many_verbs_leaves_nothing_half_done() {
+    let Some(site) = Site::new("any moment") else { return };
+    let untouched = site.untouched();
+    site.run("other", 9090);
+    site.answers(9090);
+    let quiet = site.wharf.snapshot().unwrap();
+    let process = site.pid("other");
+    for pause in [20, 120, 250, 400] {
+        let started: Vec<_> = (0..8u16)
+            .map(|number| {
+                let (name, port) = (format!("c{number}"), format!("{}:80", 8000 + number));
+                let line = ["run", "-d", "--name", &name, "-p", &port, "wharf/whoami"];
+                site.wharf.spawn(line).unwrap()
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(pause));
+        site.wharf.kill9("daemon").unwrap();
+        site.still_answers(9090);
+        for process in started {
+            // Some have come in time, some have not, and some have started another daemon.
+            process.output(LIMIT).unwrap();
+        }
+        let all = site.wharf.json(["ps", "-a"]);
+        for container in all.as_array().unwrap() {
+            let running = container["state"] == "running";
+            let published = container["ports"][0]["host"]["ports"].as_str();
+            assert_eq!(running, published.is_some(), "{container:#}");
+            assert!(["running", "created"].contains(&container["state"].as_str().unwrap()));
+            if let Some(port) = published {
+                site.answers(port.parse().unwrap());
+            }
+        }
+        let mut removing = vec!["rm".to_owned(), "-f".to_owned()];
+        removing.extend((0..8).map(|number| format!("c{number}")));
+        let half = site.wharf.spawn(&removing).unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        site.wharf.kill9("daemon").unwrap();
+        half.output(LIMIT).unwrap();
+        site.wharf.ok(&removing);
+        site.settles_to(&quiet);
+        assert_eq!(site.pid("other"), process);
+    }
+    site.wharf.ok(["rm", "-f", "other"]);
+    site.wharf.ok(["shutdown"]);
+    site.left_nothing(&untouched);
 }
 
 fn kill(pid: i32) {

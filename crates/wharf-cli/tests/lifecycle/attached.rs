@@ -54,6 +54,12 @@ fn rm_removes_the_container_however_it_ends() {
     assert_eq!(site.fails(&["--rm"], &["/not/there"]).code(), 127);
     assert_eq!(site.wharf.ok(["ps", "-aq"]), "");
 
+    // When the verb has returned, the name is free.
+    for number in 0..5 {
+        let output = site.run(&["--rm", "--name", "same"], &format!("echo {number}; exit 4"));
+        assert_eq!((output.code(), output.stdout), (4, format!("{number}\n")));
+    }
+
     site.ok(&["-d", "--rm", "--name", "brief"], &["sleep", "1000"]);
     site.wharf.ok(["stop", "-t", "0", "brief"]);
     assert_eq!(site.state("brief"), None);

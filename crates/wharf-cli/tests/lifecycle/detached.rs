@@ -158,3 +158,15 @@ fn wait_prints_the_exit_code_as_soon_as_there_is_one() {
     assert_eq!(waiting.output(LIMIT).unwrap().stdout, "137\n");
     site.refused(&["wait", "gone"], 1, "no such container: gone");
 }
+
+#[test]
+fn a_container_that_is_removed_at_its_end_can_be_restarted() {
+    let Some(site) = Site::new("restart rm") else { return };
+    site.ok(&["-d", "--rm", "--name", "box"], &["sleep", "1000"]);
+    let first = site.inspect("box")["State"]["Pid"].clone();
+    assert_eq!(site.wharf.ok(["restart", "-t", "0", "box"]), "box");
+    assert_eq!(site.state("box").as_deref(), Some("running"));
+    assert_ne!(site.inspect("box")["State"]["Pid"], first);
+    site.wharf.ok(["stop", "-t", "0", "box"]);
+    assert_eq!(site.state("box"), None);
+}

@@ -85,8 +85,9 @@ fn namespaces_are_the_containers_own() {
     let host = format!("net:[{}]", site.wharf.host().netns().identity().unwrap());
     assert_ne!(of(&one, "net").to_str().unwrap(), host);
     // It sees its own processes and interfaces, and nothing else.
-    let commands = site.exec("box", "cat /proc/[0-9]*/comm | sort | tr '\\n' ' '");
-    assert_eq!(commands, "cat sh sleep sort tr ");
+    // The shell becomes its last command.
+    let commands = site.exec("box", "cat /proc/[0-9]*/comm");
+    assert_eq!(commands, "sleep\ncat");
     assert_eq!(site.exec("box", "ls /sys/class/net | tr '\\n' ' '"), "eth0 lo ");
     let mounts = site.exec("box", "cat /proc/self/mountinfo");
     assert!(!mounts.contains("/oldroot") && mounts.lines().count() < 50, "{mounts}");
@@ -128,4 +129,43 @@ fn a_process_that_loses_its_parent_ends_with_the_container() {
     let left: Vec<_> =
         site.wharf.processes().into_iter().filter(|(_, it)| it.starts_with("sleep")).collect();
     assert_eq!(left, []);
+}
+
+#[test]
+fn a_program_starts_with_a_clean_slate() {
+    let Some(site) = Site::new("clean slate") else { return };
+    // As the systemd unit has it.
+    let daemon = site.wharf.command(["daemon"]);
+    let mut command = std::process::Command::new("/bin/sh");
+    let script = "echo -500 > /proc/self/oom_score_adj; umask 077; trap '' USR1 PIPE; \
+                  exec 7</etc/passwd; exec \"$0\" daemon";
+    command.args(["-c", script]).arg(daemon.get_program());
+    command.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let _daemon = site.wharf.host().spawn(command).unwrap();
+    let socket = site.wharf.run_dir().join("wharf.sock");
+    wharf_lab::wait::until(super::site::LIMIT, "the daemon", || {
+        std::os::unix::net::UnixStream::connect(&socket).ok()
+    })
+    .unwrap();
+
+    let script = "cat /proc/PID/oom_score_adj; ls /proc/PID/fd | tr '\\n' ' '; echo; \
+                  readlink /proc/PID/cwd; grep -E '^(Umask|SigBlk|SigIgn)' /proc/PID/status";
+    let is_clean = |text: &str| {
+        let (rest, ignored) = text.rsplit_once("SigIgn:\t").unwrap();
+        assert_eq!(rest, "0\n0 1 2 \n/\nUmask:\t0022\nSigBlk:\t0000000000000000\n");
+        // Above 31 they have no names, and glibc keeps the first for itself.
+        let ignored = u64::from_str_radix(ignored, 16).unwrap();
+        assert_eq!(ignored & 0x7fff_ffff, 0, "{ignored:x}");
+    };
+    site.ok(&["-d", "--name", "plain"], &["sleep", "1000"]);
+    is_clean(&site.exec("plain", &script.replace("PID", "1")));
+    // A command in it no less.
+    site.wharf.ok(["exec", "-d", "plain", "sleep", "1001"]);
+    let script = script.replace("PID", "$1");
+    is_clean(
+        &site
+            .exec("plain", &format!("set -- $(pidof sleep | tr ' ' '\\n' | grep -vx 1); {script}")),
+    );
+    // A shell that stops reading ends whoever writes, as everywhere.
+    assert_eq!(site.exec("plain", "(yes; echo $? >&2) 2>&1 | head -n 1"), "y");
 }

@@ -60,7 +60,24 @@ fn reached_in_mode(name: &str, mode: &str) -> Option<Vec<String>> {
     scene.whoami("web", &["--network", "net", "-p", "8080:80", "-p", "8080:80/udp"]);
     let _teller = scene.wharf.container("web").unwrap().tell(&[PRIVATE]).unwrap();
     route_to(&scene, "net");
-    Some(reached(&scene, &scene.remote, "web"))
+    let r = reached(&scene, &scene.remote, "web");
+    if mode == "routed" && r.len() != 4 {
+        let inside = scene.wharf.container("web").unwrap();
+        for h in [&scene.remote, &scene.host, &inside] {
+            for s in [
+                "ip -6 neigh; ip -6 route; ip -6 addr; bridge mdb; cat /proc/net/snmp6 | grep -v '\t0$' | grep -v ' 0$'; cat /proc/net/if_inet6",
+                "nft list ruleset",
+                "cat /proc/net/nf_conntrack | grep ipv6",
+            ] {
+                let mut c = Command::new("/bin/sh");
+                c.args(["-c", s]);
+                let o = h.output(c, Duration::from_secs(20)).unwrap();
+                eprintln!("== {} $ {s}\n{}{}", h.name(), o.stdout, o.stderr);
+            }
+        }
+        eprintln!("second {:?}", reached(&scene, &scene.remote, "web"));
+    }
+    Some(r)
 }
 
 #[test]

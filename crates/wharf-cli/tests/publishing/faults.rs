@@ -91,7 +91,7 @@ fn ports_answer_while_the_daemon_is_dead_and_the_next_one_knows_everything() {
     };
     let (known, inspected) = (listings(), scene.wharf.inspect("second"));
     let relay = scene.wharf.pids_of("relay");
-    let mut open = scene.host.tcp("127.0.0.1:8080").unwrap();
+    let open = scene.host.tcp("127.0.0.1:8080").unwrap();
 
     assert_eq!(scene.wharf.kill9("daemon").unwrap(), 1);
     assert_all_answer(&scene, "web");
@@ -103,8 +103,7 @@ fn ports_answer_while_the_daemon_is_dead_and_the_next_one_knows_everything() {
     assert_eq!(answered_by(&scene.remote, "tcp", "10.1.0.2:9000").unwrap(), "second");
     assert_eq!(scene.wharf.pids_of("relay"), relay, "the relay was adopted");
     let request = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    assert_eq!(wharf_lab::http::exchange(open.try_clone().unwrap(), request).unwrap().status, 200);
-    open.set_nodelay(true).unwrap();
+    assert_eq!(wharf_lab::http::exchange(open, request).unwrap().status, 200);
 
     // What is held is still held, and what goes is really gone.
     let failed = scene.wharf.fails(["start", "idle"]);
@@ -127,6 +126,27 @@ fn plain(mut listing: Value) -> Value {
         }
     }
     listing
+}
+
+#[test]
+fn a_port_taken_while_nobody_held_it_is_listed_as_down() {
+    let Some(scene) = published("lost") else { return };
+    scene.wharf.kill9("daemon").unwrap();
+    scene.wharf.kill9("relay").unwrap();
+    let taken = scene.host.tcp_listen("127.0.0.1:8080").unwrap();
+    let listed = scene.wharf.json(["ports"]);
+    let state = |protocol: &str| {
+        let entries = listed.as_array().unwrap();
+        let entry = entries.iter().find(|entry| entry["protocol"] == protocol).unwrap();
+        (entry["state"].as_str().unwrap().to_owned(), entry["notes"].to_string())
+    };
+    assert_eq!(state("udp").0, "active");
+    let (state, notes) = state("tcp");
+    assert!(state == "down" && notes.contains("8080"), "{state} {notes}");
+    drop(taken);
+    scene.wharf.ok(["restart", "-t", "0", "web"]);
+    scene.wharf.serving("web", 80).unwrap();
+    assert_all_answer(&scene, "web");
 }
 
 #[test]
