@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod paths {
+    mod host;
     mod matrix;
     mod offer;
     mod planes;

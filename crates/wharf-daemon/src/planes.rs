@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wharf_host::process::Pid;
 use wharf_host::reserve::Bound;
 use wharf_nft::NftPlane;
 use wharf_plan::{Desired, HostFacts, NetworkPolicy, Plan, PublicationPlan, compile};
-use wharf_relay::{Place, RelayClient, Route};
+use wharf_relay::{Phase, Place, RelayClient, Route};
 use wharf_spec::{Publication, PublicationId};
 
 use crate::crash;
@@ -21,6 +21,10 @@ use crate::error::{Error, Result};
 use crate::metrics::{Metrics, PlaneLabel};
 use crate::paths::Paths;
 use crate::reservation::{Held, rebind};
+
+/// The relay sees a connection end as soon as its thread runs.
+const NOTICE_LIMIT: Duration = Duration::from_secs(1);
+const NOTICE_POLL: Duration = Duration::from_millis(5);
 
 /// The planes of one daemon.
 #[derive(Debug)]
@@ -294,6 +298,7 @@ impl Inner {
         // No relay, or none that understands us: its ports are bound anew.
         let socket = wharf_relay::socket_path(paths.run_dir());
         let Ok(mut relay) = RelayClient::connect(&socket) else { return Ok(()) };
+        await_dead_daemon(&mut relay)?;
         for (listed, sockets) in relay.list_with_sockets()? {
             let bound = bound(&listed.route, sockets);
             self.held.insert(PublicationId(listed.route.id), bound);
@@ -349,6 +354,18 @@ impl Inner {
             }
         }
     }
+}
+
+/// Routes a killed daemon had added and not opened go when the relay notices that it is gone, which
+/// takes it a moment; until then their ports could not be bound anew.
+fn await_dead_daemon(relay: &mut RelayClient) -> Result<()> {
+    let deadline = Instant::now() + NOTICE_LIMIT;
+    while relay.list()?.iter().any(|listed| listed.phase == Phase::Held)
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(NOTICE_POLL);
+    }
+    Ok(())
 }
 
 fn names(ids: &[PublicationId]) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, flock};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +25,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// line.
 const BLOCKING_THREADS: usize = 64;
 const WORKERS: usize = 2;
+/// Docker's; what is secret has a mode of its own.
+const UMASK: u32 = 0o022;
 /// Whoever is in this group may use the socket.
 const GROUP: &str = "wharf";
 
@@ -33,6 +35,8 @@ const GROUP: &str = "wharf";
 /// # Errors
 /// When another daemon serves the same directories, or these cannot be used.
 pub fn run(config: Config) -> Result<()> {
+    // What containers are given must be readable inside, whoever's umask a verb brought along.
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
     let paths = config.paths.clone();
     make_dirs(&paths)?;
     let _lock = lock(&paths)?;

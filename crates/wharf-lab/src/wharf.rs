@@ -210,7 +210,12 @@ impl Wharf {
         });
         match state {
             Ok(true) => Ok(Daemon { process }),
-            _ => anyhow::bail!("the daemon did not come up:\n{}", process.stderr()),
+            // What it said may still be on its way.
+            Ok(false) => {
+                let said = process.output(START_LIMIT)?.stderr;
+                anyhow::bail!("the daemon did not come up:\n{said}")
+            }
+            Err(_) => anyhow::bail!("the daemon did not come up:\n{}", process.stderr()),
         }
     }
 

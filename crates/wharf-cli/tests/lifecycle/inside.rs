@@ -160,12 +160,14 @@ fn a_program_starts_with_a_clean_slate() {
     site.ok(&["-d", "--name", "plain"], &["sleep", "1000"]);
     is_clean(&site.exec("plain", &script.replace("PID", "1")));
     // A command in it no less.
-    site.wharf.ok(["exec", "-d", "plain", "sleep", "1001"]);
-    let script = script.replace("PID", "$1");
-    is_clean(
-        &site
-            .exec("plain", &format!("set -- $(pidof sleep | tr ' ' '\\n' | grep -vx 1); {script}")),
-    );
+    site.wharf.ok(["exec", "-d", "plain", "sh", "-c", "echo $$ > /pid; exec sleep 1001"]);
+    let pid = site.exec("plain", "while ! [ -s /pid ]; do sleep 0.05; done; cat /pid");
+    is_clean(&site.exec("plain", &script.replace("PID", &pid)));
+    // Whatever the daemon's umask was, others than root can read what they need.
+    let files = "cat /etc/hosts /etc/resolv.conf /etc/hostname > /dev/null && ls /empty && pwd";
+    let flags = ["--rm", "-u", "alice", "-v", "store:/empty", "-w", "/made/here"];
+    assert_eq!(site.ok(&flags, &["sh", "-c", files]), "/made/here");
+    site.wharf.ok(["run", "--rm", "-u", "1000", "wharf/whoami", "--help"]);
     // A shell that stops reading ends whoever writes, as everywhere.
     assert_eq!(site.exec("plain", "(yes; echo $? >&2) 2>&1 | head -n 1"), "y");
 }

@@ -220,3 +220,20 @@ fn an_allow_list_lets_in_whom_it_names() {
         assert!(answered_by(&scene.remote, "tcp", refused).is_err(), "{refused}");
     }
 }
+
+#[test]
+fn a_host_without_ipv6_publishes_on_ipv4() {
+    let Some(scene) = Scene::new("without ipv6") else { return };
+    for which in ["all", "default"] {
+        scene.host.sysctl(&format!("net/ipv6/conf/{which}/disable_ipv6"), "1").unwrap();
+    }
+    scene.whoami("web", ["-p", "8080:80", "-p", "80/udp"]);
+    assert_eq!(scene.wharf.ok(["port", "web", "80"]), "0.0.0.0:8080");
+    assert_eq!(scene.wharf.ok(["port", "web", "80/udp"]).lines().count(), 1);
+    assert_eq!(answered_by(&scene.remote, "tcp", "10.1.0.2:8080").unwrap(), "web");
+    assert_eq!(answered_by(&scene.host, "tcp", "127.0.0.1:8080").unwrap(), "web");
+    let failed = scene.wharf.fails(["network", "create", "--ipv6", "blue"]);
+    assert!(failed.stderr.contains("IPv6 is not available on this host"), "{failed:?}");
+    let failed = scene.wharf.fails(["run", "-d", "--rm", "-p", "[::1]:8081:80", "wharf/whoami"]);
+    assert!(failed.stderr.contains("this host has no such address"), "{failed:?}");
+}
