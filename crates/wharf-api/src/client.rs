@@ -29,7 +29,10 @@ type Body = BoxBody<Bytes, std::io::Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens on the socket.
-    #[error("cannot connect to the Wharf daemon at {path}: {source}", path = .path.display())]
+    #[error(
+        "cannot connect to the Wharf daemon at {path}: {source}{}", remedy(source),
+        path = .path.display()
+    )]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -203,6 +206,14 @@ impl Output {
                 }
             }
         }
+    }
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => "; root and members of the group wharf may",
+        std::io::ErrorKind::InvalidInput => "; set WHARF_RUN_DIR to a shorter path",
+        _ => "",
     }
 }
 

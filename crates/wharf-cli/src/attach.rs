@@ -21,18 +21,28 @@ const PROXIED: [(SignalKind, &str); 6] = [
     (SignalKind::user_defined2(), "USR2"),
 ];
 
+/// A program may ignore the signals that are passed on; this many show that somebody wants out.
+const FORCED_END: u32 = 3;
+
 /// Starts a container, shows its output until it ends, and ends with its exit code.
 pub(crate) async fn start(session: &Session, id: &str) -> Outcome {
     let mut signals = watch_signals()?;
     let path = format!("/v1/containers/{}/start?attach=true", Part(id));
     let mut output = session.post_output(&path, &()).await.map_err(Exit::from_run)?;
+    let mut interrupts = 0;
     let kill = |name: &str| format!("/v1/containers/{}/kill?signal={name}", Part(id));
     loop {
         let waiting = signals.iter_mut().map(|(signal, name)| Box::pin(arrival(signal, name)));
         let waiting: Vec<_> = waiting.collect();
         let frame = tokio::select! {
-            frame = output.next() => frame.map_err(Exit::from_run)?,
+            frame = output.next() => frame.map_err(|_| cut_off())?,
             name = first_of(waiting) => {
+                interrupts += u32::from(matches!(name, "INT" | "TERM"));
+                if interrupts >= FORCED_END {
+                    return Err(Exit::at_run(format!(
+                        "interrupted {FORCED_END} times: leaving; the container goes on, end it with `wharf kill {id}`"
+                    )));
+                }
                 // The container may have ended in the meantime; then there is nobody to tell.
                 let _told: Result<serde_json::Value, _> = session.post(&kill(name), &()).await;
                 continue;
@@ -41,13 +51,13 @@ pub(crate) async fn start(session: &Session, id: &str) -> Outcome {
         match frame {
             Some(Frame::Exit(code)) => return Ok(exit_code(code)),
             Some(frame) => show(&frame)?,
-            None => {
-                return Err(Exit::at_run(
-                    "the daemon ended the stream; the container goes on, see `wharf ps`",
-                ));
-            }
+            None => return Err(cut_off()),
         }
     }
+}
+
+fn cut_off() -> Exit {
+    Exit::at_run("the daemon ended the stream; the container goes on, see `wharf ps`")
 }
 
 /// `wharf logs`.

@@ -30,7 +30,7 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
     };
     if started.is_err() && auto_remove {
         // What was never started has nothing to show for itself.
-        let path = format!("/v1/containers/{}?force=true", created.id);
+        let path = format!("/v1/containers/{}", created.id);
         let _gone: Result<serde_json::Value, _> = session.delete(&path).await;
     }
     started
@@ -60,6 +60,7 @@ pub(crate) fn warn(warnings: &[String]) {
 
 fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
     let options = args.options;
+    refuse_terminal(options.interactive, options.tty)?;
     for spec in &options.publish {
         check_spec(spec, verb)?;
     }
@@ -82,6 +83,17 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
         volumes: options.volumes.iter().map(|v| absolute_bind(v)).collect::<Result<_, _>>()?,
         auto_remove: options.rm,
     })
+}
+
+/// Accepted by the parser only to be answered properly: hands trained on Docker type `-it`.
+pub(crate) fn refuse_terminal(interactive: bool, tty: bool) -> Result<(), Exit> {
+    if !interactive && !tty {
+        return Ok(());
+    }
+    Err(Exit::at_run(
+        "-i and -t are not available in this version: a container gets no input and no terminal; \
+         leave them out, and use `wharf exec` for single commands",
+    ))
 }
 
 /// Refused here, so that nothing has been started or made for a spec that cannot be right.

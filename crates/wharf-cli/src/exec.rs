@@ -8,11 +8,12 @@ use wharf_api::client::Part;
 use crate::args::ExecArgs;
 use crate::attach;
 use crate::connect::Session;
-use crate::create::environment;
+use crate::create::{environment, refuse_terminal};
 use crate::failure::{Exit, Outcome};
 
 /// `wharf exec`.
 pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
+    refuse_terminal(args.interactive, args.tty)?;
     let request = ExecRequest {
         command: args.command,
         env: environment(&args.env),

@@ -11,8 +11,11 @@ use crate::failure::{Exit, Outcome};
 /// `wharf daemon`.
 pub(crate) fn daemon(args: &DaemonArgs) -> Outcome {
     log_to_stderr();
-    let config = wharf_daemon::Config::new(Paths::from_env(), &args.pools)
-        .map_err(|e| Exit::failed(e.to_string()))?;
+    let paths = Paths::from_env();
+    let config = wharf_daemon::Config::new(paths.clone(), &args.pools).map_err(|e| {
+        wharf_daemon::start::leave_word(&paths, &e.to_string());
+        Exit::failed(e.to_string())
+    })?;
     wharf_daemon::run(config).map_err(|e| Exit::failed(e.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

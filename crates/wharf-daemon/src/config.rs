@@ -22,7 +22,9 @@ impl Config {
     /// A configuration for `paths`; `pools` replace the built-in address pools of their family
     /// (`BASE/PREFIX:SUBNET-PREFIX` each).
     pub fn new(paths: Paths, pools: &[String]) -> Result<Self> {
-        let pools = pools.iter().map(|text| text.parse()).collect::<Result<Vec<Pool>, _>>()?;
+        // An empty WHARF_POOLS is as good as none.
+        let given = pools.iter().filter(|text| !text.is_empty());
+        let pools = given.map(|text| text.parse()).collect::<Result<Vec<Pool>, _>>()?;
         Ok(Self { paths, pools })
     }
 

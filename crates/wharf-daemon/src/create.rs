@@ -6,6 +6,7 @@ use wharf_api::{ContainerCreate, ContainerCreated};
 use wharf_network::{DEFAULT_NETWORK, Requested};
 use wharf_runtime::command::{Command, Overrides};
 use wharf_runtime::image::Image;
+use wharf_runtime::signal;
 use wharf_runtime::spec::ContainerSpec;
 use wharf_spec::{ContainerName, Expose};
 
@@ -60,6 +61,13 @@ impl Daemon {
         })?;
         // What a start would warn of is said there.
         warnings.clear();
+        if let Some(signal) = &record.spec.stop_signal
+            && signal::parse(signal).is_err()
+        {
+            warnings.push(format!(
+                "the image's stop signal {signal} cannot be sent in this version: SIGTERM stands in for it"
+            ));
+        }
         Ok(warnings)
     }
 
@@ -183,6 +191,10 @@ fn check(request: &ContainerCreate) -> Result<()> {
                 "invalid hostname {hostname:?}: the kernel takes at most {HOSTNAME_LIMIT} bytes"
             )));
         }
+    }
+    let words = request.command.iter().chain(&request.entrypoint).flatten().chain(&request.env);
+    if words.into_iter().any(|word| word.contains('\0')) {
+        return Err(Error::Invalid("no argument or variable can contain a NUL byte".into()));
     }
     if let Some(bad) = request.env.iter().find(|e| e.is_empty() || e.starts_with('=')) {
         return Err(Error::Invalid(format!(

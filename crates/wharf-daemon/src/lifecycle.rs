@@ -99,6 +99,8 @@ impl Daemon {
     /// Stops a container: its stop signal, and SIGKILL when it takes longer than `limit`.
     pub fn stop(self: &Arc<Self>, name: &str, limit: Duration) -> Result<()> {
         let id = self.id_of(name)?;
+        // One that is being started is stopped once it runs.
+        self.in_turn(&id, || ());
         self.end_program(&id, limit)?;
         self.in_turn(&id, || self.settle(&id))
     }
@@ -120,7 +122,8 @@ impl Daemon {
         if record.phase != Phase::Running {
             return Ok(());
         }
-        let asked = record.spec.stop_signal.as_deref().map_or(Ok(Signal::TERM), signal::parse)?;
+        let asked = record.spec.stop_signal.as_deref().and_then(|text| signal::parse(text).ok());
+        let asked = asked.unwrap_or(Signal::TERM);
         if let Some(shim) = Shim::adopt(&self.paths.shim(id))?
             && shim.kill(asked).is_ok()
             && matches!(shim.wait_exit(limit), Ok(Some(_)))

@@ -55,6 +55,11 @@ impl Paths {
         self.run.join("daemon.lock")
     }
 
+    /// The lock that one daemon of this state directory holds.
+    pub fn state_lock(&self) -> PathBuf {
+        self.state.join("daemon.lock")
+    }
+
     /// What a daemon started in the background writes.
     pub fn daemon_log(&self) -> PathBuf {
         self.state.join("daemon.log")

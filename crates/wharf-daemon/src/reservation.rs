@@ -222,6 +222,10 @@ impl Reserving<'_> {
                 "; this host has no such address: use one it has, or leave the address out"
             }
             std::io::ErrorKind::PermissionDenied => "; binding this port takes root",
+            std::io::ErrorKind::InvalidInput if is_link_local(clash.address) => {
+                "; a link-local address means nothing without an interface, which a port spec \
+                 cannot name: use [::] or another address"
+            }
             _ => "",
         };
         Error::Port(format!("failed to bind host port {at}/{proto}: {}{remedy}", clash.source))
@@ -238,6 +242,9 @@ impl Reserving<'_> {
         }
         let transport = transport(self.wanted.proto).unwrap_or(Transport::Tcp);
         match wharf_host::diag::holder(transport, clash.address, clash.port) {
+            Ok(Some(holder)) if holder.pid.is_some_and(is_ours) => {
+                "a container that is being started or removed".to_owned()
+            }
             Ok(Some(holder)) => match (holder.name, holder.pid) {
                 (Some(name), Some(pid)) => format!("{name}, pid {pid}"),
                 (_, Some(pid)) => format!("pid {pid}"),
@@ -257,6 +264,17 @@ impl Reserving<'_> {
             && publication.host.ports.contains(clash.port)
             && publication.host.addresses.iter().any(overlaps)
     }
+}
+
+/// Whether a process is this program: the daemon itself, one of its children on their way to
+/// becoming something else, or the relay.
+fn is_ours(pid: u32) -> bool {
+    let own = std::fs::read_link("/proc/self/exe").ok();
+    own.is_some() && std::fs::read_link(format!("/proc/{pid}/exe")).ok() == own
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 #[cfg(test)]

@@ -172,6 +172,12 @@ impl Circumstances<'_> {
                 self.network
             )));
         }
+        if let Some(address) = spec.host_ip.filter(|address| !can_be_ours(*address)) {
+            return Err(Error::Invalid(format!(
+                "cannot publish {spec}: {address} is a multicast or broadcast address, which no \
+                 host can listen on for itself: use one of this host's addresses"
+            )));
+        }
         let asked = self.asked(spec);
         let routed = |address: &IpAddr| self.mode(*address) == Some(GatewayMode::Routed);
         let (ignored, addresses): (Vec<IpAddr>, Vec<IpAddr>) = asked.into_iter().partition(routed);
@@ -207,6 +213,11 @@ impl Circumstances<'_> {
     fn mode(self, address: IpAddr) -> Option<GatewayMode> {
         if address.is_ipv4() { self.mode_v4 } else { self.mode_v6 }
     }
+}
+
+fn can_be_ours(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    !broadcast && !address.is_multicast()
 }
 
 fn families(addresses: &[IpAddr]) -> &'static str {

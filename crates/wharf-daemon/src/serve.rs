@@ -1,29 +1,28 @@
 //! The life of a daemon: lock, recover, serve, leave.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::fs::Mode;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
+use crate::lock::Locks;
 use crate::paths::Paths;
-use crate::{http, start, watch};
+use crate::{http, lock, start, watch};
 
 /// Requests in flight may take this long after the daemon was told to stop; streams that follow a
 /// log would never end by themselves.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-/// Threads that block: each start or removal takes one. More than this many at a time wait in
-/// line.
-const BLOCKING_THREADS: usize = 64;
+/// Threads that block: each start, stop or removal takes one. A stop may wait for minutes, so there
+/// are many; more than this at a time wait in line.
+const BLOCKING_THREADS: usize = 512;
 const WORKERS: usize = 2;
 /// Docker's; what is secret has a mode of its own.
 const UMASK: u32 = 0o022;
@@ -38,11 +37,15 @@ pub fn run(config: Config) -> Result<()> {
     // What containers are given must be readable inside, whoever's umask a verb brought along.
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     let paths = config.paths.clone();
-    make_dirs(&paths)?;
-    let _lock = lock(&paths)?;
-    let served = serve(config);
-    if let Err(error) = &served {
-        start::leave_word(&paths, error);
+    let served = make_dirs(&paths).and_then(|()| {
+        let _locks = Locks::take(&paths)?;
+        serve(config)
+    });
+    // When another daemon answers, whoever started this one has what it wanted.
+    if let Err(error) = &served
+        && !lock::is_served(&paths)
+    {
+        start::leave_word(&paths, &error.to_string());
     }
     served
 }
@@ -113,7 +116,7 @@ async fn stop_signal(daemon: &Daemon) {
 
 /// The upper directories may be passed through, to the socket; what lies in containers, images and
 /// volumes is nobody's but root's: setuid programs of an image are not meant for this host's users.
-fn make_dirs(paths: &Paths) -> Result<()> {
+pub(crate) fn make_dirs(paths: &Paths) -> Result<()> {
     let open = [paths.state_dir().to_owned(), paths.run_dir().to_owned()];
     let closed = [paths.containers(), paths.images(), paths.volumes(), paths.shims()];
     for dir in &open {
@@ -132,25 +135,6 @@ fn make_dir(dir: &Path, mode: u32) -> Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(mode);
     builder.create(dir).map_err(Error::io(format!("make {}", dir.display())))
-}
-
-/// Held for as long as the daemon lives; the kernel lets go of it however the daemon ends.
-fn lock(paths: &Paths) -> Result<File> {
-    let path = paths.lock();
-    let failed = || Error::io(format!("lock {}", path.display()));
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(&path).map_err(failed())?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut pid = String::new();
-        let _read = file.read_to_string(&mut pid);
-        let pid = if pid.is_empty() { "unknown".to_owned() } else { pid };
-        return Err(Error::AlreadyRunning { path: paths.run_dir().to_owned(), pid });
-    }
-    file.set_len(0).map_err(failed())?;
-    file.rewind().map_err(failed())?;
-    write!(file, "{}", std::process::id()).map_err(failed())?;
-    Ok(file)
 }
 
 /// The socket systemd opened for us, or our own.

@@ -1,6 +1,7 @@
 //! Starting a daemon in the background, and learning why it did not start.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,14 +12,13 @@ use crate::paths::Paths;
 
 /// The log of a daemon in the background starts anew past this size, so that it cannot fill a disk.
 const LOG_LIMIT: u64 = 8 << 20;
+/// It names containers and ports, which are not everybody's business.
+const LOG_MODE: u32 = 0o640;
 
 /// Starts a daemon for `paths` in a session of its own. When another one starts at the same time,
 /// one of the two gives way without harm.
 pub fn in_background(paths: &Paths) -> Result<()> {
-    std::fs::create_dir_all(paths.state_dir())
-        .map_err(Error::io(format!("make {}", paths.state_dir().display())))?;
-    std::fs::create_dir_all(paths.run_dir())
-        .map_err(Error::io(format!("make {}", paths.run_dir().display())))?;
+    crate::serve::make_dirs(paths)?;
     forget_failure(paths);
     let log = open_log(paths)?;
     let copy = log.try_clone().map_err(Error::io("share the daemon's log"))?;
@@ -47,8 +47,8 @@ pub fn failure(paths: &Paths) -> Option<String> {
 }
 
 /// Leaves word for [`failure`]; a failure to do so only costs the explanation.
-pub(crate) fn leave_word(paths: &Paths, error: &Error) {
-    let _written = std::fs::write(paths.start_failure(), error.to_string());
+pub fn leave_word(paths: &Paths, why: &str) {
+    let _written = std::fs::write(paths.start_failure(), why);
 }
 
 pub(crate) fn forget_failure(paths: &Paths) {
@@ -59,7 +59,7 @@ fn open_log(paths: &Paths) -> Result<File> {
     let path = paths.daemon_log();
     let full = std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT);
     let mut options = OpenOptions::new();
-    options.create(true);
+    options.create(true).mode(LOG_MODE);
     if full {
         options.write(true).truncate(true)
     } else {

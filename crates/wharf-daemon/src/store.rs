@@ -3,6 +3,7 @@
 use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
@@ -40,7 +41,7 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) struct Store {
     path: PathBuf,
-    database: Database,
+    database: Mutex<Option<Database>>,
 }
 
 // === impl Kind ===
@@ -77,51 +78,39 @@ impl Store {
     /// Opens the store at `path`, making it when it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let database = create(path).map_err(|error| failure(path, &error))?;
-        Ok(Self { path: path.to_owned(), database })
+        Ok(Self { path: path.to_owned(), database: Mutex::new(Some(database)) })
     }
 
     /// Makes all of `changes` durable in one transaction, or none.
     pub(crate) fn commit(&self, changes: &[Change]) -> Result<()> {
-        self.write(changes).map_err(|error| failure(&self.path, &error))
+        self.with(|database| write(database, changes))
     }
 
     /// Every record of `kind`.
     pub(crate) fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<T>> {
-        let found = self.read_all(kind).map_err(|error| failure(&self.path, &error))?;
+        let found = self.with(|database| read_all(database, kind))?;
         found.iter().map(|(key, value)| self.parse(key, value)).collect()
     }
 
     /// One record.
     pub(crate) fn get<T: DeserializeOwned>(&self, kind: Kind, key: &str) -> Result<Option<T>> {
-        let found = self.read_one(kind, key).map_err(|error| failure(&self.path, &error))?;
+        let found = self.with(|database| read_one(database, kind, key))?;
         found.map(|value| self.parse(key, &value)).transpose()
     }
 
-    fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
-        for change in changes {
-            let mut table = write.open_table(change.kind.table())?;
-            match &change.value {
-                Some(value) => table.insert(change.key.as_str(), value.as_slice())?,
-                None => table.remove(change.key.as_str())?,
-            };
+    /// Does `work`. After a failure the database refuses everything until it is opened anew, so it
+    /// is, and the work is tried once more: a disk that was full may have room again.
+    fn with<T>(&self, work: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T> {
+        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = slot.as_ref()
+            && let Ok(done) = work(database)
+        {
+            return Ok(done);
         }
-        Ok(write.commit()?)
-    }
-
-    fn read_all(&self, kind: Kind) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(kind.table())?;
-        let mut found = Vec::new();
-        for entry in table.iter()? {
-            let (key, value) = entry?;
-            found.push((key.value().to_owned(), value.value().to_owned()));
-        }
-        Ok(found)
-    }
-
-    fn read_one(&self, kind: Kind, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(kind.table())?;
-        Ok(table.get(key)?.map(|value| value.value().to_owned()))
+        // The file is locked for as long as it is open.
+        drop(slot.take());
+        let opened = create(&self.path).map_err(|error| failure(&self.path, &error))?;
+        work(slot.insert(opened)).map_err(|error| failure(&self.path, &error))
     }
 
     fn parse<T: DeserializeOwned>(&self, key: &str, value: &[u8]) -> Result<T> {
@@ -130,6 +119,33 @@ impl Store {
             detail: format!("record {key} cannot be read: {e}"),
         })
     }
+}
+
+fn write(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    for change in changes {
+        let mut table = write.open_table(change.kind.table())?;
+        match &change.value {
+            Some(value) => table.insert(change.key.as_str(), value.as_slice())?,
+            None => table.remove(change.key.as_str())?,
+        };
+    }
+    Ok(write.commit()?)
+}
+
+fn read_all(database: &Database, kind: Kind) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+    let table = database.begin_read()?.open_table(kind.table())?;
+    let mut found = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        found.push((key.value().to_owned(), value.value().to_owned()));
+    }
+    Ok(found)
+}
+
+fn read_one(database: &Database, kind: Kind, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+    let table = database.begin_read()?.open_table(kind.table())?;
+    Ok(table.get(key)?.map(|value| value.value().to_owned()))
 }
 
 fn create(path: &Path) -> Result<Database, redb::Error> {

@@ -54,6 +54,9 @@ fn target_path(text: &str, target: &str) -> Result<PathBuf> {
     if !path.is_absolute() || !plain {
         return Err(refuse(text, "the path in the container must be absolute, without `..`"));
     }
+    if path.starts_with("/proc") {
+        return Err(refuse(text, "/proc belongs to the kernel: choose another path"));
+    }
     if path == Path::new("/") {
         return Err(refuse(text, "destination can't be '/'"));
     }

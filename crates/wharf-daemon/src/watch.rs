@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 /// A relay that dies at once, again and again, is not started faster than this.
 const RELAY_PAUSE: Duration = Duration::from_millis(50);
 const RELAY_PAUSE_MAX: Duration = Duration::from_secs(5);
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 const RELAY_POLL: Duration = Duration::from_millis(200);
 
 /// Settles the container `id` once its shim has ended.
@@ -28,14 +30,26 @@ pub(crate) fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<(
         if let Some(pidfd) = pidfd {
             ended(pidfd).await;
         }
-        let settle = move || daemon.in_turn(&id, || daemon.settle(&id));
-        match tokio::task::spawn_blocking(settle).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "settling a container that has ended"),
-            Err(error) => tracing::error!(%error, "settling a container stumbled"),
-        }
+        settle(daemon, id).await;
     });
     Ok(())
+}
+
+/// Settles a container that has ended. What stands in the way, a full disk perhaps, may go away, so
+/// this is tried until it is done.
+async fn settle(daemon: Arc<Daemon>, id: String) {
+    let mut pause = SETTLE_PAUSE;
+    loop {
+        let (shared, name) = (Arc::clone(&daemon), id.clone());
+        let settle = move || shared.in_turn(&name, || shared.settle(&name));
+        match tokio::task::spawn_blocking(settle).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::error!(%error, id, "settling a container that has ended"),
+            Err(error) => tracing::error!(%error, id, "settling a container stumbled"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(SETTLE_PAUSE_MAX);
+    }
 }
 
 /// Starts a relay anew whenever the one that serves has died. The listening sockets are held here,

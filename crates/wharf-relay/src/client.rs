@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wharf_host::fdpass::{recv_frame, send_frame};
@@ -16,11 +16,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection to a running relay.
 ///
-/// Routes added through it and not opened vanish when it is dropped.
+/// Routes added through it and not opened vanish when it is dropped. After a failure it connects
+/// anew for the next request.
 #[derive(Debug)]
 pub struct RelayClient {
+    socket: PathBuf,
     stream: UnixStream,
     pid: u32,
+    /// An answer may still be on its way, which would be taken for the next one's.
+    broken: bool,
 }
 
 // === impl RelayClient ===
@@ -35,7 +39,8 @@ impl RelayClient {
         let stream = UnixStream::connect(socket).during(what)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT)).during(what)?;
         stream.set_write_timeout(Some(ANSWER_LIMIT)).during(what)?;
-        let mut client = Self { stream, pid: 0 };
+        let socket = socket.to_owned();
+        let mut client = Self { socket, stream, pid: 0, broken: false };
         match client.ask(&Request::Hello { version: VERSION }, &[])?.0 {
             Response::Hello { version: VERSION, pid } => {
                 client.pid = pid;
@@ -132,6 +137,23 @@ impl RelayClient {
         request: &Request,
         sockets: &[BorrowedFd<'_>],
     ) -> Result<(Response, Vec<OwnedFd>)> {
+        if self.broken {
+            *self = Self::connect(&self.socket)?;
+        }
+        self.broken = true;
+        let answer = self.converse(request, sockets)?;
+        self.broken = false;
+        match answer {
+            (Response::Refused(refusal), _) => Err(refusal.into()),
+            answer => Ok(answer),
+        }
+    }
+
+    fn converse(
+        &mut self,
+        request: &Request,
+        sockets: &[BorrowedFd<'_>],
+    ) -> Result<(Response, Vec<OwnedFd>)> {
         let payload = serde_json::to_vec(request).map_err(|e| Error::Protocol(e.to_string()))?;
         send_frame(&self.stream, &payload, sockets).map_err(closed)?;
         let Some((payload, descriptors)) =
@@ -141,10 +163,7 @@ impl RelayClient {
         };
         let response =
             serde_json::from_slice(&payload).map_err(|e| Error::Protocol(e.to_string()))?;
-        match response {
-            Response::Refused(refusal) => Err(refusal.into()),
-            response => Ok((response, descriptors)),
-        }
+        Ok((response, descriptors))
     }
 }
 
@@ -159,6 +178,7 @@ fn closed(error: wharf_host::Error) -> Error {
     let errno = error.errno().map(rustix::io::Errno::from_raw_os_error);
     match errno {
         Some(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Error::Closed,
+        Some(rustix::io::Errno::AGAIN) => Error::Silent { seconds: ANSWER_LIMIT.as_secs() },
         _ => error.into(),
     }
 }

@@ -29,6 +29,14 @@ pub enum Error {
     /// The relay ended, or was ending when asked.
     #[error("the relay closed the connection")]
     Closed,
+    /// The relay is there and does not answer.
+    #[error(
+        "the relay gave no answer within {seconds} s; if it hangs, end its process: it is replaced"
+    )]
+    Silent {
+        /// The limit that passed.
+        seconds: u64,
+    },
     /// The running relay speaks another version of the protocol.
     #[error("the running relay (pid {pid}) speaks protocol {theirs}, not {ours}; restart it")]
     Version {

@@ -78,6 +78,12 @@ pub(crate) struct ContainerOptions {
     /// Set a label (repeatable)
     #[arg(short = 'l', long = "label", value_name = "KEY[=VALUE]")]
     pub(crate) labels: Vec<String>,
+    /// Refused with a reason: terminals come later
+    #[arg(short, long, hide = true)]
+    pub(crate) interactive: bool,
+    /// Refused with a reason: terminals come later
+    #[arg(short, long, hide = true)]
+    pub(crate) tty: bool,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -175,6 +181,12 @@ pub(crate) struct ExecArgs {
     /// User and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
+    /// Refused with a reason: terminals come later
+    #[arg(short, long, hide = true)]
+    pub(crate) interactive: bool,
+    /// Refused with a reason: terminals come later
+    #[arg(short, long, hide = true)]
+    pub(crate) tty: bool,
     /// Name or id
     pub(crate) container: String,
     /// The command and its arguments

@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct StopQuery {
     /// Seconds to wait before SIGKILL.
     time: u64,
@@ -47,7 +47,7 @@ impl Default for StopQuery {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct KillQuery {
     /// A signal by name or number.
     signal: String,
@@ -60,7 +60,7 @@ impl Default for KillQuery {
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct RemoveQuery {
     /// Kill it first if it runs.
     force: bool,

@@ -1,6 +1,7 @@
 //! `/v1/images`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -8,12 +9,18 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 use utoipa::{IntoParams, OpenApi};
 use wharf_api::{ImageRemoved, ImageSummary, Loaded};
 
 use super::{Answer, Shared, blocking, json};
 use crate::daemon::Daemon;
 use crate::error::Error;
+
+/// Each load unpacks with a thread of its own and writes to the disk; more at a time are no faster.
+static LOADS: Semaphore = Semaphore::const_new(4);
+/// A client that sends nothing for this long has lost interest.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(OpenApi)]
 #[openapi(paths(list, load, inspect, remove))]
@@ -28,7 +35,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct RemoveQuery {
     /// Remove it although it has several names or stopped containers use it.
     force: bool,
@@ -43,10 +50,14 @@ async fn list(State(daemon): Shared) -> Answer<Vec<ImageSummary>> {
 /// Loads the images of an archive (docker save or OCI layout), which is the body of the request.
 #[utoipa::path(post, path = "/v1/images/load", responses((status = 200, body = [Loaded])))]
 async fn load(State(daemon): Shared, body: Body) -> Answer<Vec<Loaded>> {
+    // Whoever waits here holds no thread.
+    let _turn = LOADS.acquire().await;
     let (reader, mut writer) = tokio::io::duplex(1 << 20);
     let feed = tokio::spawn(async move {
         let mut stream = body.into_data_stream();
-        while let Some(piece) = futures_util::StreamExt::next(&mut stream).await {
+        loop {
+            let next = futures_util::StreamExt::next(&mut stream);
+            let Some(piece) = tokio::time::timeout(IDLE_LIMIT, next).await? else { break };
             let piece = piece.map_err(std::io::Error::other)?;
             writer.write_all(&piece).await?;
         }

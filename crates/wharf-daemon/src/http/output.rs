@@ -30,14 +30,14 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct StartQuery {
     /// Answer with the output from the beginning, up to the exit code.
     attach: bool,
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct LogsQuery {
     /// Go on until the container exits.
     follow: bool,
