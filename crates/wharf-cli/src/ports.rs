@@ -15,6 +15,9 @@ pub(crate) async fn port(session: &Session, args: PortArgs) -> Outcome {
     let path = format!("/v1/containers/{}/port", Part(&args.container));
     let lines: Vec<wharf_api::port::PortLine> = session.get(&path).await?;
     let Some(asked) = &args.port else {
+        if args.format == Format::Json {
+            return print_json(&lines);
+        }
         lines.iter().try_for_each(|l| print_line(&format!("{} -> {}", l.container, l.host)))?;
         return Ok(ExitCode::SUCCESS);
     };
@@ -25,6 +28,9 @@ pub(crate) async fn port(session: &Session, args: PortArgs) -> Outcome {
             "no public port '{asked}' published for {}",
             args.container
         )));
+    }
+    if args.format == Format::Json {
+        return print_json(&found.collect::<Vec<_>>());
     }
     found.try_for_each(|line| print_line(&line.host))?;
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 mod api {
     mod daemon;
     mod document;
+    mod handover;
     mod shell;
     mod site;
     mod telling;

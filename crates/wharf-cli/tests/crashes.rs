@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod crashes {
+    mod disk;
     mod processes;
     mod site;
     mod steps;

@@ -9,6 +9,7 @@ mod lifecycle {
     mod inspect;
     mod logs;
     mod options;
+    mod output;
     mod site;
     mod survival;
     mod volumes;

@@ -6,6 +6,7 @@ mod publishing {
     mod faults;
     mod listings;
     mod many;
+    mod others;
     mod ports;
     mod scene;
 }

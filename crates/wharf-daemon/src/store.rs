@@ -187,4 +187,38 @@ mod tests {
         assert_eq!(store.all::<String>(Kind::Container).unwrap(), ["two"]);
         assert_eq!(store.get::<String>(Kind::Network, "b").unwrap(), None);
     }
+
+    /// On a file system of one megabyte that only this thread can see.
+    fn on_a_small_disk(work: impl FnOnce(&Path) + Send + 'static) {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: mounting a file system needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let alone = std::thread::spawn(move || {
+            wharf_host::netns::unshare_mount_private().unwrap();
+            let flags = rustix::mount::MountFlags::empty();
+            rustix::mount::mount("none", &path, "tmpfs", flags, c"size=4m").unwrap();
+            work(&path);
+        });
+        alone.join().unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_was_full_is_written_to_again() {
+        on_a_small_disk(|dir| {
+            let store = Store::open(&dir.join("w.redb")).unwrap();
+            let put = |key: &str, size: usize| {
+                store.commit(&[Change::put(Kind::Container, key, &"x".repeat(size)).unwrap()])
+            };
+            put("first", 10).unwrap();
+            let filler = std::fs::write(dir.join("filler"), vec![0; 8 << 20]);
+            assert!(filler.is_err(), "the disk is not full");
+            assert!(put("second", 2 << 20).is_err());
+            std::fs::remove_file(dir.join("filler")).unwrap();
+            put("third", 10).unwrap();
+            assert_eq!(store.all::<String>(Kind::Container).unwrap().len(), 2);
+        });
+    }
 }

@@ -197,6 +197,9 @@ pub(crate) struct ExecArgs {
 /// `wharf inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
+    /// Always JSON; for scripts that say so
+    #[arg(long, value_parser = ["json"], default_value = "json", hide = true)]
+    pub(crate) format: String,
     /// Names or ids
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
@@ -213,6 +216,9 @@ pub(crate) struct WaitArgs {
 /// `wharf port`.
 #[derive(Debug, Args)]
 pub(crate) struct PortArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
     /// Name or id
     pub(crate) container: String,
     /// One container port, as PORT[/PROTO]

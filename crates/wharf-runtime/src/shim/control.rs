@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -82,10 +82,11 @@ impl Control {
     pub(super) fn run(mut self) -> Result<()> {
         while !self.finished {
             let ready = self.wait()?;
-            if ready.output
-                && let Some(output) = &mut self.output
-            {
-                output.read();
+            if let Some(output) = &mut self.output {
+                if ready.output {
+                    output.read();
+                }
+                output.flush_due();
             }
             if ready.listener {
                 self.accept();
@@ -108,7 +109,9 @@ impl Control {
         fds.extend(self.output.iter().flat_map(Output::fds));
         let mut polled: Vec<_> =
             fds.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        match rustix::event::poll(&mut polled, None) {
+        let timeout = self.output.as_ref().and_then(Output::timeout);
+        let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Err(Errno::INTR) => return Ok(Ready::default()),
             result => result.during(|| "wait for events")?,
         };

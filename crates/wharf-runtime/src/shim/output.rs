@@ -20,12 +20,17 @@ const BUFFER: usize = 64 << 10;
 /// After the container's last process is gone its pipes hold what is left and then end; a process
 /// elsewhere that got hold of one must not keep the shim.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// What has no end of line is logged this long after it came: a prompt or a progress bar is meant
+/// to be seen, and a line written in pieces at once is still one entry.
+const PARTIAL_DELAY: Duration = Duration::from_millis(50);
 
 /// One stream on its way to the log.
 #[derive(Debug)]
 struct Pipe {
     fd: OwnedFd,
     splitter: Splitter,
+    /// When to log the beginning of a line without waiting for its end.
+    due: Option<Instant>,
 }
 
 /// The log of a container and the streams that fill it.
@@ -44,7 +49,7 @@ impl Output {
         let path = dir.join(log::FILE);
         let log = File::options().create(true).append(true).mode(0o640).open(&path);
         let log = log.during(|| format!("open {}", path.display()))?;
-        let pipe = |fd, stream| Pipe { fd, splitter: Splitter::new(stream) };
+        let pipe = |fd, stream| Pipe { fd, splitter: Splitter::new(stream), due: None };
         let pipes =
             vec![pipe(outputs.stdout, Stream::Stdout), pipe(outputs.stderr, Stream::Stderr)];
         Ok(Self { log, pipes, buffer: vec![0; BUFFER] })
@@ -55,10 +60,26 @@ impl Output {
         self.pipes.iter().map(|pipe| pipe.fd.as_fd())
     }
 
+    /// How long to wait for more at most; `None` when nothing else is to be done.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let due = self.pipes.iter().filter_map(|pipe| pipe.due).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
     /// Reads what every pipe has now, and forgets those that have ended.
     pub(super) fn read(&mut self) {
         let Self { log, pipes, buffer } = self;
         pipes.retain_mut(|pipe| pipe.read(log, buffer));
+    }
+
+    /// Logs beginnings of lines that have waited long enough for their end.
+    pub(super) fn flush_due(&mut self) {
+        let now = Instant::now();
+        for pipe in &mut self.pipes {
+            if pipe.due.is_some_and(|due| due <= now) {
+                pipe.flush(&mut self.log);
+            }
+        }
     }
 
     /// Reads to the end, or for as long as that may take.
@@ -92,10 +113,26 @@ impl Pipe {
             }
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
-                write(log, &self.splitter.push(bytes, Timestamp::now()));
+                let lines = self.splitter.push(bytes, Timestamp::now());
+                write(log, &lines);
+                self.plan(!lines.is_empty());
                 true
             }
         }
+    }
+
+    fn flush(&mut self, log: &mut File) {
+        write(log, &self.splitter.flush_whole(Timestamp::now()));
+        self.plan(true);
+    }
+
+    /// What waits has waited since it came: a program that never pauses is seen, too.
+    fn plan(&mut self, is_new: bool) {
+        self.due = match self.due {
+            _ if !self.splitter.is_pending() => None,
+            Some(due) if !is_new => Some(due),
+            _ => Some(Instant::now() + PARTIAL_DELAY),
+        };
     }
 }
 
