@@ -28,8 +28,11 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
     } else {
         attach::start(session, &created.id).await
     };
-    if started.is_err() && auto_remove {
-        // What was never started has nothing to show for itself.
+    if let Err(exit) = &started
+        && (auto_remove || exit.is_refusal())
+    {
+        // A refusal leaves everything as it was: the name is free for the next try. What runs is not
+        // removed this way.
         let path = format!("/v1/containers/{}", created.id);
         let _gone: Result<serde_json::Value, _> = session.delete(&path).await;
     }

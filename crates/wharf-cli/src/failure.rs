@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use wharf_api::ErrorCode;
 use wharf_api::client::ClientError;
 
 /// What a verb comes to.
@@ -12,6 +13,7 @@ pub(crate) type Outcome = Result<ExitCode, Exit>;
 pub(crate) struct Exit {
     message: String,
     code: u8,
+    refused: bool,
 }
 
 // === impl Exit ===
@@ -22,12 +24,12 @@ impl Exit {
 
     /// A failure with exit code 1.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 1 }
+        Self { message: message.into(), code: 1, refused: false }
     }
 
     /// A failure of `run`, `create` or `exec` itself.
     pub(crate) fn at_run(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: Self::RUN_FAILED }
+        Self { message: message.into(), code: Self::RUN_FAILED, refused: false }
     }
 
     /// An error of the daemon at `run` or `exec`: 126 and 127 where it says so, otherwise 125.
@@ -36,7 +38,15 @@ impl Exit {
             ClientError::Api(api) => api.exit_code.unwrap_or(Self::RUN_FAILED),
             _ => Self::RUN_FAILED,
         };
-        Self { message: error.to_string(), code }
+        let refusals = [ErrorCode::Invalid, ErrorCode::PortInUse, ErrorCode::Limit];
+        let refused = code == Self::RUN_FAILED
+            && matches!(&error, ClientError::Api(api) if refusals.contains(&api.code));
+        Self { message: error.to_string(), code, refused }
+    }
+
+    /// Whether the daemon refused what was asked, before anything had happened.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.refused
     }
 
     /// Prints the message and gives the exit code.
@@ -58,7 +68,9 @@ impl From<std::io::Error> for Exit {
     /// A reader that has seen enough (`wharf ps | head -1`) is no failure.
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Self { message: String::new(), code: 0 },
+            std::io::ErrorKind::BrokenPipe => {
+                Self { message: String::new(), code: 0, refused: false }
+            }
             _ => Self::failed(format!("writing output: {error}")),
         }
     }
@@ -67,7 +79,7 @@ impl From<std::io::Error> for Exit {
 impl From<serde_json::Error> for Exit {
     fn from(error: serde_json::Error) -> Self {
         if error.io_error_kind() == Some(std::io::ErrorKind::BrokenPipe) {
-            return Self { message: String::new(), code: 0 };
+            return Self { message: String::new(), code: 0, refused: false };
         }
         Self::failed(format!("writing JSON: {error}"))
     }

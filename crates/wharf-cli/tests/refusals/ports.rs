@@ -141,25 +141,36 @@ fn two_ranges_that_fit_alone_are_refused_together() {
     scene.refuses(&[once(&ranges, &says)]);
 }
 
-/// Docker keeps the container for another try; the ports it could not have are named again.
+/// Docker leaves a created container behind, whose name is in the way of the next try.
 #[test]
-fn a_container_that_could_not_start_is_kept_without_ports() {
-    let Some(scene) = Scene::warm("kept") else { return };
+fn a_run_that_is_refused_leaves_the_name_and_the_other_ports_free() {
+    let Some(scene) = Scene::warm("nothing kept") else { return };
     let held = scene.host.tcp_listen("0.0.0.0:8081").unwrap();
     let line = ["run", "-d", "--name", "web", "-p", "8080:80", "-p", "8081:80", "wharf/whoami"];
     let failed = scene.wharf.fails(line);
     assert_eq!(failed.code(), 125, "{failed:?}");
-    let listed = scene.wharf.json(["ps", "-a"]);
-    assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"web".into(), &"created".into()));
+    assert_eq!(scene.wharf.json(["ps", "-a"]), serde_json::json!([]));
     assert_eq!(scene.wharf.json(["ports"]), serde_json::json!([]));
     let at: SocketAddr = (IpAddr::from([0, 0, 0, 0]), 8080).into();
     drop(
         scene.host.run(|| (TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap())).unwrap(),
     );
-    let again = scene.wharf.fails(["start", "web"]);
-    assert!(again.stderr.contains("Bind for 0.0.0.0:8081 failed"), "{again:?}");
+    drop(held);
+    scene.wharf.ok(line);
+    scene.wharf.serving("web", 80).unwrap();
+    assert!(scene.host.can_connect("127.0.0.1:8080"));
+}
+
+#[test]
+fn a_made_container_that_cannot_start_waits_for_its_port() {
+    let Some(scene) = Scene::warm("kept") else { return };
+    let held = scene.host.tcp_listen("0.0.0.0:8081").unwrap();
+    scene.wharf.ok(["create", "--name", "web", "-p", "8081:80", "wharf/whoami"]);
+    let failed = scene.wharf.fails(["start", "web"]);
+    assert!(failed.stderr.contains("Bind for 0.0.0.0:8081 failed"), "{failed:?}");
+    let listed = scene.wharf.json(["ps", "-a"]);
+    assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"web".into(), &"created".into()));
     drop(held);
     scene.wharf.ok(["start", "web"]);
     scene.wharf.serving("web", 80).unwrap();
-    assert!(scene.host.can_connect("127.0.0.1:8080"));
 }
