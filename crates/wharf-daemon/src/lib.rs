@@ -34,6 +34,7 @@ mod reservation;
 mod resolve;
 mod serve;
 pub mod start;
+mod starting;
 mod store;
 mod volumes;
 mod watch;

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf_api::Started;
-use wharf_host::netns::Netns;
 use wharf_host::process::Signal;
-use wharf_network::{Network, plug, unplug};
+use wharf_network::{Network, unplug};
 use wharf_runtime::cgroup::kill_leftovers;
 use wharf_runtime::client::Shim;
 use wharf_runtime::exit::exit_status;
@@ -21,14 +20,12 @@ use wharf_runtime::signal;
 use wharf_spec::{Publication, Target};
 
 use crate::clock;
-use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
-use crate::files::{self, Identity};
 use crate::logs::{Ending, LogQuery};
 use crate::record::{ContainerRecord, ExitRecord, Phase};
-use crate::reservation::{Held, Present, reserve_all};
 use crate::resolve::{Circumstances, Wanted, resolve};
+use crate::starting::Starting;
 
 /// SIGKILL cannot be refused; a process that is still there after this hangs in the kernel.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
@@ -308,124 +305,5 @@ pub(crate) fn target(record: &ContainerRecord) -> Target {
         ipv4: record.endpoint.ipv4.map(|net| net.addr()),
         ipv6: record.endpoint.ipv6.map(|net| net.addr()),
         network: record.network.clone(),
-    }
-}
-
-/// One start.
-struct Starting<'a> {
-    daemon: &'a Arc<Daemon>,
-    record: &'a ContainerRecord,
-}
-
-// === impl Starting ===
-
-impl Starting<'_> {
-    fn run(&self) -> Result<Vec<String>> {
-        let mut warnings = Vec::new();
-        let network = self.network()?;
-        let held = self.reserve(&network, &mut warnings)?;
-        crash::point("start.reserved");
-        self.daemon.ledger.update_container(&self.record.id, |record| {
-            record.phase = Phase::Starting;
-            record.failure = None;
-        })?;
-        crash::point("start.marked");
-        match self.bring_to_life(&network, held) {
-            Ok(()) => Ok(warnings),
-            Err(error) => {
-                self.undo();
-                Err(error)
-            }
-        }
-    }
-
-    fn network(&self) -> Result<Network> {
-        let name = &self.record.network;
-        self.daemon.ledger.read(|state| state.find_network(name).cloned())
-    }
-
-    fn reserve(&self, network: &Network, warnings: &mut Vec<String>) -> Result<Vec<Held>> {
-        let wanted = self.daemon.wanted(self.record, network, warnings)?;
-        let publications = self.daemon.publications();
-        let present = Present {
-            publications: &publications,
-            sockets: self.daemon.planes.sockets(),
-            descriptor_limit: self.daemon.descriptor_limit,
-        };
-        reserve_all(wanted, &target(self.record), present)
-    }
-
-    fn bring_to_life(&self, network: &Network, held: Vec<Held>) -> Result<()> {
-        let (daemon, record) = (self.daemon, self.record);
-        self.write_files()?;
-        let shim = self.launch()?;
-        crash::point("start.launched");
-        daemon.bring_up(network)?;
-        plug(&record.endpoint, &Netns::of_process(shim.pid().pid)?)?;
-        crash::point("start.plugged");
-        shim.create().map_err(runtime_failure)?;
-        crash::point("start.created");
-        let publications: Vec<Publication> = held.iter().map(|h| h.publication.clone()).collect();
-        daemon
-            .ledger
-            .update_container(&record.id, |record| record.publications = publications.clone())?;
-        crash::point("start.recorded");
-        daemon.planes.publish(&|| daemon.desire(), held, &daemon.metrics)?;
-        if !publications.is_empty() {
-            crate::flows::forget(&publications)?;
-        }
-        shim.start().map_err(runtime_failure)?;
-        crash::point("start.started");
-        daemon.begin(&record.id);
-        daemon.ledger.update_container(&record.id, |record| {
-            record.phase = Phase::Running;
-            record.started = Some(clock::now());
-            record.exit = None;
-        })?;
-        crash::point("start.done");
-        crate::watch::container(daemon, &record.id, &shim)
-    }
-
-    fn write_files(&self) -> Result<()> {
-        let endpoint = &self.record.endpoint;
-        let addresses = endpoint.addresses().map(|net| net.addr()).collect();
-        let identity = Identity { hostname: &self.record.spec.hostname, addresses };
-        files::write(&self.daemon.paths.container(&self.record.id), &identity)
-    }
-
-    fn launch(&self) -> Result<Shim> {
-        let dir = self.daemon.paths.shim(&self.record.id);
-        let _old = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
-        let exe = wharf_host::process::current_exe();
-        Shim::launch(&exe, &dir, &self.record.spec).map_err(runtime_failure)
-    }
-
-    /// Takes back whatever a failed start has done. Nothing here stops at a failure; what cannot be
-    /// undone now is found again at the next start of the daemon.
-    fn undo(&self) {
-        let (daemon, record) = (self.daemon, self.record);
-        let settled = daemon.ledger.update_container(&record.id, |record| {
-            record.phase = record.phase_at_rest();
-            record.publications.clear();
-        });
-        let failures = [
-            settled.err(),
-            daemon.reconcile().err(),
-            daemon.kill_hard(record).err(),
-            unplug(&record.endpoint).err().map(Error::from),
-        ];
-        for error in failures.into_iter().flatten() {
-            tracing::warn!(id = record.short_id(), %error, "undoing a failed start");
-        }
-        let _gone = std::fs::remove_dir_all(daemon.paths.shim(&record.id));
-    }
-}
-
-/// The runtime's refusals of the command itself decide the exit code of `wharf run`.
-pub(crate) fn runtime_failure(error: wharf_runtime::Error) -> Error {
-    match error.exit_code() {
-        code @ (126 | 127) => Error::Command { code, message: error.to_string() },
-        _ => error.into(),
     }
 }

@@ -271,9 +271,12 @@ impl Wharf {
         settled.map_err(|error| error.context(last.join("\n")))
     }
 
-    /// The highest cgroups that processes of this instance have been seen in.
+    /// The highest cgroups of this instance: those its processes have been seen in, and the parent
+    /// it has when none of its containers runs.
     pub(crate) fn cgroup_tops(&self) -> BTreeSet<PathBuf> {
-        self.cgroups.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut tops = self.cgroups.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tops.extend(sweep::parents(&self.state_dir()));
+        tops
     }
 
     fn note_cgroups(&self) {

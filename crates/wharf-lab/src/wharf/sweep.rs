@@ -83,6 +83,17 @@ pub(crate) fn cgroup_tops(groups: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     roots.iter().flat_map(|root| names.iter().map(move |name| root.join(name))).collect()
 }
 
+/// Where an instance with this state directory keeps its cgroups, in every hierarchy: the program
+/// names the parent by the FNV-1a hash of the path.
+pub(crate) fn parents(state_dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let hash =
+        state_dir.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    let name = format!("wharf-{hash:016x}");
+    hierarchies().into_values().map(move |root| root.join(&name))
+}
+
 /// Every directory under `tops`, the deepest first.
 pub(crate) fn cgroup_tree(tops: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let mut found = Vec::new();
