@@ -126,6 +126,10 @@ impl Daemon {
         }
         let wanted = Forwarding { ipv4: network.ipv4.is_some(), ipv6: network.ipv6.is_some() };
         let fresh = wanted.enable()?;
+        for change in &fresh {
+            let (name, old, new) = (&change.name, &change.old, &change.new);
+            tracing::info!(name, old, new, "kernel setting changed");
+        }
         if !fresh.is_empty() {
             let mut changes = self.host_changes();
             changes.extend(fresh);

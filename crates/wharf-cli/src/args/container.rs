@@ -63,8 +63,9 @@ pub(crate) struct ContainerOptions {
     /// Set an environment variable; NAME alone takes the value it has here (repeatable)
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
-    /// Bind a host path or a named volume: SOURCE:PATH[:ro] (repeatable)
-    #[arg(short = 'v', long = "volume", value_name = "SOURCE:PATH[:OPTIONS]")]
+    /// Bind a host path or a named volume: SOURCE:PATH[:ro]; PATH alone is a volume that goes with
+    /// the container (repeatable)
+    #[arg(short = 'v', long = "volume", value_name = "[SOURCE:]PATH[:ro]")]
     pub(crate) volumes: Vec<String>,
     /// Working directory of the command
     #[arg(short = 'w', long, value_name = "DIR")]
