@@ -59,8 +59,6 @@ impl Daemon {
             record.phase = Phase::Created;
             record.spec.binds = binds;
         })?;
-        // What a start would warn of is said there.
-        warnings.clear();
         if let Some(signal) = &record.spec.stop_signal
             && signal::parse(signal).is_err()
         {
