@@ -40,7 +40,7 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
 }
 
 async fn start_detached(session: &Session, id: &str) -> Outcome {
-    let started: Started =
+    let _started: Started =
         session.post(&format!("/v1/containers/{id}/start"), &()).await.map_err(Exit::from_run)?;
     print_line(id)?;
     Ok(ExitCode::SUCCESS)
