@@ -39,8 +39,15 @@ pub(crate) struct ContainerOptions {
     /// Remove the container when it exits
     #[arg(long)]
     pub(crate) rm: bool,
-    /// Publish ports: [ADDRESS:][HOST-PORTS:]PORTS[/PROTO][,via=…,source=…,allow=…] (repeatable)
-    #[arg(short = 'p', long = "publish", value_name = "SPEC", allow_hyphen_values = true)]
+    /// Port specs to publish
+    #[arg(
+        short = 'p',
+        long = "publish",
+        value_name = "SPEC",
+        allow_hyphen_values = true,
+        help = "Publish ports: [ADDRESS:][HOST-PORTS:]PORTS[/PROTO][,via=…,source=…,allow=…] \
+                  (repeatable)"
+    )]
     pub(crate) publish: Vec<String>,
     /// Publish every exposed port to a free host port
     #[arg(short = 'P', long)]
@@ -63,9 +70,14 @@ pub(crate) struct ContainerOptions {
     /// Set an environment variable; NAME alone takes the value it has here (repeatable)
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
-    /// Bind a host path or a named volume: SOURCE:PATH[:ro]; PATH alone is a volume that goes with
-    /// the container (repeatable)
-    #[arg(short = 'v', long = "volume", value_name = "[SOURCE:]PATH[:ro]")]
+    /// Binds and volumes
+    #[arg(
+        short = 'v',
+        long = "volume",
+        value_name = "[SOURCE:]PATH[:ro]",
+        help = "Bind a host path or a named volume: SOURCE:PATH[:ro]; PATH alone is a volume that \
+                  goes with the container (repeatable)"
+    )]
     pub(crate) volumes: Vec<String>,
     /// Working directory of the command
     #[arg(short = 'w', long, value_name = "DIR")]
