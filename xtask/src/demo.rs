@@ -52,6 +52,8 @@ pub(crate) fn up() -> Result<()> {
     record.name(&name);
     record.write()?;
     start(&program, &name, port)?;
+    let first = SocketAddr::from(([127, 0, 0, 1], port));
+    Visits::await_page(|| TcpStream::connect_timeout(&first, CONNECT_LIMIT));
     let mut visits = Visits::default();
     for address in addresses::own()? {
         let to = SocketAddr::new(address, port);
@@ -103,6 +105,7 @@ pub(crate) fn isolated() -> Result<()> {
     let before = wharf.snapshot()?.without("run directory");
     let program = Program::on_lab_host(&wharf);
     start(&program, NAME, PORT)?;
+    Visits::await_page(|| unwrapped(here.tcp(&format!("127.0.0.1:{PORT}"))));
     let mut visits = Visits::default();
     for address in ["127.0.0.1", "[::1]", "10.1.0.2", "[fd01::2]"] {
         let to = format!("{address}:{PORT}");

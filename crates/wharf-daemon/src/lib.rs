@@ -20,6 +20,7 @@ pub mod http;
 mod images;
 mod ledger;
 mod lifecycle;
+mod listening;
 mod lock;
 mod logs;
 mod metrics;

@@ -22,6 +22,7 @@ use wharf_spec::{Publication, Target};
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
+use crate::listening;
 use crate::logs::{Ending, LogQuery};
 use crate::record::{ContainerRecord, ExitRecord, Phase};
 use crate::resolve::{Circumstances, Wanted, resolve};
@@ -50,6 +51,7 @@ impl Daemon {
     pub fn start(self: &Arc<Self>, name: &str) -> Result<Started> {
         let id = self.id_of(name)?;
         let warnings = self.in_turn(&id, || self.start_in_turn(&id))?;
+        listening::give_time(self, &id);
         Ok(Started { id, warnings })
     }
 

@@ -54,6 +54,24 @@ pub fn holder(transport: Transport, address: IpAddr, port: u16) -> Result<Option
     Ok(None)
 }
 
+/// Whether anything waits for clients on one of `ports` (both ends included), in the network
+/// namespace `netlink` belongs to.
+pub fn is_awaited(netlink: &mut Netlink, transport: Transport, ports: (u16, u16)) -> Result<bool> {
+    let states = match transport {
+        Transport::Tcp => StateFlags::LISTEN,
+        // What a UDP socket without a peer counts as.
+        Transport::Udp => StateFlags::CLOSE,
+    };
+    for family in [AF_INET, AF_INET6] {
+        let found = listed(netlink, transport, family, 0, &states)?;
+        let port = |socket: &InetResponse| socket.header.socket_id.source_port;
+        if found.iter().any(|socket| (ports.0..=ports.1).contains(&port(socket))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn wanted_states(transport: Transport) -> Vec<StateFlags> {
     let rest = StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT;
     match transport {
@@ -71,6 +89,18 @@ fn sockets(
     port: u16,
     states: &StateFlags,
 ) -> Result<Vec<InetResponse>> {
+    let mut found = listed(netlink, transport, family, port, states)?;
+    found.retain(|socket| socket.header.socket_id.source_port == port);
+    Ok(found)
+}
+
+fn listed(
+    netlink: &mut Netlink,
+    transport: Transport,
+    family: u8,
+    port: u16,
+    states: &StateFlags,
+) -> Result<Vec<InetResponse>> {
     let id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
     let request = InetRequest {
         family,
@@ -80,7 +110,7 @@ fn sockets(
         },
         extensions: ExtensionFlags::empty(),
         states: states.clone(),
-        // The kernel filters a dump by the local port.
+        // The kernel filters a dump by the local port, unless that is 0.
         socket_id: SocketId { source_port: port, ..id },
     };
     let found = netlink.dump("list sockets", SockDiagMessage::InetRequest(request))?;
@@ -88,7 +118,7 @@ fn sockets(
         SockDiagMessage::InetResponse(socket) => Some(*socket),
         _ => None,
     });
-    Ok(found.filter(|socket| socket.header.socket_id.source_port == port).collect())
+    Ok(found.collect())
 }
 
 /// Whether a socket would keep `wanted` from being bound.
@@ -166,5 +196,19 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         assert!(holder(Transport::Udp, ip("0.0.0.0"), port).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_port_is_awaited_once_something_listens_in_the_range() {
+        let mut netlink = Netlink::open(Family::SockDiag).unwrap();
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let around = (port.saturating_sub(1), port.saturating_add(1));
+        assert!(is_awaited(&mut netlink, Transport::Tcp, around).unwrap());
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        assert!(is_awaited(&mut netlink, Transport::Udp, (port, port)).unwrap());
+        drop(udp);
+        assert!(!is_awaited(&mut netlink, Transport::Udp, (port, port)).unwrap());
     }
 }

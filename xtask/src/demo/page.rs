@@ -8,6 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use wharf_lab::http;
 
+/// A web server that is not there by then will not come; the visits then say what is wrong.
+const START_LIMIT: Duration = Duration::from_secs(5);
+const START_POLL: Duration = Duration::from_millis(10);
+
 /// The visits paid so far.
 #[derive(Debug, Default)]
 pub(crate) struct Visits {
@@ -25,6 +29,15 @@ struct Seen {
 // === impl Visits ===
 
 impl Visits {
+    /// Waits until the page can be had over the connection that `connect` makes: the program in the
+    /// container may still be starting.
+    pub(crate) fn await_page(connect: impl Fn() -> io::Result<TcpStream>) {
+        let deadline = Instant::now() + START_LIMIT;
+        while visit(&connect).is_err() && Instant::now() < deadline {
+            std::thread::sleep(START_POLL);
+        }
+    }
+
     /// Fetches the page over the connection that `connect` makes and prints one line.
     pub(crate) fn pay(&mut self, line: &str, connect: impl Fn() -> io::Result<TcpStream>) {
         self.note(line, visit(connect));
