@@ -93,6 +93,10 @@ where
 {
     let mut code = ExitCode::SUCCESS;
     for name in names {
+        if name.is_empty() {
+            code = Exit::failed("a name is empty: is a variable of the script not set?").report();
+            continue;
+        }
         match action(name.clone()).await {
             Ok(line) if line.is_empty() => {}
             Ok(line) => print_line(&line)?,

@@ -43,6 +43,7 @@ pub struct Daemon {
     pub(crate) descriptor_limit: u64,
     pub(crate) host_ipv6: bool,
     pub(crate) stop: Notify,
+    pub(crate) bringing_up: Mutex<()>,
     turns: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     endings: Mutex<Endings>,
 }
@@ -77,6 +78,7 @@ impl Daemon {
             descriptor_limit,
             host_ipv6: capabilities.ipv6,
             stop: Notify::new(),
+            bringing_up: Mutex::default(),
             turns: Mutex::default(),
             endings: Mutex::default(),
             paths,

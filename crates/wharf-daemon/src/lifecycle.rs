@@ -113,6 +113,7 @@ impl Daemon {
             self.settle_and(&id, Afterwards::Kept)?;
             self.start_in_turn(&id)
         })?;
+        listening::give_time(self, &id);
         Ok(Started { id, warnings })
     }
 
@@ -287,8 +288,8 @@ impl Daemon {
         if gone.is_empty() {
             return Ok(());
         }
-        self.reconcile()?;
-        crate::flows::forget(gone)
+        let reconciled = self.reconcile();
+        crate::flows::forget(gone).and(reconciled)
     }
 
     /// Opens a container's log; that of one that never ran is empty.

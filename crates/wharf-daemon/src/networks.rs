@@ -1,10 +1,11 @@
 //! Networks: made, listed, brought up, removed.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use wharf_api::network::NetworkMember;
 use wharf_api::{NetworkCreate, NetworkSubnet, NetworkSummary};
-use wharf_host::sysctl::{Changed, Forwarding};
+use wharf_host::sysctl::{self, Changed, Forwarding};
 use wharf_network::{
     DEFAULT_NETWORK, GatewayMode, HostView, Network, NetworkRequest, ensure_bridge, remove_bridge,
 };
@@ -91,6 +92,8 @@ impl Daemon {
 
     /// Makes the bridge of a network and lets its traffic through. Does nothing the second time.
     pub(crate) fn bring_up(&self, network: &Network) -> Result<()> {
+        // Whoever comes second must not go on before forwarding and rules are in place.
+        let _alone = self.bringing_up.lock().unwrap_or_else(PoisonError::into_inner);
         ensure_bridge(network)?;
         if !self.planes.bring_up(&network.name) {
             return Ok(());
@@ -125,16 +128,13 @@ impl Daemon {
             return Ok(());
         }
         let wanted = Forwarding { ipv4: network.ipv4.is_some(), ipv6: network.ipv6.is_some() };
+        self.note_host_changes(&about_to_change(wanted))?;
         let fresh = wanted.enable()?;
         for change in &fresh {
             let (name, old, new) = (&change.name, &change.old, &change.new);
             tracing::info!(name, old, new, "kernel setting changed");
         }
-        if !fresh.is_empty() {
-            let mut changes = self.host_changes();
-            changes.extend(fresh);
-            self.note_host_changes(&changes)?;
-        }
+        self.note_host_changes(&fresh)?;
         let facts = self.planes.facts();
         self.planes.set_facts(HostFacts {
             forwarding_v4: facts.forwarding_v4 || wanted.ipv4,
@@ -150,11 +150,34 @@ impl Daemon {
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    fn note_host_changes(&self, changes: &[Changed]) -> Result<()> {
+    fn note_host_changes(&self, more: &[Changed]) -> Result<()> {
+        let mut changes = self.host_changes();
+        let before = changes.len();
+        for change in more {
+            if !changes.contains(change) {
+                changes.push(change.clone());
+            }
+        }
+        if changes.len() == before {
+            return Ok(());
+        }
         let path = self.paths.host_changes();
-        let text = serde_json::to_vec(changes).unwrap_or_default();
+        let text = serde_json::to_vec(&changes).unwrap_or_default();
         std::fs::write(&path, text).map_err(Error::io(format!("write {}", path.display())))
     }
+}
+
+/// The switches that are off and will be on. Noting one that is then not reached does no harm: a
+/// setting is put back only while it is what we set it to.
+fn about_to_change(wanted: Forwarding) -> Vec<Changed> {
+    let switches =
+        [(wanted.ipv4, "net/ipv4/ip_forward"), (wanted.ipv6, "net/ipv6/conf/all/forwarding")];
+    let off = |name: &str| sysctl::get(name).is_ok_and(|value| value == "0");
+    switches
+        .into_iter()
+        .filter(|(wanted, name)| *wanted && off(name))
+        .map(|(_, name)| Changed { name: name.to_owned(), old: "0".into(), new: "1".into() })
+        .collect()
 }
 
 fn parse(request: NetworkCreate) -> Result<NetworkRequest> {

@@ -56,7 +56,10 @@ impl Daemon {
                 record.exit = None;
             }),
             // What was reserved for it is given up before the planes look.
-            (_, false) => self.ledger.update_container(&record.id, |r| r.publications.clear()),
+            (_, false) => {
+                note("forget flows", crate::flows::forget(&record.publications));
+                self.ledger.update_container(&record.id, |r| r.publications.clear())
+            }
             _ => return runs,
         };
         if let Err(error) = told {

@@ -138,3 +138,13 @@ fn every_name_is_tried_and_one_failure_fails_the_verb() {
     assert!(removed.is_success(), "{removed:?}");
     assert_eq!(scene.wharf.json(["ps", "-a"]), serde_json::json!([]));
 }
+
+#[test]
+fn an_empty_name_is_refused_even_by_force() {
+    let Some(scene) = Scene::warm("empty name") else { return };
+    for line in [&["rm", "-f", ""][..], &["stop", ""], &["rmi", ""], &["network", "rm", ""]] {
+        let failed = scene.wharf.fails(line);
+        assert_eq!(failed.code(), 1, "{line:?} {failed:?}");
+        assert!(failed.stderr.contains("a name is empty"), "{line:?} {failed:?}");
+    }
+}
