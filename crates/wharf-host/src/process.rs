@@ -118,14 +118,16 @@ fn detach_before_exec(command: &mut Command, reporter: OwnedFd) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Makes sure the calling process leads a session, away from any terminal. Processes of
-/// [`spawn_detached`] do already; this is for those started by hand.
+/// Makes the calling process lead a session, away from any terminal, if it may. Processes of
+/// [`spawn_detached`] do already; this is for those started by other programs.
 pub fn become_daemon_session() -> Result<()> {
-    let leads = |session| session == rustix::process::getpid();
-    if rustix::process::getsid(None).is_ok_and(leads) {
-        return Ok(());
+    match rustix::process::setsid() {
+        // Refused to leaders: of a session, which is what is wanted, or of a shell's job, which
+        // keeps its terminal. Asking first would not do: a session led from outside our process
+        // namespace has number 0, which no type of ours admits.
+        Ok(_) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno).during(|| "start a session"),
     }
-    rustix::process::setsid().map(|_| ()).during(|| "start a session")
 }
 
 /// Raises the soft limit of open files to the hard limit and returns it.
