@@ -13,7 +13,7 @@ use wharf_host::process::Pid;
 use wharf_host::reserve::Bound;
 use wharf_nft::NftPlane;
 use wharf_plan::{Desired, HostFacts, NetworkPolicy, Plan, PublicationPlan, compile};
-use wharf_relay::{Phase, Place, RelayClient, Route};
+use wharf_relay::{Phase, Place, RelayClient, Route, Source};
 use wharf_spec::{Publication, PublicationId};
 
 use crate::crash;
@@ -387,6 +387,9 @@ fn route(publication: &Publication, sockets: &[Bound]) -> Route {
         allow: publication.options.allow.clone(),
         proxy_protocol: publication.options.proxy_protocol,
         connect_timeout_ms: None,
+        idle_timeout_seconds: None,
+        source: Source::Gateway,
+        neighbours: Vec::new(),
     }
 }
 

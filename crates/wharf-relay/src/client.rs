@@ -23,6 +23,8 @@ pub struct RelayClient {
     socket: PathBuf,
     stream: UnixStream,
     pid: u32,
+    namespace: u64,
+    release: String,
     /// An answer may still be on its way, which would be taken for the next one's.
     broken: bool,
 }
@@ -40,13 +42,13 @@ impl RelayClient {
         stream.set_read_timeout(Some(ANSWER_LIMIT)).during(what)?;
         stream.set_write_timeout(Some(ANSWER_LIMIT)).during(what)?;
         let socket = socket.to_owned();
-        let mut client = Self { socket, stream, pid: 0, broken: false };
+        let (pid, namespace, release) = (0, 0, String::new());
+        let mut client = Self { socket, stream, pid, namespace, release, broken: false };
         match client.ask(&Request::Hello { version: VERSION }, &[])?.0 {
-            Response::Hello { version: VERSION, pid } => {
-                client.pid = pid;
-                Ok(client)
+            Response::Hello { version: VERSION, pid, namespace, release } => {
+                Ok(Self { pid, namespace, release, ..client })
             }
-            Response::Hello { version, pid } => {
+            Response::Hello { version, pid, .. } => {
                 Err(Error::Version { pid, theirs: version, ours: VERSION })
             }
             other => Err(unexpected(&other)),
@@ -58,6 +60,16 @@ impl RelayClient {
         self.pid
     }
 
+    /// The inode number of the network namespace the relay serves.
+    pub fn namespace(&self) -> u64 {
+        self.namespace
+    }
+
+    /// The release of the relay's program.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
     /// Hands routes and their sockets over, all or none; they do not serve yet. The descriptors
     /// follow each other in the order of the routes (see [`Route`]); the caller's may be closed
     /// afterwards.
@@ -67,7 +79,12 @@ impl RelayClient {
 
     /// Detaches the drop filters of routes and serves them; doing it twice changes nothing.
     pub fn open(&mut self, ids: &[String]) -> Result<()> {
-        self.done(&Request::Open { ids: ids.to_vec() }, &[])
+        self.done(&Request::Open { ids: ids.to_vec(), lease: false }, &[])
+    }
+
+    /// As [`Self::open`], but the routes vanish with this connection, however it ends.
+    pub fn open_leased(&mut self, ids: &[String]) -> Result<()> {
+        self.done(&Request::Open { ids: ids.to_vec(), lease: true }, &[])
     }
 
     /// Closes routes and returns the identities that named none. Their ports are free when this

@@ -33,6 +33,8 @@ pub(crate) struct Control {
     /// Readable (its other end closed) when the process ends.
     pub(crate) ended: OwnedFd,
     pub(crate) connections: AtomicUsize,
+    /// The network namespace served, by inode number.
+    pub(crate) namespace: u64,
 }
 
 // === impl Control ===
@@ -119,9 +121,9 @@ impl Control {
         owner: Owner,
     ) -> (Response, Vec<Arc<Vec<OwnedFd>>>) {
         let response = match request {
-            Request::Hello { .. } => Response::Hello { version: VERSION, pid: std::process::id() },
+            Request::Hello { .. } => self.hello(),
             Request::Add { routes } => done(self.table.add(routes, descriptors, owner)),
-            Request::Open { ids } => done(self.table.open(&ids)),
+            Request::Open { ids, lease } => done(self.table.open(&ids, lease)),
             Request::Remove { ids, drain_seconds } => {
                 let drain = drain_seconds.map(|seconds| Duration::from_secs(seconds.into()));
                 Response::Removed { unknown: self.table.remove(&ids, drain) }
@@ -135,6 +137,16 @@ impl Control {
             }
         };
         (response, Vec::new())
+    }
+
+    fn hello(&self) -> Response {
+        let release = env!("CARGO_PKG_VERSION").to_owned();
+        Response::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            namespace: self.namespace,
+            release,
+        }
     }
 
     fn list(&self, with_sockets: bool) -> (Response, Vec<Arc<Vec<OwnedFd>>>) {

@@ -26,6 +26,6 @@ pub use client::RelayClient;
 pub use error::{Error, Result};
 pub use limits::Limits;
 pub use process::{Relay, RelayConfig, run};
-pub use protocol::{Listed, Phase, Place, Refusal, Request, Response, Route, VERSION};
+pub use protocol::{Listed, Phase, Place, Refusal, Request, Response, Route, Source, VERSION};
 pub use spawn::{ensure, socket_path};
 pub use stats::{RouteStats, Stats};

@@ -17,6 +17,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use wharf_host::netns::Netns;
 use wharf_host::process::{become_daemon_session, raise_descriptor_limit};
 
 use crate::control::Control;
@@ -112,7 +113,9 @@ impl Relay {
         let carrier = Carrier::new(Arc::clone(&table), limits, stop);
         let connections = AtomicUsize::new(0);
         let shutdown = shutdown_sender;
-        let control = Arc::new(Control { listener, table, shutdown, ended, connections });
+        let namespace = Netns::current()?.identity()?;
+        let control = Control { listener, table, shutdown, ended, connections, namespace };
+        let control = Arc::new(control);
         relay.spawn("accept", move || acceptor.run())?;
         relay.spawn("udp", move || carrier.run())?;
         relay.spawn("control", move || control.run())?;

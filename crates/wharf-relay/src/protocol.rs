@@ -12,7 +12,7 @@ use wharf_spec::{PortRange, Proto, ProxyProtocol};
 use crate::stats::{RouteStats, Stats};
 
 /// The version of this protocol; it changes when an old relay would misunderstand a new daemon.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest request the relay reads: some 10,000 routes.
 pub(crate) const MAX_REQUEST: usize = 16 << 20;
@@ -42,12 +42,35 @@ pub struct Route {
     /// The networks clients may come from; empty means everyone.
     #[serde(default)]
     pub allow: Vec<IpNet>,
-    /// The header to send to the target ahead of each connection's bytes (TCP only).
+    /// The header to send to the target: ahead of each connection's bytes, or (version 2 only)
+    /// of each datagram.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocol>,
     /// How long to wait for the target to accept, if not the relay's own limit.
     #[serde(default)]
     pub connect_timeout_ms: Option<u32>,
+    /// How long a TCP connection may carry nothing in either direction; without it, for ever.
+    #[serde(default)]
+    pub idle_timeout_seconds: Option<u32>,
+    /// Which address the target sees.
+    #[serde(default)]
+    pub source: Source,
+    /// Networks whose clients are not kept even with [`Source::Client`]: those the target reaches
+    /// without passing this host, so that its answers would never come back to the relay.
+    #[serde(default)]
+    pub neighbours: Vec<IpNet>,
+}
+
+/// Which source address the relay uses towards the target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The address the kernel chooses: the host's own, on the target's network.
+    #[default]
+    Gateway,
+    /// The client's, where it can be kept; needs the way back that
+    /// [`wharf_host::transparent`] lays. Else the gateway's.
+    Client,
 }
 
 /// An address listened on.
@@ -83,10 +106,13 @@ pub enum Request {
         /// The routes; their descriptors follow each other in the frame.
         routes: Vec<Route>,
     },
-    /// Lets packets in and serves; from now on the routes outlive the control connection.
+    /// Lets packets in and serves.
     Open {
         /// The routes' identities.
         ids: Vec<String>,
+        /// Whether the routes end with this control connection; else they outlive it.
+        #[serde(default)]
+        lease: bool,
     },
     /// Closes the sockets at once; unknown routes are named in the response, not refused.
     Remove {
@@ -116,6 +142,10 @@ pub enum Response {
         version: u32,
         /// The relay's process.
         pid: u32,
+        /// The network namespace it serves (`/proc/PID/ns/net`, the number in brackets).
+        namespace: u64,
+        /// The release of the program.
+        release: String,
     },
     /// It is done.
     Done,
@@ -144,6 +174,9 @@ pub struct Listed {
     pub phase: Phase,
     /// What it has carried.
     pub stats: RouteStats,
+    /// Whether it belongs to the control connection that opened it, and to no daemon.
+    #[serde(default)]
+    pub leased: bool,
 }
 
 /// Why the relay refused a request.
@@ -229,8 +262,8 @@ impl Route {
         if self.proto == Proto::Sctp {
             return refuse("the relay carries tcp and udp only");
         }
-        if self.proto == Proto::Udp && self.proxy_protocol.is_some() {
-            return refuse("the PROXY protocol is available for tcp only");
+        if self.proto == Proto::Udp && self.proxy_protocol == Some(ProxyProtocol::V1) {
+            return refuse("version 1 of the PROXY protocol knows no udp; use v2");
         }
         if self.listeners.is_empty() {
             return refuse("it has no address to listen on");
@@ -261,6 +294,9 @@ mod tests {
             allow: vec!["192.0.2.0/24".parse().unwrap()],
             proxy_protocol: None,
             connect_timeout_ms: None,
+            idle_timeout_seconds: None,
+            source: Source::Gateway,
+            neighbours: Vec::new(),
         }
     }
 
@@ -282,7 +318,7 @@ mod tests {
         assert_eq!(route().check(), Ok(()));
         let cases: [fn(&mut Route); 5] = [
             |r| r.proto = Proto::Sctp,
-            |r| (r.proto, r.proxy_protocol) = (Proto::Udp, Some(ProxyProtocol::V2)),
+            |r| (r.proto, r.proxy_protocol) = (Proto::Udp, Some(ProxyProtocol::V1)),
             |r| r.listeners.clear(),
             |r| r.target_v4 = None,
             |r| r.target_ports = PortRange::single(1),

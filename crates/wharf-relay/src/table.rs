@@ -72,6 +72,8 @@ struct Entry {
     sockets: Arc<Vec<OwnedFd>>,
     phase: Phase,
     owner: Owner,
+    /// Whether the route ends with its owner even when it serves.
+    leased: bool,
     _share: Share,
 }
 
@@ -110,8 +112,8 @@ impl Table {
         Ok(())
     }
 
-    /// Begins to serve routes; those that serve already go on.
-    pub(crate) fn open(&self, ids: &[String]) -> Result<(), Refusal> {
+    /// Begins to serve routes; those that serve already go on. Leased ones end with their owner.
+    pub(crate) fn open(&self, ids: &[String], lease: bool) -> Result<(), Refusal> {
         let mut chosen = Vec::with_capacity(ids.len());
         let state = self.lock();
         for id in ids {
@@ -121,7 +123,7 @@ impl Table {
         drop(state);
         let mut opened = Vec::with_capacity(chosen.len());
         for key in chosen {
-            let Some((shared, sockets)) = self.lock().begin(key) else { continue };
+            let Some((shared, sockets)) = self.lock().begin(key, lease) else { continue };
             opened.push(key);
             if let Err(reason) = self.serve(key, &shared, &sockets) {
                 for key in opened {
@@ -147,16 +149,16 @@ impl Table {
         unknown
     }
 
-    /// Removes what a control connection added and never opened.
+    /// Removes what a control connection added and never opened, and what it leased.
     pub(crate) fn forget(&self, owner: Owner) {
-        let held: Vec<String> = {
+        let left: Vec<String> = {
             let state = self.lock();
-            let of_owner = |e: &&Entry| e.owner == owner && e.phase == Phase::Held;
+            let of_owner = |e: &&Entry| e.owner == owner && (e.leased || e.phase == Phase::Held);
             state.entries.values().filter(of_owner).map(|e| e.shared.route.id.clone()).collect()
         };
-        if !held.is_empty() {
-            tracing::info!(routes = held.len(), "control connection ended before opening");
-            self.remove(&held, None);
+        if !left.is_empty() {
+            tracing::info!(routes = left.len(), "control connection ended, and its routes with it");
+            self.remove(&left, None);
         }
     }
 
@@ -318,8 +320,8 @@ impl State {
         self.keys.insert(route.id.clone(), key);
         let shared = Arc::new(Shared::new(route));
         let sockets = Arc::new(sockets);
-        self.entries
-            .insert(key, Entry { shared, sockets, phase: Phase::Held, owner, _share: share });
+        let (phase, leased) = (Phase::Held, false);
+        self.entries.insert(key, Entry { shared, sockets, phase, owner, leased, _share: share });
     }
 
     fn take(&mut self, id: &str) -> Option<Entry> {
@@ -328,8 +330,12 @@ impl State {
     }
 
     /// Marks a held route as open.
-    fn begin(&mut self, key: u32) -> Option<(Arc<Shared>, Arc<Vec<OwnedFd>>)> {
-        self.turn(key, Phase::Held, Phase::Open)
+    fn begin(&mut self, key: u32, lease: bool) -> Option<(Arc<Shared>, Arc<Vec<OwnedFd>>)> {
+        let begun = self.turn(key, Phase::Held, Phase::Open)?;
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.leased = lease;
+        }
+        Some(begun)
     }
 
     /// Marks an open route as held.
@@ -354,6 +360,7 @@ impl State {
 impl Entry {
     fn listed(&self) -> Listed {
         let stats = self.shared.counters.snapshot();
-        Listed { route: self.shared.route.clone(), phase: self.phase, stats }
+        let (phase, leased) = (self.phase, self.leased);
+        Listed { route: self.shared.route.clone(), phase, stats, leased }
     }
 }

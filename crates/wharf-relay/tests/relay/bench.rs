@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use wharf_host::link::Links;
 use wharf_host::netns::Netns;
 use wharf_host::reserve::{Reservation, Transport, reserve};
-use wharf_relay::{Limits, Listed, Place, Relay, RelayClient, RelayConfig, Route, socket_path};
+use wharf_relay::{
+    Limits, Listed, Place, Relay, RelayClient, RelayConfig, Route, Source, socket_path,
+};
 use wharf_spec::{PortRange, Proto};
 
 pub(super) const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -90,6 +92,9 @@ pub(super) fn route(
         allow: Vec::new(),
         proxy_protocol: None,
         connect_timeout_ms: None,
+        idle_timeout_seconds: None,
+        source: Source::Gateway,
+        neighbours: Vec::new(),
     };
     (route, held)
 }
