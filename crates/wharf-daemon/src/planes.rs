@@ -300,6 +300,10 @@ impl Inner {
         let Ok(mut relay) = RelayClient::connect(&socket) else { return Ok(()) };
         await_dead_daemon(&mut relay)?;
         for (listed, sockets) in relay.list_with_sockets()? {
+            if listed.leased {
+                // Another program's, who ends it himself.
+                continue;
+            }
             let bound = bound(&listed.route, sockets);
             self.held.insert(PublicationId(listed.route.id), bound);
         }
