@@ -16,6 +16,7 @@ use wharf_host::fdpass::{self, recv_frame, send_frame};
 
 use crate::error::{Error, Result};
 use crate::protocol::{MAX_REQUEST, Refusal, Request, Response, VERSION};
+use crate::route::Served;
 use crate::table::{Owner, Table};
 
 /// A daemon, its predecessor and a few curious commands; more is a mistake.
@@ -103,7 +104,7 @@ impl Control {
             let payload =
                 serde_json::to_vec(&response).map_err(|e| Error::Protocol(e.to_string()))?;
             let borrowed: Vec<BorrowedFd<'_>> =
-                sockets.iter().flat_map(|set| set.iter().map(AsFd::as_fd)).collect();
+                sockets.iter().flat_map(|set| set.sockets().map(|(_, fd)| fd)).collect();
             let sent = send_frame(stream, &payload, &borrowed);
             if ends {
                 // Full means that the process is being asked to end already.
@@ -119,7 +120,7 @@ impl Control {
         request: Request,
         descriptors: Vec<OwnedFd>,
         owner: Owner,
-    ) -> (Response, Vec<Arc<Vec<OwnedFd>>>) {
+    ) -> (Response, Vec<Arc<Served>>) {
         let response = match request {
             Request::Hello { .. } => self.hello(),
             Request::Add { routes } => done(self.table.add(routes, descriptors, owner)),
@@ -149,7 +150,7 @@ impl Control {
         }
     }
 
-    fn list(&self, with_sockets: bool) -> (Response, Vec<Arc<Vec<OwnedFd>>>) {
+    fn list(&self, with_sockets: bool) -> (Response, Vec<Arc<Served>>) {
         let (routes, mut sockets): (Vec<_>, Vec<_>) = self.table.list().into_iter().unzip();
         if !with_sockets {
             sockets.clear();

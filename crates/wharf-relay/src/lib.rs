@@ -9,18 +9,22 @@
 //! protocol.
 
 mod client;
+mod context;
 mod control;
+mod engine;
 mod error;
 mod limits;
 mod poller;
 mod process;
 mod protocol;
 mod proxy_header;
+mod route;
 mod spawn;
 mod stats;
 mod table;
 mod tcp;
 mod udp;
+mod worker;
 
 pub use client::RelayClient;
 pub use error::{Error, Result};

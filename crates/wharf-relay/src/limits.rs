@@ -28,10 +28,23 @@ pub struct Limits {
     pub streams_per_client: usize,
     /// How long accepting pauses when descriptors or memory ran out.
     pub accept_pause: Duration,
+    /// How long to wait for an answer to a connection made from the client's address before
+    /// trying it from the gateway's: whoever answers at all on the same host does so at once, and
+    /// a way back that someone has taken away must not cost clients their patience.
+    pub transparent: Duration,
+    /// How long a TCP connection may carry nothing, unless its route says otherwise.
+    pub idle: Option<Duration>,
+    /// Bytes that may wait in all for receivers slower than their senders; beyond it each
+    /// connection keeps no more than 4 KiB.
+    pub waiting_bytes: usize,
+    /// Pipes each loop may have: 64 pages of 4 KiB at most are in each.
+    pub pipes: usize,
+    /// Event loops; `None` for one for each core.
+    pub loops: Option<usize>,
 }
 
-/// The descriptors this process may open, counted so that a flood of connections cannot starve
-/// the control socket.
+/// An amount of something, taken in shares: descriptors, so that a flood of connections cannot
+/// starve the control socket; bytes that wait; pipes.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
@@ -57,6 +70,11 @@ impl Default for Limits {
             flows: 8192,
             streams_per_client: 1024,
             accept_pause: Duration::from_millis(100),
+            transparent: Duration::from_secs(1),
+            idle: None,
+            waiting_bytes: 64 << 20,
+            pipes: 64,
+            loops: None,
         }
     }
 }
@@ -64,13 +82,18 @@ impl Default for Limits {
 // === impl Budget ===
 
 impl Budget {
-    /// A budget within a limit of `descriptors` open files.
-    pub(crate) fn new(descriptors: u64) -> Self {
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        Self { limit: descriptors.saturating_sub(KEPT_FREE), used: AtomicUsize::new(0) }
+    /// A budget of `limit`.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0) }
     }
 
-    /// Takes `count` descriptors; `None` when fewer are left.
+    /// A budget within a limit of `descriptors` open files.
+    pub(crate) fn of_descriptors(descriptors: u64) -> Self {
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        Self::new(descriptors.saturating_sub(KEPT_FREE))
+    }
+
+    /// Takes `count`; `None` when less is left.
     pub(crate) fn take(self: &Arc<Self>, count: usize) -> Option<Share> {
         let more = |used: usize| used.checked_add(count).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
@@ -108,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_given_back() {
-        let budget = Arc::new(Budget::new(266));
+        let budget = Arc::new(Budget::of_descriptors(266));
         assert_eq!(budget.limit(), 10);
         let share = budget.take(9).unwrap();
         assert!(budget.take(2).is_none());

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,17 +18,15 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use wharf_host::netns::Netns;
-use wharf_host::process::{become_daemon_session, raise_descriptor_limit};
+use wharf_host::process::become_daemon_session;
 
 use crate::control::Control;
+use crate::engine::Engine;
 use crate::error::{During, Error, Result};
 use crate::limits::Limits;
 use crate::spawn::socket_path;
-use crate::table::Table;
-use crate::tcp::Acceptor;
-use crate::udp::Carrier;
 
-/// Connections are reset at the end, which takes no time; this is for the unforeseen.
+/// How long a relay without a socket may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a relay needs to know.
@@ -43,9 +41,8 @@ pub struct RelayConfig {
 /// A running relay; dropping it without [`Relay::stop`] leaves its threads to the process.
 #[derive(Debug)]
 pub struct Relay {
-    table: Arc<Table>,
+    engine: Engine,
     runtime: Runtime,
-    stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     shutdown: mpsc::Receiver<()>,
     /// Closing it ends the control threads.
@@ -81,43 +78,28 @@ impl Relay {
     /// Starts a relay in this process, in the network namespace of the calling thread.
     pub fn start(config: RelayConfig) -> Result<Self> {
         let lock = take_lock(&config.run_dir)?;
-        let table = Arc::new(Table::new(raise_descriptor_limit()?)?);
-        let limits = Arc::new(config.limits);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("relay")
-            .enable_all()
+        // Signals only; one thread is enough for those.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
             .build()
-            .during(|| "start the relay's threads")?;
+            .during(|| "prepare for signals")?;
         let socket = socket_path(&config.run_dir);
         let listener = listen(&socket)?;
         let (ended, ending) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(|| "create a pipe")?;
         let (shutdown_sender, shutdown) = mpsc::channel(1);
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut relay = Self {
-            table: Arc::clone(&table),
-            runtime,
-            stop: Arc::clone(&stop),
-            threads: Vec::new(),
-            shutdown,
-            ending,
-            socket,
-            _lock: lock,
-        };
-        let acceptor = Acceptor {
-            table: Arc::clone(&table),
-            limits: Arc::clone(&limits),
-            runtime: relay.runtime.handle().clone(),
-            stop: Arc::clone(&stop),
-        };
-        let carrier = Carrier::new(Arc::clone(&table), limits, stop);
-        let connections = AtomicUsize::new(0);
-        let shutdown = shutdown_sender;
         let namespace = Netns::current()?.identity()?;
-        let control = Control { listener, table, shutdown, ended, connections, namespace };
-        let control = Arc::new(control);
-        relay.spawn("accept", move || acceptor.run())?;
-        relay.spawn("udp", move || carrier.run())?;
+        let engine = Engine::start(config.limits)?;
+        let control = Arc::new(Control {
+            listener,
+            table: Arc::clone(&engine.table),
+            shutdown: shutdown_sender,
+            ended,
+            connections: AtomicUsize::new(0),
+            namespace,
+        });
+        let threads = Vec::new();
+        let mut relay = Self { engine, runtime, threads, shutdown, ending, socket, _lock: lock };
         relay.spawn("control", move || control.run())?;
         tracing::info!(pid = std::process::id(), socket = %relay.socket.display(), "relay started");
         Ok(relay)
@@ -147,17 +129,13 @@ impl Relay {
         if let Err(error) = fs::remove_file(&self.socket) {
             tracing::warn!(%error, socket = %self.socket.display(), "socket not removed");
         }
-        self.table.clear();
-        self.stop.store(true, Ordering::Relaxed);
-        self.table.tcp.wake();
-        self.table.udp.wake();
+        self.engine.stop();
         drop(self.ending);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the relay had panicked");
             }
         }
-        self.runtime.shutdown_timeout(END_LIMIT);
         tracing::info!("relay ended");
     }
 

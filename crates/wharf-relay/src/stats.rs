@@ -63,6 +63,11 @@ counters! {
     target_refused,
     /// Connections the target did not accept in time.
     target_timeouts,
+    /// Connections reset because they carried nothing for too long.
+    idle_timeouts,
+    /// Connections made from the gateway's address because those made from the client's got no
+    /// answer.
+    source_fallbacks,
     /// Connections that ended with a reset or another error after they were established.
     errors,
 }

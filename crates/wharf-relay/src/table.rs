@@ -1,31 +1,34 @@
 //! The routes, as data: which sockets exist, where they lead, and who may still take them back.
 //!
-//! The control threads change the table; the accepting and the UDP thread look sockets up in it
-//! by token. A socket is closed when its route is removed, before the removal is answered: the
-//! data threads only ever borrow sockets under the lock.
+//! The control threads change the table; the event loops are told what they serve. A socket is
+//! closed when its route is removed, before the removal is answered: every loop says that it has
+//! let go of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use tokio::time::Instant;
 use wharf_host::reserve::{close_to_traffic, open_to_traffic};
 use wharf_spec::Proto;
 
-use crate::error::Result;
-use crate::limits::{Budget, Share};
-use crate::poller::Poller;
+use crate::context::{Command, Context};
+use crate::limits::Share;
 use crate::protocol::{Listed, Phase, Refusal, Route};
-use crate::stats::{Counters, Stats, Totals};
+use crate::route::{Served, Shared};
+use crate::stats::Stats;
+use crate::tcp;
+use crate::worker::tokens::Subject;
 
 mod check;
 
 /// The longest that removed routes may keep their connections; a daemon that wants more has
 /// misunderstood the unit.
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A loop is done with what it is doing in milliseconds.
+const LET_GO_LIMIT: Duration = Duration::from_secs(5);
 
 /// The control connection that added a route.
 pub(crate) type Owner = u64;
@@ -34,28 +37,7 @@ pub(crate) type Owner = u64;
 #[derive(Debug)]
 pub(crate) struct Table {
     state: Mutex<State>,
-    pub(crate) tcp: Poller,
-    pub(crate) udp: Poller,
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) totals: Totals,
-}
-
-/// What connections and flows of a route share, and keep after its removal.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) route: Route,
-    pub(crate) counters: Counters,
-    /// Open connections of each port of the range.
-    pub(crate) per_port: Vec<AtomicUsize>,
-    /// When connections that are still open are cut, once that is decided.
-    end: watch::Sender<Option<Instant>>,
-}
-
-/// A place in an epoll set: which route, and which of its sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Token {
-    pub(crate) route: u32,
-    pub(crate) socket: u32,
+    context: Arc<Context>,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +50,7 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    shared: Arc<Shared>,
-    sockets: Arc<Vec<OwnedFd>>,
+    served: Arc<Served>,
     phase: Phase,
     owner: Owner,
     /// Whether the route ends with its owner even when it serves.
@@ -80,14 +61,8 @@ struct Entry {
 // === impl Table ===
 
 impl Table {
-    pub(crate) fn new(descriptors: u64) -> Result<Self> {
-        Ok(Self {
-            state: Mutex::default(),
-            tcp: Poller::new()?,
-            udp: Poller::new()?,
-            budget: Arc::new(Budget::new(descriptors)),
-            totals: Totals::default(),
-        })
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { state: Mutex::default(), context }
     }
 
     /// Takes over routes and their sockets, all or none; nothing is served yet.
@@ -100,7 +75,7 @@ impl Table {
         let sets = check::deal(&routes, sockets)?;
         let mut shares = Vec::with_capacity(routes.len());
         for set in &sets {
-            shares.push(self.budget.take(set.len()).ok_or_else(|| self.exhausted(&sets))?);
+            shares.push(self.context.budget.take(set.len()).ok_or_else(|| self.exhausted(&sets))?);
         }
         let mut state = self.lock();
         if let Some(known) = routes.iter().find(|route| state.keys.contains_key(&route.id)) {
@@ -123,9 +98,9 @@ impl Table {
         drop(state);
         let mut opened = Vec::with_capacity(chosen.len());
         for key in chosen {
-            let Some((shared, sockets)) = self.lock().begin(key, lease) else { continue };
+            let Some(served) = self.lock().begin(key, lease) else { continue };
             opened.push(key);
-            if let Err(reason) = self.serve(key, &shared, &sockets) {
+            if let Err(reason) = self.serve(&served) {
                 for key in opened {
                     self.hold(key);
                 }
@@ -145,7 +120,6 @@ impl Table {
                 None => unknown.push(id.clone()),
             }
         }
-        self.udp.wake();
         unknown
     }
 
@@ -154,7 +128,12 @@ impl Table {
         let left: Vec<String> = {
             let state = self.lock();
             let of_owner = |e: &&Entry| e.owner == owner && (e.leased || e.phase == Phase::Held);
-            state.entries.values().filter(of_owner).map(|e| e.shared.route.id.clone()).collect()
+            state
+                .entries
+                .values()
+                .filter(of_owner)
+                .map(|e| e.served.shared.route.id.clone())
+                .collect()
         };
         if !left.is_empty() {
             tracing::info!(routes = left.len(), "control connection ended, and its routes with it");
@@ -169,10 +148,10 @@ impl Table {
     }
 
     /// Every route by identity, and its sockets.
-    pub(crate) fn list(&self) -> Vec<(Listed, Arc<Vec<OwnedFd>>)> {
+    pub(crate) fn list(&self) -> Vec<(Listed, Arc<Served>)> {
         let state = self.lock();
         let entries = state.keys.values().filter_map(|key| state.entries.get(key));
-        entries.map(|entry| (entry.listed(), Arc::clone(&entry.sockets))).collect()
+        entries.map(|entry| (entry.listed(), Arc::clone(&entry.served))).collect()
     }
 
     /// Counts over all routes.
@@ -182,33 +161,34 @@ impl Table {
         Stats {
             pid: std::process::id(),
             routes: count(state.entries.len()),
-            sockets: count(state.entries.values().map(|entry| entry.sockets.len()).sum()),
-            connections_open: self.totals.connections_open.get(),
-            flows_open: self.totals.flows_open.get(),
-            descriptors_used: count(self.budget.used()),
-            descriptors_limit: count(self.budget.limit()),
-            accept_pauses: self.totals.accept_pauses.get(),
+            sockets: count(state.entries.values().map(|entry| entry.served.len()).sum()),
+            connections_open: self.context.totals.connections_open.get(),
+            flows_open: self.context.totals.flows_open.get(),
+            descriptors_used: count(self.context.budget.used()),
+            descriptors_limit: count(self.context.budget.limit()),
+            accept_pauses: self.context.totals.accept_pauses.get(),
         }
     }
 
-    /// Lends the socket behind a token to `work`; `None` when its route is gone.
-    pub(crate) fn with_socket<T>(
-        &self,
-        token: Token,
-        work: impl FnOnce(&Arc<Shared>, BorrowedFd<'_>) -> T,
-    ) -> Option<T> {
-        let state = self.lock();
-        let entry = state.entries.get(&token.route)?;
-        let socket = entry.sockets.get(usize::try_from(token.socket).ok()?)?;
-        Some(work(&entry.shared, socket.as_fd()))
-    }
-
-    fn serve(&self, key: u32, shared: &Shared, sockets: &[OwnedFd]) -> Result<(), String> {
-        let poller = self.poller(&shared.route);
-        let failed = |e: std::io::Error| format!("open route {}: {e}", shared.route.id);
-        for (socket, index) in sockets.iter().zip(0u32..) {
-            let token = Token { route: key, socket: index };
-            poller.add(socket, token.into()).map_err(|e| failed(e.into()))?;
+    /// Lets packets in and tells the loops that watch.
+    fn serve(&self, served: &Arc<Served>) -> Result<(), String> {
+        let route = &served.shared.route;
+        let failed = |e: std::io::Error| format!("open route {}: {e}", route.id);
+        self.context.tell_all(|| Command::Serve(Arc::clone(served)));
+        let udp = route.proto == Proto::Udp;
+        for (token, socket) in served.sockets() {
+            if !udp {
+                tcp::tune_listener(socket);
+            }
+            for place in token.watchers(self.context.seats.len(), udp) {
+                let Some(seat) = self.context.seats.get(place) else { continue };
+                let word = Subject::Listener(token).into();
+                let watched = match udp {
+                    true => seat.poller.watch(socket, word),
+                    false => seat.poller.share(socket, word),
+                };
+                watched.map_err(|e| failed(e.into()))?;
+            }
             open_to_traffic(socket).map_err(failed)?;
         }
         Ok(())
@@ -216,97 +196,52 @@ impl Table {
 
     /// Takes a route that could not be opened back to where it was.
     fn hold(&self, key: u32) {
-        let Some((shared, sockets)) = self.lock().end(key) else { return };
-        for socket in sockets.iter() {
-            self.poller(&shared.route).remove(socket);
+        let Some(served) = self.lock().end(key) else { return };
+        self.withdraw(&served);
+        for (_, socket) in served.sockets() {
             if let Err(error) = close_to_traffic(socket) {
-                tracing::warn!(%error, route = shared.route.id, "drop filter not attached");
+                tracing::warn!(%error, route = served.shared.route.id, "drop filter not attached");
             }
         }
     }
 
     fn close(&self, entry: Entry, drain: Option<Duration>) {
+        let drain = drain.unwrap_or_default().min(LONGEST_DRAIN);
+        let end = self.context.began.elapsed() + drain;
+        entry.served.shared.end_at(u64::try_from(end.as_millis()).unwrap_or(u64::MAX - 1));
         if entry.phase == Phase::Open {
-            let poller = self.poller(&entry.shared.route);
-            for socket in entry.sockets.iter() {
-                poller.remove(socket);
-            }
+            self.withdraw(&entry.served);
+            self.context.tell_all(|| Command::Cut);
         }
-        let end = Instant::now() + drain.unwrap_or_default().min(LONGEST_DRAIN);
-        entry.shared.end.send_replace(Some(end));
     }
 
-    fn poller(&self, route: &Route) -> &Poller {
-        if route.proto == Proto::Udp { &self.udp } else { &self.tcp }
+    /// Has every loop let go of a route's sockets.
+    fn withdraw(&self, served: &Served) {
+        let loops = self.context.seats.len();
+        let (done, let_go) = sync_channel(loops);
+        let key = served.shared.key;
+        self.context.tell_all(|| Command::Withdraw { key, done: done.clone() });
+        drop(done);
+        let deadline = Instant::now() + LET_GO_LIMIT;
+        for _ in 0..loops {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Err(RecvTimeoutError::Timeout) = let_go.recv_timeout(left) {
+                tracing::error!(route = served.shared.route.id, "a loop did not let go in time");
+                return;
+            }
+        }
     }
 
     fn exhausted(&self, sets: &[Vec<OwnedFd>]) -> Refusal {
         let needed = sets.iter().map(Vec::len).sum();
-        Refusal::Descriptors { needed, left: self.budget.limit() - self.budget.used() }
+        Refusal::Descriptors {
+            needed,
+            left: self.context.budget.limit() - self.context.budget.used(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    fn new(route: Route) -> Self {
-        let per_port = (0..route.host_ports.count()).map(|_| AtomicUsize::new(0)).collect();
-        Self { per_port, route, counters: Counters::default(), end: watch::Sender::new(None) }
-    }
-
-    /// Resolves when open connections of this route are to be cut.
-    pub(crate) async fn ended(&self) {
-        let mut end = self.end.subscribe();
-        // The sender lives as long as `self`, so waiting fails never.
-        let decided = end.wait_for(Option::is_some).await.map(|end| *end);
-        if let Ok(Some(end)) = decided {
-            tokio::time::sleep_until(end).await;
-        }
-    }
-
-    /// Whether the route is gone.
-    pub(crate) fn is_removed(&self) -> bool {
-        self.end.borrow().is_some()
-    }
-
-    /// The place within the port range, and whether the socket is a dual-stack one.
-    pub(crate) fn locate(&self, token: Token) -> (usize, bool) {
-        let index = usize::try_from(token.socket).unwrap_or(usize::MAX);
-        let places = self.route.listeners.len().max(1);
-        let dual = self.route.listeners.get(index % places).is_some_and(|place| place.dual);
-        (index / places, dual)
-    }
-
-    /// The number of open connections of one port after adding one; `None` above `limit`.
-    pub(crate) fn enter(&self, port: usize, limit: usize) -> Option<usize> {
-        let more = |open: usize| (open < limit).then_some(open + 1);
-        self.per_port.get(port)?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()
-    }
-
-    /// Takes one connection of one port off.
-    pub(crate) fn leave(&self, port: usize) {
-        if let Some(open) = self.per_port.get(port) {
-            open.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-// === impl Token ===
-
-impl From<Token> for u64 {
-    fn from(token: Token) -> Self {
-        Self::from(token.route) << 32 | Self::from(token.socket)
-    }
-}
-
-impl From<u64> for Token {
-    fn from(word: u64) -> Self {
-        let half = |word: u64| u32::try_from(word & 0xffff_ffff).unwrap_or(0);
-        Self { route: half(word >> 32), socket: half(word) }
     }
 }
 
@@ -315,13 +250,12 @@ impl From<u64> for Token {
 impl State {
     fn insert(&mut self, route: Route, sockets: Vec<OwnedFd>, share: Share, owner: Owner) {
         let key = self.next_key;
-        // The highest bit is left to the UDP thread, for its flows.
-        self.next_key = (key + 1) & (u32::MAX >> 1);
+        // The two highest bits are for other things in the epoll sets.
+        self.next_key = (key + 1) & (u32::MAX >> 2);
         self.keys.insert(route.id.clone(), key);
-        let shared = Arc::new(Shared::new(route));
-        let sockets = Arc::new(sockets);
+        let served = Arc::new(Served::new(Arc::new(Shared::new(key, route)), sockets));
         let (phase, leased) = (Phase::Held, false);
-        self.entries.insert(key, Entry { shared, sockets, phase, owner, leased, _share: share });
+        self.entries.insert(key, Entry { served, phase, owner, leased, _share: share });
     }
 
     fn take(&mut self, id: &str) -> Option<Entry> {
@@ -330,7 +264,7 @@ impl State {
     }
 
     /// Marks a held route as open.
-    fn begin(&mut self, key: u32, lease: bool) -> Option<(Arc<Shared>, Arc<Vec<OwnedFd>>)> {
+    fn begin(&mut self, key: u32, lease: bool) -> Option<Arc<Served>> {
         let begun = self.turn(key, Phase::Held, Phase::Open)?;
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.leased = lease;
@@ -339,19 +273,14 @@ impl State {
     }
 
     /// Marks an open route as held.
-    fn end(&mut self, key: u32) -> Option<(Arc<Shared>, Arc<Vec<OwnedFd>>)> {
+    fn end(&mut self, key: u32) -> Option<Arc<Served>> {
         self.turn(key, Phase::Open, Phase::Held)
     }
 
-    fn turn(
-        &mut self,
-        key: u32,
-        from: Phase,
-        to: Phase,
-    ) -> Option<(Arc<Shared>, Arc<Vec<OwnedFd>>)> {
+    fn turn(&mut self, key: u32, from: Phase, to: Phase) -> Option<Arc<Served>> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.phase == from)?;
         entry.phase = to;
-        Some((Arc::clone(&entry.shared), Arc::clone(&entry.sockets)))
+        Some(Arc::clone(&entry.served))
     }
 }
 
@@ -359,8 +288,8 @@ impl State {
 
 impl Entry {
     fn listed(&self) -> Listed {
-        let stats = self.shared.counters.snapshot();
+        let stats = self.served.shared.counters.snapshot();
         let (phase, leased) = (self.phase, self.leased);
-        Listed { route: self.shared.route.clone(), phase, stats, leased }
+        Listed { route: self.served.shared.route.clone(), phase, stats, leased }
     }
 }

@@ -1,61 +1,74 @@
-//! TCP: one thread accepts for every listener, a task carries each connection.
+//! TCP: what one event loop does about connections.
 //!
 //! A connection that cannot be had at the target is reset, never closed cleanly; neither is one
 //! that either side resets midway.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::runtime::Handle;
+use socket2::SockRef;
 
-use crate::limits::{Limits, Share};
+use crate::context::{Command, Context};
+use crate::poller::{Poller, Ready};
 use crate::proxy_header;
-use crate::table::{Shared, Table, Token};
+use crate::route::{Served, Shared, Token};
+use crate::tcp::connection::{Admitted, Connection, KEEPALIVE, Stage, Verdict, reset_on_close};
+use crate::tcp::dial::{dial, kept};
+use crate::tcp::direction::Copier;
+use crate::tcp::pipes::Pipes;
+use crate::tcp::slots::Slots;
+use crate::worker::tokens::{Side, Subject};
 
-mod pump;
+mod connection;
+pub(crate) mod dial;
+mod direction;
+mod pipes;
+mod slots;
 
-/// Connections taken from one listener before the others get their turn.
-const BURST: usize = 64;
-/// A peer that vanished without a word is noticed after 60 s + 4 × 15 s: two minutes, so that
-/// pairs of sockets do not pile up, at less than a packet a minute for idle connections.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(60))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(4);
+/// Connections taken from one listener before other events get their turn.
+const BURST: usize = 16;
+/// How often every connection is looked at: for idle limits, counters and ends.
+const ROUND: Duration = Duration::from_secs(1);
+/// How long the client's address is not tried again after it got no answer.
+const DISTRUST: Duration = Duration::from_secs(10);
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
-/// The thread that accepts.
+/// The connections of one loop.
 #[derive(Debug)]
-pub(crate) struct Acceptor {
-    pub(crate) table: Arc<Table>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) runtime: Handle,
-    pub(crate) stop: Arc<AtomicBool>,
+pub(crate) struct Tcp {
+    context: Arc<Context>,
+    seat: usize,
+    connections: Slots<Connection>,
+    copier: Copier,
+    /// Those that would have gone on, were it not for the others.
+    unfinished: VecDeque<u32>,
+    /// Those that may still be dialing, and when the first of them gives up.
+    dialing: Vec<u32>,
+    next_deadline: Option<Instant>,
+    next_round: Option<Instant>,
 }
 
-/// An accepted, allowed and counted connection.
+/// An accepted, allowed and counted connection on its way to the loop that carries it.
 #[derive(Debug)]
-struct Admitted {
-    table: Arc<Table>,
-    shared: Arc<Shared>,
-    port: usize,
-    _share: Share,
+pub(crate) struct Accepted {
+    admitted: Admitted,
+    stream: OwnedFd,
+    peer: SocketAddr,
 }
 
-/// Makes a leg end with a reset unless it came to its proper end, also when the task is dropped.
-struct ResetOnDrop<'a>(Option<&'a TcpStream>);
+/// Descriptors or memory ran out.
+#[derive(Debug)]
+pub(crate) struct Exhausted(pub(crate) Errno);
 
 /// What became of one attempt to accept.
-enum Accept {
+enum Attempt {
     One(OwnedFd, SocketAddr),
     Again,
     Empty,
@@ -63,41 +76,59 @@ enum Accept {
     Broken(Errno),
 }
 
-// === impl Acceptor ===
+/// Sets what accepted connections inherit: small messages go at once, urgent bytes stay in their
+/// place, and vanished clients are noticed.
+pub(crate) fn tune_listener(socket: BorrowedFd<'_>) {
+    let socket = SockRef::from(&socket);
+    // Failure costs latency or a late notice, not correctness.
+    drop(socket.set_tcp_nodelay(true));
+    drop(socket.set_out_of_band_inline(true));
+    drop(socket.set_tcp_keepalive(&KEEPALIVE));
+}
 
-impl Acceptor {
-    /// Accepts until told to stop.
-    pub(crate) fn run(&self) {
-        let mut ready = Vec::new();
-        let mut quiet = true;
-        while !self.stop.load(Ordering::Relaxed) {
-            self.table.tcp.wait(&mut ready, None);
-            for word in ready.drain(..) {
-                let Err(error) = self.accept_from(Token::from(word)) else { continue };
-                self.table.totals.accept_pauses.up();
-                // Once per relay: what follows is in the counter.
-                if std::mem::take(&mut quiet) {
-                    tracing::error!(%error, "out of descriptors or memory, accepting pauses");
-                }
-                std::thread::sleep(self.limits.accept_pause);
-            }
+// === impl Tcp ===
+
+impl Tcp {
+    pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
+        let pipes = Pipes::new(context.limits.pipes, Arc::clone(&context.budget));
+        let copier = Copier::new(pipes, Arc::clone(&context.waiting));
+        Self {
+            context,
+            seat,
+            connections: Slots::new(),
+            copier,
+            unfinished: VecDeque::new(),
+            dialing: Vec::new(),
+            next_deadline: None,
+            next_round: None,
         }
     }
 
-    fn accept_from(&self, token: Token) -> Result<(), Errno> {
+    /// When something is to be done though nothing happens.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        if !self.unfinished.is_empty() {
+            return Some(self.context.began);
+        }
+        [self.next_deadline, self.next_round].into_iter().flatten().min()
+    }
+
+    /// Accepts what waits at a listener.
+    pub(crate) fn accept(
+        &mut self,
+        served: &Served,
+        token: Token,
+        now: Instant,
+    ) -> Result<(), Exhausted> {
+        let Some(socket) = served.socket(token) else { return Ok(()) };
         for _ in 0..BURST {
-            let attempt = self.table.with_socket(token, |shared, socket| {
-                (Arc::clone(shared), attempt(rustix::net::acceptfrom_with(socket, FLAGS)))
-            });
-            let Some((shared, outcome)) = attempt else { return Ok(()) };
-            match outcome {
-                Accept::One(stream, peer) => self.admit(stream, peer, shared, token),
-                Accept::Again => {}
-                Accept::Empty => return Ok(()),
-                Accept::Exhausted(error) => return Err(error),
-                Accept::Broken(error) => {
-                    tracing::error!(%error, route = shared.route.id, "listener broken");
-                    self.table.with_socket(token, |_, socket| self.table.tcp.remove(socket));
+            match attempt(rustix::net::acceptfrom_with(socket, FLAGS)) {
+                Attempt::One(stream, peer) => self.admit(stream, peer, &served.shared, token, now),
+                Attempt::Again => {}
+                Attempt::Empty => return Ok(()),
+                Attempt::Exhausted(error) => return Err(Exhausted(error)),
+                Attempt::Broken(error) => {
+                    tracing::error!(%error, route = served.shared.route.id, "listener broken");
+                    self.poller(|poller| poller.remove(socket));
                     return Ok(());
                 }
             }
@@ -105,194 +136,336 @@ impl Acceptor {
         Ok(())
     }
 
-    fn admit(&self, stream: OwnedFd, peer: SocketAddr, shared: Arc<Shared>, token: Token) {
-        let stream = std::net::TcpStream::from(stream);
+    fn admit(
+        &mut self,
+        stream: OwnedFd,
+        peer: SocketAddr,
+        shared: &Arc<Shared>,
+        token: Token,
+        now: Instant,
+    ) {
         let (port, _) = shared.locate(token);
-        match self.admission(&shared, peer.ip(), port) {
-            Some(share) => {
-                let table = Arc::clone(&self.table);
-                let admitted = Admitted::new(table, shared, port, share);
-                let connect = self.limits.connect;
-                self.runtime.spawn(async move { admitted.serve(stream, peer, connect).await });
+        let Some(admitted) = self.admission(shared, peer.ip(), port) else {
+            return reset_on_close(&stream);
+        };
+        let accepted = Accepted { admitted, stream, peer };
+        match self.context.less_busy_than(self.seat) {
+            Some(place) if place != self.seat => self.pass_on(accepted, place),
+            _ => {
+                self.context.carry(self.seat, true);
+                self.adopt(accepted, now);
             }
-            None => reset(&SockRef::from(&stream)),
         }
     }
 
-    fn admission(&self, shared: &Shared, client: IpAddr, port: usize) -> Option<Share> {
+    fn pass_on(&self, accepted: Accepted, place: usize) {
+        self.context.carry(place, true);
+        if let Some(seat) = self.context.seats.get(place) {
+            seat.tell(Command::Adopt(Box::new(accepted)));
+        }
+    }
+
+    fn admission(&self, shared: &Arc<Shared>, client: IpAddr, port: usize) -> Option<Admitted> {
         let counters = &shared.counters;
         if !shared.route.allows(client) {
             counters.refused_not_allowed.up();
             return None;
         }
         // The client's socket and the target's.
-        let Some(share) = self.table.budget.take(2) else {
+        let Some(share) = self.context.budget.take(2) else {
             if counters.refused_total_limit.first() {
                 tracing::warn!(route = shared.route.id, "no descriptors left for connections");
             }
             return None;
         };
-        let limit = self.table.budget.connections_per_port();
+        let limit = self.context.budget.connections_per_port();
         if shared.enter(port, limit).is_none() {
             if counters.refused_port_limit.first() {
                 tracing::warn!(route = shared.route.id, limit, "too many connections to a port");
             }
             return None;
         }
-        Some(share)
+        Some(Admitted::new(Arc::clone(&self.context), Arc::clone(shared), port, share))
+    }
+
+    /// Takes a connection in and dials its target.
+    pub(crate) fn adopt(&mut self, accepted: Accepted, now: Instant) {
+        if self.try_adopt(accepted, now).is_none() {
+            self.context.carry(self.seat, false);
+        }
+    }
+
+    fn try_adopt(&mut self, accepted: Accepted, now: Instant) -> Option<()> {
+        let Accepted { admitted, stream, peer } = accepted;
+        let dialed = self.dial(&admitted.shared, peer, admitted.port, true, now);
+        let Some((target, stage)) = dialed else {
+            reset_on_close(&stream);
+            return None;
+        };
+        let connection = Connection::new(admitted, peer, stream, target, stage, now);
+        let slot = self.connections.insert(connection).map_err(|full| full.reset()).ok()?;
+        self.follow(slot, Side::Client);
+        self.follow(slot, Side::Target);
+        self.await_dial(slot, stage);
+        self.next_round.get_or_insert(now + ROUND);
+        Some(())
+    }
+
+    /// Starts to connect to the target, from the client's address if `as_client` and that can be.
+    fn dial(
+        &self,
+        shared: &Shared,
+        peer: SocketAddr,
+        port: usize,
+        as_client: bool,
+        now: Instant,
+    ) -> Option<(OwnedFd, Stage)> {
+        let limits = &self.context.limits;
+        let target = SocketAddr::from(shared.route.target(peer.ip(), port)?);
+        let trusted = as_client && shared.trusts_source(self.milliseconds(now));
+        let source = if trusted { kept(&shared.route, peer, target) } else { None };
+        let dialed = dial(target, source).inspect_err(|error| refused(shared, target, error));
+        let dialed = dialed.ok()?;
+        let limit = shared.route.connect_timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        let limit = limit.unwrap_or(limits.connect);
+        let limit = if dialed.as_client { limit.min(limits.transparent) } else { limit };
+        let stage = Stage::Dialing { until: now + limit, as_client: dialed.as_client };
+        Some((dialed.socket, stage))
+    }
+
+    fn await_dial(&mut self, slot: u32, stage: Stage) {
+        if let Stage::Dialing { until, .. } = stage {
+            self.dialing.push(slot);
+            self.next_deadline = Some(self.next_deadline.map_or(until, |next| next.min(until)));
+        }
+    }
+
+    fn follow(&mut self, slot: u32, side: Side) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let leg = match side {
+            Side::Client => connection.client(),
+            Side::Target => connection.target(),
+        };
+        let word = Subject::Leg { slot, side }.into();
+        let Some(seat) = self.context.seats.get(self.seat) else { return };
+        // Without memory for an entry the dialing limit ends the connection.
+        if let Err(error) = seat.poller.follow(leg, word) {
+            tracing::warn!(%error, "connection cannot be watched");
+        }
+    }
+
+    /// Something happened to one side of a connection.
+    pub(crate) fn event(&mut self, slot: u32, side: Side, ready: Ready, now: Instant) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let dialing = connection.stage != Stage::Open;
+        connection.note(side, ready);
+        if dialing && connection.stage == Stage::Open {
+            self.greet(slot);
+        }
+        self.advance(slot, now);
+    }
+
+    /// Sends ahead what the target wants to know of the client.
+    fn greet(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(version) = connection.admitted.shared.route.proxy_protocol else { return };
+        let asked = SockRef::from(&connection.client()).local_addr();
+        // It fails only for what is no socket.
+        if let Some(asked) = asked.ok().and_then(|address| address.as_socket()) {
+            let header = proxy_header::encode(version, connection.peer, canonical(asked));
+            connection.prefix(header);
+        }
+    }
+
+    fn advance(&mut self, slot: u32, now: Instant) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        match connection.advance(&mut self.copier, now) {
+            Verdict::Waiting => {}
+            Verdict::Unfinished => {
+                if !std::mem::replace(&mut connection.queued, true) {
+                    self.unfinished.push_back(slot);
+                }
+            }
+            Verdict::Done => {
+                if let Some(connection) = self.take(slot) {
+                    connection.close();
+                }
+            }
+            Verdict::Failed(error) => self.fail(slot, &error),
+        }
+    }
+
+    fn fail(&mut self, slot: u32, error: &io::Error) {
+        let Some(connection) = self.take(slot) else { return };
+        let shared = &connection.admitted.shared;
+        match connection.stage {
+            Stage::Open => shared.counters.errors.up(),
+            Stage::Dialing { .. } => {
+                let target = shared.route.target(connection.peer.ip(), connection.admitted.port);
+                match target {
+                    Some(target) if connection.target_failed() => {
+                        refused(shared, target.into(), error);
+                    }
+                    _ => shared.counters.errors.up(),
+                }
+            }
+        }
+        connection.reset();
+    }
+
+    fn take(&mut self, slot: u32) -> Option<Connection> {
+        let connection = self.connections.take(slot)?;
+        self.context.carry(self.seat, false);
+        Some(connection)
+    }
+
+    /// Does what is due: connections that had to wait for others, limits that have passed.
+    pub(crate) fn go_on(&mut self, now: Instant) {
+        for _ in 0..self.unfinished.len() {
+            let Some(slot) = self.unfinished.pop_front() else { break };
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.queued = false;
+                self.advance(slot, now);
+            }
+        }
+        if self.next_deadline.is_some_and(|due| due <= now) {
+            self.give_up_dialing(now);
+        }
+        if self.next_round.is_some_and(|due| due <= now) {
+            self.look_after_all(now);
+        }
+        self.connections.settle();
+    }
+
+    fn give_up_dialing(&mut self, now: Instant) {
+        self.next_deadline = None;
+        for slot in std::mem::take(&mut self.dialing) {
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            match connection.stage {
+                Stage::Dialing { until, as_client } if until <= now => {
+                    self.not_answered(slot, as_client, now);
+                }
+                stage => self.await_dial(slot, stage),
+            }
+        }
+    }
+
+    /// The target did not answer in time. From the gateway's address it may, if somebody took
+    /// away what leads its answers to the client's address back here.
+    fn not_answered(&mut self, slot: u32, as_client: bool, now: Instant) {
+        let Some(mut connection) = self.connections.take(slot) else { return };
+        let shared = Arc::clone(&connection.admitted.shared);
+        let again = match as_client {
+            true => self.dial(&shared, connection.peer, connection.admitted.port, false, now),
+            false => None,
+        };
+        let Some((target, stage)) = again else {
+            self.context.carry(self.seat, false);
+            tracing::debug!(route = shared.route.id, "target timed out");
+            shared.counters.target_timeouts.up();
+            return connection.reset();
+        };
+        let until = self.milliseconds(now + DISTRUST);
+        if shared.counters.source_fallbacks.first() {
+            tracing::warn!(route = shared.route.id, "client address not kept: no answer came back");
+        }
+        shared.distrust_until(until);
+        connection.redial(target, stage);
+        match self.connections.insert(connection) {
+            Ok(slot) => {
+                self.rejoin(slot);
+                self.await_dial(slot, stage);
+            }
+            Err(connection) => connection.reset(),
+        }
+    }
+
+    /// Watches a connection that has moved to another slot.
+    fn rejoin(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let client = connection.client();
+        if let Some(seat) = self.context.seats.get(self.seat) {
+            seat.poller.remove(client);
+        }
+        self.follow(slot, Side::Client);
+        self.follow(slot, Side::Target);
+    }
+
+    /// Looks at every connection, now and then.
+    fn look_after_all(&mut self, now: Instant) {
+        self.copier.pipes.shrink();
+        self.next_round = (self.connections.len() > 0).then_some(now + ROUND);
+        let slots: Vec<u32> = self.connections.numbers().collect();
+        for slot in slots {
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            connection.look_after(now);
+            let route = &connection.admitted.shared.route;
+            let limit = route.idle_timeout_seconds.map(|s| Duration::from_secs(s.into()));
+            let limit = limit.or(self.context.limits.idle);
+            if limit.is_some_and(|limit| connection.idle(now) >= limit) {
+                connection.admitted.shared.counters.idle_timeouts.up();
+                self.reset(slot);
+            }
+        }
+        self.cut(now);
+    }
+
+    /// Resets the connections of routes that are over.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        let slots: Vec<u32> = self.connections.numbers().collect();
+        for slot in slots {
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            if self.context.is_over(&connection.admitted.shared, now) {
+                self.reset(slot);
+            }
+        }
+    }
+
+    /// Resets everything.
+    pub(crate) fn reset_all(&mut self) {
+        let slots: Vec<u32> = self.connections.numbers().collect();
+        slots.into_iter().for_each(|slot| self.reset(slot));
+    }
+
+    fn reset(&mut self, slot: u32) {
+        if let Some(connection) = self.take(slot) {
+            connection.reset();
+        }
+    }
+
+    fn poller(&self, work: impl FnOnce(&Poller)) {
+        if let Some(seat) = self.context.seats.get(self.seat) {
+            work(&seat.poller);
+        }
+    }
+
+    fn milliseconds(&self, at: Instant) -> u64 {
+        let life = at.saturating_duration_since(self.context.began);
+        u64::try_from(life.as_millis()).unwrap_or(u64::MAX - 1)
     }
 }
 
-fn attempt(result: rustix::io::Result<(OwnedFd, Option<rustix::net::SocketAddrAny>)>) -> Accept {
+fn refused(shared: &Shared, target: SocketAddr, error: &io::Error) {
+    tracing::debug!(route = shared.route.id, %target, %error, "target refused");
+    shared.counters.target_refused.up();
+}
+
+fn attempt(result: rustix::io::Result<(OwnedFd, Option<rustix::net::SocketAddrAny>)>) -> Attempt {
     match result {
         Ok((stream, peer)) => match peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
-            Some(peer) => Accept::One(stream, canonical(peer)),
-            None => Accept::Again,
+            Some(peer) => Attempt::One(stream, canonical(peer)),
+            None => Attempt::Again,
         },
-        Err(Errno::AGAIN) => Accept::Empty,
+        Err(Errno::AGAIN) => Attempt::Empty,
         Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-            Accept::Exhausted(error)
+            Attempt::Exhausted(error)
         }
         Err(error @ (Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)) => {
-            Accept::Broken(error)
+            Attempt::Broken(error)
         }
         // accept(2): errors of the new connection are passed on here and mean nothing to others.
-        Err(_) => Accept::Again,
+        Err(_) => Attempt::Again,
     }
-}
-
-// === impl Admitted ===
-
-impl Admitted {
-    fn new(table: Arc<Table>, shared: Arc<Shared>, port: usize, share: Share) -> Self {
-        shared.counters.connections_total.up();
-        shared.counters.connections_open.up();
-        table.totals.connections_open.up();
-        Self { table, shared, port, _share: share }
-    }
-
-    /// Carries the connection until it ends or its route does.
-    async fn serve(self, client: std::net::TcpStream, peer: SocketAddr, connect: Duration) {
-        let Ok(client) = TcpStream::from_std(client) else { return };
-        let guard = ResetOnDrop::new(&client);
-        let carried = tokio::select! {
-            carried = self.carry(&client, peer, connect) => carried,
-            () = self.shared.ended() => return,
-        };
-        if carried.is_ok() {
-            guard.disarm();
-        }
-    }
-
-    async fn carry(
-        &self,
-        client: &TcpStream,
-        peer: SocketAddr,
-        connect: Duration,
-    ) -> io::Result<()> {
-        tune(client);
-        let target = tokio::select! {
-            target = self.connect(peer.ip(), connect) => target?,
-            error = pump::failure(client) => {
-                self.shared.counters.errors.up();
-                return Err(error);
-            }
-        };
-        let guard = ResetOnDrop::new(&target);
-        tune(&target);
-        let carried = self.exchange(client, &target, peer).await;
-        match carried {
-            Ok(()) => guard.disarm(),
-            Err(_) => self.shared.counters.errors.up(),
-        }
-        carried
-    }
-
-    async fn exchange(
-        &self,
-        client: &TcpStream,
-        target: &TcpStream,
-        peer: SocketAddr,
-    ) -> io::Result<()> {
-        let counters = &self.shared.counters;
-        if let Some(version) = self.shared.route.proxy_protocol {
-            let asked = canonical(client.local_addr()?);
-            pump::write_all(target, &proxy_header::encode(version, peer, asked)).await?;
-        }
-        pump::both_ways(client, target, &counters.bytes_in, &counters.bytes_out).await
-    }
-
-    async fn connect(&self, client: IpAddr, limit: Duration) -> io::Result<TcpStream> {
-        let Shared { route, counters, .. } = &*self.shared;
-        let limit = route.connect_timeout_ms.map_or(limit, |ms| Duration::from_millis(ms.into()));
-        let target = route.target(client, self.port).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        match tokio::time::timeout(limit, dial(target.into())).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => {
-                tracing::debug!(route = route.id, ?target, %error, "target refused");
-                counters.target_refused.up();
-                Err(error)
-            }
-            Err(_) => {
-                tracing::debug!(route = route.id, ?target, "target timed out");
-                counters.target_timeouts.up();
-                Err(io::ErrorKind::TimedOut.into())
-            }
-        }
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.shared.leave(self.port);
-        self.shared.counters.connections_open.down();
-        self.table.totals.connections_open.down();
-    }
-}
-
-// === impl ResetOnDrop ===
-
-impl<'a> ResetOnDrop<'a> {
-    fn new(stream: &'a TcpStream) -> Self {
-        Self(Some(stream))
-    }
-
-    fn disarm(mut self) {
-        if let Some(stream) = self.0.take() {
-            // It fails only for what is no socket.
-            drop(SockRef::from(stream).set_linger(None));
-        }
-    }
-}
-
-impl Drop for ResetOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(stream) = self.0 {
-            reset(&SockRef::from(stream));
-        }
-    }
-}
-
-/// Connects to the target. Until [`ResetOnDrop::disarm`], closing the socket resets it: a dial
-/// given up may have come through just now, and must not look like a client with nothing to say.
-async fn dial(target: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    reset(&SockRef::from(&socket));
-    socket.connect(target).await
-}
-
-/// Small messages go at once, and vanished peers are noticed.
-fn tune(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    // Failure costs latency or a late notice, not correctness.
-    drop(socket.set_tcp_nodelay(true));
-    drop(socket.set_tcp_keepalive(&KEEPALIVE));
-}
-
-/// Makes closing the socket send a reset.
-fn reset(socket: &SockRef<'_>) {
-    // It fails only for what is no socket.
-    drop(socket.set_linger(Some(Duration::ZERO)));
 }
 
 /// An IPv4 peer of a dual-stack socket, as IPv4.

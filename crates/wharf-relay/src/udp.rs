@@ -1,4 +1,4 @@
-//! UDP: one thread carries every flow, without ever waiting for anyone.
+//! UDP: what one event loop does about flows, without ever waiting for anyone.
 //!
 //! A flow is a client's address and port together with the listener and the local address it
 //! asked; each has its own connected socket to the target. Answers leave from the address and
@@ -8,16 +8,16 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use wharf_host::reserve::pktinfo::{self, Arrival, Local};
 
-use crate::limits::Limits;
+use crate::context::Context;
+use crate::route::{Served, Shared, Token};
 use crate::stats::Counters;
-use crate::table::{Shared, Table, Token};
 use crate::udp::flows::{Flow, Flows, Key};
+use crate::worker::tokens::Subject;
 
 mod flows;
 
@@ -25,93 +25,76 @@ mod flows;
 const BUFFER: usize = 64 << 10;
 /// Datagrams taken from one socket before the others get their turn.
 const BURST: usize = 64;
-/// Marks the words of flows in the epoll set; routes never have this bit.
-const FLOW_BIT: u64 = 1 << 63;
-/// How often flows of removed routes are looked for while nothing else happens.
-const SWEEP: Duration = Duration::from_secs(1);
 
-/// The thread that carries flows.
+/// The flows of one loop.
 #[derive(Debug)]
-pub(crate) struct Carrier {
-    table: Arc<Table>,
-    stop: Arc<AtomicBool>,
+pub(crate) struct Udp {
+    context: Arc<Context>,
+    seat: usize,
     flows: Flows,
     buffer: Vec<u8>,
 }
 
-// === impl Carrier ===
+// === impl Udp ===
 
-impl Carrier {
-    pub(crate) fn new(table: Arc<Table>, limits: Arc<Limits>, stop: Arc<AtomicBool>) -> Self {
-        Self { flows: Flows::new(limits), table, stop, buffer: vec![0; BUFFER] }
+impl Udp {
+    pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
+        let flows = Flows::new(&context.limits, context.seats.len());
+        Self { context, seat, flows, buffer: vec![0; BUFFER] }
     }
 
-    /// Carries datagrams until told to stop.
-    pub(crate) fn run(mut self) {
-        let mut ready = Vec::new();
-        while !self.stop.load(Ordering::Relaxed) {
-            let limit = if self.flows.is_empty() { None } else { Some(self.pause()) };
-            self.table.udp.wait(&mut ready, limit);
-            for word in ready.drain(..) {
-                if word & FLOW_BIT == 0 {
-                    self.take_in(Token::from(word));
-                } else {
-                    self.take_out(word & !FLOW_BIT);
-                }
+    /// When something is to be done though nothing happens.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.flows.next_check()
+    }
+
+    /// Ends the flows that were without traffic for too long.
+    pub(crate) fn tidy(&mut self, now: Instant) {
+        if self.flows.next_check().is_some_and(|due| due <= now) {
+            for flow in self.flows.expired(now) {
+                self.end(flow);
             }
-            self.expire();
         }
     }
 
-    fn pause(&self) -> Duration {
-        let next = self.flows.next_check().unwrap_or_else(Instant::now);
-        next.saturating_duration_since(Instant::now()).min(SWEEP)
-    }
-
-    fn expire(&mut self) {
-        let now = Instant::now();
-        for flow in self.flows.expired(now) {
-            self.end(flow);
-        }
-        for flow in self.flows.take_orphans(now, |flow| flow.shared.is_removed()) {
+    /// Ends the flows of a route.
+    pub(crate) fn withdraw(&mut self, route: u32) {
+        for flow in self.flows.take_all_of(route) {
             self.end(flow);
         }
     }
 
     fn end(&self, flow: Flow) {
-        flow.shared.counters.flows_open.down();
-        self.table.totals.flows_open.down();
+        flow.served.shared.counters.flows_open.down();
+        self.context.totals.flows_open.down();
         // Closing the socket takes it out of the epoll set: nobody has a copy of it.
         drop(flow);
     }
 
-    fn take_in(&mut self, token: Token) {
+    /// Takes what clients sent to a listener.
+    pub(crate) fn take_in(&mut self, served: &Arc<Served>, token: Token, now: Instant) {
+        let Some(socket) = served.socket(token) else { return };
         for _ in 0..BURST {
-            let buffer = &mut self.buffer;
-            let got = self.table.with_socket(token, |shared, socket| {
-                (Arc::clone(shared), pktinfo::receive(socket, buffer))
-            });
-            match got {
-                Some((shared, Ok(arrival))) => self.inwards(token, &shared, arrival),
-                Some((_, Err(error))) if error.kind() == io::ErrorKind::WouldBlock => return,
+            match pktinfo::receive(socket, &mut self.buffer) {
+                Ok(arrival) => self.inwards(token, served, arrival, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP error that answers an earlier reply of ours: the client is gone.
-                Some((_, Err(_))) => {}
-                None => return,
+                Err(_) => {}
             }
         }
     }
 
-    fn inwards(&mut self, token: Token, shared: &Arc<Shared>, arrival: Arrival) {
+    fn inwards(&mut self, token: Token, served: &Arc<Served>, arrival: Arrival, now: Instant) {
+        let shared = &served.shared;
         let counters = &shared.counters;
         if !shared.route.allows(arrival.from.ip()) {
             counters.refused_not_allowed.up();
             return;
         }
         let key = Key { token, client: arrival.from, asked: arrival.to.map(significant) };
-        let now = Instant::now();
         let id = match self.flows.find(&key) {
             Some(id) => id,
-            None => match self.begin(key, shared, now) {
+            None => match self.begin(key, served, now) {
                 Some(id) => id,
                 None => return counters.datagrams_dropped.up(),
             },
@@ -127,14 +110,15 @@ impl Carrier {
         }
     }
 
-    fn begin(&mut self, key: Key, shared: &Arc<Shared>, now: Instant) -> Option<u64> {
+    fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Option<u64> {
+        let shared = &served.shared;
         let (port, dual) = shared.locate(key.token);
         let target = SocketAddr::from(shared.route.target(key.client.ip(), port)?);
         if self.flows.is_full() {
             self.evict(shared)?;
         }
         let share = loop {
-            match self.table.budget.take(1) {
+            match self.context.budget.take(1) {
                 Some(share) => break share,
                 None => self.evict(shared)?,
             }
@@ -143,12 +127,13 @@ impl Carrier {
             tracing::debug!(route = shared.route.id, %target, %error, "no flow to the target");
             shared.counters.target_refused.up();
         });
-        let flow = Flow::new(key, Arc::clone(shared), dual, socket.ok()?, share, now);
+        let flow = Flow::new(key, Arc::clone(served), dual, socket.ok()?, share, now);
         let id = self.flows.next_id();
-        self.table.udp.add(&flow.socket, id | FLOW_BIT).ok()?;
+        let seat = self.context.seats.get(self.seat)?;
+        seat.poller.watch(&flow.socket, Subject::Flow(id).into()).ok()?;
         shared.counters.flows_total.up();
         shared.counters.flows_open.up();
-        self.table.totals.flows_open.up();
+        self.context.totals.flows_open.up();
         self.flows.insert(flow);
         Some(id)
     }
@@ -161,37 +146,36 @@ impl Carrier {
             }
             return None;
         };
-        flow.shared.counters.flows_evicted.up();
+        flow.served.shared.counters.flows_evicted.up();
         self.end(flow);
         Some(())
     }
 
-    fn take_out(&mut self, id: u64) {
+    /// Takes what the target sent to a flow.
+    pub(crate) fn take_out(&mut self, id: u64, now: Instant) {
         for _ in 0..BURST {
             let Some(flow) = self.flows.get(id) else { return };
             match flow.socket.recv(&mut self.buffer) {
-                Ok(length) => self.outwards(id, length),
+                Ok(length) => self.outwards(id, length, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The target's port is closed just now, or it cannot be reached.
-                Err(_) => flow.shared.counters.target_refused.up(),
+                Err(_) => flow.served.shared.counters.target_refused.up(),
             }
         }
     }
 
-    fn outwards(&mut self, id: u64, length: usize) {
-        let Some(flow) = self.flows.answered(id, Instant::now()) else { return };
+    fn outwards(&mut self, id: u64, length: usize, now: Instant) {
+        let Some(flow) = self.flows.answered(id, now) else { return };
         let payload = self.buffer.get(..length).unwrap_or_default();
         let Key { token, client, asked } = flow.key;
-        let sent = self.table.with_socket(token, |_, socket| {
-            pktinfo::send(socket, payload, client, asked, flow.dual)
-        });
-        let counters = &flow.shared.counters;
-        match sent {
-            Some(Ok(_)) => {
+        let Some(socket) = flow.served.socket(token) else { return };
+        let counters = &flow.served.shared.counters;
+        match pktinfo::send(socket, payload, client, asked, flow.dual) {
+            Ok(_) => {
                 counters.datagrams_out.up();
                 counters.bytes_out.add(length);
             }
-            Some(Err(_)) | None => counters.datagrams_dropped.up(),
+            Err(_) => counters.datagrams_dropped.up(),
         }
     }
 }

@@ -8,15 +8,15 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wharf_host::reserve::pktinfo::Local;
 
 use crate::limits::{Limits, Share};
-use crate::table::{Shared, Token};
+use crate::route::{Served, Token};
 
-/// How often all flows are looked through for removed routes.
-const ORPHAN_CHECK: Duration = Duration::from_secs(1);
+/// The least each loop may hold, however many loops share the total.
+const LEAST: usize = 1024;
 
 /// What makes a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) key: Key,
-    pub(super) shared: Arc<Shared>,
+    pub(super) served: Arc<Served>,
     pub(super) dual: bool,
     pub(super) socket: UdpSocket,
     begun: Instant,
@@ -44,7 +44,7 @@ pub(super) struct Flow {
 /// All flows.
 #[derive(Debug)]
 pub(super) struct Flows {
-    limits: Arc<Limits>,
+    limits: Limits,
     flows: HashMap<u64, Flow>,
     by_key: HashMap<Key, u64>,
     next_id: u64,
@@ -54,7 +54,6 @@ pub(super) struct Flows {
     by_age: VecDeque<u64>,
     /// Streams of each client.
     streams: HashMap<IpAddr, usize>,
-    orphans_checked: Option<Instant>,
 }
 
 // === impl Flow ===
@@ -62,14 +61,14 @@ pub(super) struct Flows {
 impl Flow {
     pub(super) fn new(
         key: Key,
-        shared: Arc<Shared>,
+        served: Arc<Served>,
         dual: bool,
         socket: UdpSocket,
         share: Share,
         now: Instant,
     ) -> Self {
         let (begun, last, answered, streams) = (now, now, false, false);
-        Self { key, shared, dual, socket, begun, last, answered, streams, _share: share }
+        Self { key, served, dual, socket, begun, last, answered, streams, _share: share }
     }
 
     fn expires(&self, limits: &Limits) -> Instant {
@@ -80,21 +79,19 @@ impl Flow {
 // === impl Flows ===
 
 impl Flows {
-    pub(super) fn new(limits: Arc<Limits>) -> Self {
+    /// The flows of one of `loops` loops.
+    pub(super) fn new(limits: &Limits, loops: usize) -> Self {
+        let most = limits.flows / loops.max(1);
+        let flows = most.max(LEAST.min(limits.flows));
         Self {
-            limits,
+            limits: Limits { flows, ..limits.clone() },
             flows: HashMap::new(),
             by_key: HashMap::new(),
             next_id: 0,
             checks: BinaryHeap::new(),
             by_age: VecDeque::new(),
             streams: HashMap::new(),
-            orphans_checked: None,
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.flows.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -181,15 +178,10 @@ impl Flows {
         expired
     }
 
-    /// Takes out the flows for which `gone` holds; looks at most once a second.
-    pub(super) fn take_orphans(&mut self, now: Instant, gone: impl Fn(&Flow) -> bool) -> Vec<Flow> {
-        let recent = |checked: Instant| now.saturating_duration_since(checked) < ORPHAN_CHECK;
-        if self.orphans_checked.is_some_and(recent) {
-            return Vec::new();
-        }
-        self.orphans_checked = Some(now);
-        let ids = self.flows.iter().filter(|(_, flow)| gone(flow)).map(|(id, _)| *id);
-        let ids: Vec<u64> = ids.collect();
+    /// Takes out the flows of a route.
+    pub(super) fn take_all_of(&mut self, route: u32) -> Vec<Flow> {
+        let ids = self.flows.iter().filter(|(_, flow)| flow.key.token.route == route);
+        let ids: Vec<u64> = ids.map(|(id, _)| *id).collect();
         ids.into_iter().filter_map(|id| self.take(id)).collect()
     }
 

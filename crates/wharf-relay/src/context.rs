@@ -1,0 +1,118 @@
+//! What all event loops of a relay share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::error::Result;
+use crate::limits::{Budget, Limits};
+use crate::poller::Poller;
+use crate::route::{Served, Shared};
+use crate::stats::Totals;
+use crate::tcp::Accepted;
+
+/// Limits, counters, and the way to each loop.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) limits: Limits,
+    /// Descriptors.
+    pub(crate) budget: Arc<Budget>,
+    /// Bytes that wait for slow receivers.
+    pub(crate) waiting: Arc<Budget>,
+    pub(crate) totals: Totals,
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) began: Instant,
+}
+
+/// One loop, as the others see it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) poller: Poller,
+    inbox: Mutex<Vec<Command>>,
+    /// TCP connections it carries, those on their way to it included.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// What a loop is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A route is in service.
+    Serve(Arc<Served>),
+    /// A route is not any more; `done` is told when the loop has let go of its sockets.
+    Withdraw { key: u32, done: SyncSender<()> },
+    /// The end of some route's connections was decided.
+    Cut,
+    /// A connection accepted by a busier loop.
+    Adopt(Box<Accepted>),
+    /// Everything ends.
+    Stop,
+}
+
+// === impl Context ===
+
+impl Context {
+    pub(crate) fn new(limits: Limits, descriptors: u64) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let loops = limits.loops.unwrap_or(cores).max(1);
+        let seats: Result<Vec<Seat>> = (0..loops).map(|_| Seat::new()).collect();
+        Ok(Self {
+            budget: Arc::new(Budget::of_descriptors(descriptors)),
+            waiting: Arc::new(Budget::new(limits.waiting_bytes)),
+            totals: Totals::default(),
+            seats: seats?,
+            began: Instant::now(),
+            limits,
+        })
+    }
+
+    /// Tells every loop.
+    pub(crate) fn tell_all(&self, command: impl Fn() -> Command) {
+        for seat in &self.seats {
+            seat.tell(command());
+        }
+    }
+
+    /// The place of the loop with the fewest connections, unless `own` is about as idle.
+    pub(crate) fn less_busy_than(&self, own: usize) -> Option<usize> {
+        let load = |seat: &Seat| seat.connections.load(Ordering::Relaxed);
+        let mine = self.seats.get(own).map(load)?;
+        let (place, least) = self.seats.iter().map(load).enumerate().min_by_key(|(_, n)| *n)?;
+        (mine > least + 1).then_some(place)
+    }
+
+    /// Counts a connection of the loop at `seat` in, or out.
+    pub(crate) fn carry(&self, seat: usize, comes: bool) {
+        let Some(seat) = self.seats.get(seat) else { return };
+        if comes {
+            seat.connections.fetch_add(1, Ordering::Relaxed);
+        } else {
+            seat.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a route's connections end now, at the latest.
+    pub(crate) fn is_over(&self, shared: &Shared, now: Instant) -> bool {
+        shared.ends_at().is_some_and(|ms| now.duration_since(self.began).as_millis() >= ms.into())
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    fn new() -> Result<Self> {
+        let (inbox, connections) = (Mutex::default(), AtomicUsize::new(0));
+        Ok(Self { poller: Poller::new()?, inbox, connections })
+    }
+
+    /// Leaves a command and wakes the loop.
+    pub(crate) fn tell(&self, command: Command) {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.poller.wake();
+    }
+
+    /// The commands left since the last call.
+    pub(crate) fn heard(&self) -> Vec<Command> {
+        std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,81 @@
+//! A port handed to the relay for as long as this process lives.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use wharf_host::reserve::open_to_traffic;
+
+use super::port::Port;
+use super::route;
+use crate::client::RelayClient;
+use crate::error::{During, Error, Result};
+
+/// dockerd gives its proxy 16 s in all; a relay that said hello answers at once.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// A route of the relay that ends with this connection to it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    client: RelayClient,
+    id: String,
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Hands a copy of the port's socket to the relay at `socket`, and has it serve the port.
+    ///
+    /// # Errors
+    /// When there is no relay, or it serves another network namespace, or refuses.
+    pub(super) fn take(port: &Port, socket: &Path, namespace: u64) -> Result<Self> {
+        let mut client = RelayClient::connect(socket)?;
+        let theirs = client.namespace();
+        if theirs != namespace {
+            return Err(Error::Protocol(format!(
+                "the relay at {} serves network namespace {theirs}, not {namespace}",
+                socket.display()
+            )));
+        }
+        limit_waits(&client)?;
+        let route = route::of(port);
+        let id = route.id.clone();
+        client.add(vec![route], &[port.socket()])?;
+        if let Err(error) = client.open_leased(std::slice::from_ref(&id)) {
+            // It puts the drop filter back, on the socket that may be served here meanwhile.
+            open_to_traffic(port.socket()).during(|| format!("open {port}"))?;
+            return Err(error);
+        }
+        Ok(Self { client, id })
+    }
+
+    /// The relay's process.
+    pub(super) fn pid(&self) -> u32 {
+        self.client.pid()
+    }
+
+    /// Takes the port back from the relay: it has closed its copy when this returns.
+    pub(super) fn release(mut self) {
+        match self.client.remove(&[self.id], None) {
+            Ok(_) | Err(Error::Closed) => {}
+            // It closes its copy when the connection ends, a moment later.
+            Err(error) => tracing::warn!(%error, "the relay did not give the port back"),
+        }
+    }
+}
+
+impl AsFd for Lease {
+    /// The connection; it becomes readable when the relay ends.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
+    }
+}
+
+fn limit_waits(client: &RelayClient) -> Result<()> {
+    for direction in [Timeout::Recv, Timeout::Send] {
+        set_socket_timeout(client, direction, Some(ANSWER_LIMIT))
+            .during(|| "limit the waits for the relay")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! One connection: the client's leg, the target's leg, and what goes between them.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::context::Context;
+use crate::limits::Share;
+use crate::poller::Ready;
+use crate::route::Shared;
+use crate::tcp::direction::{Copier, Direction, Progress};
+use crate::worker::tokens::Side;
+
+/// A peer that vanished without a word is noticed after 60 s + 4 × 15 s: two minutes, so that
+/// pairs of sockets do not pile up, at less than a packet a minute for idle connections.
+pub(super) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// An accepted, allowed and counted connection.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    context: Arc<Context>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) port: usize,
+    _share: Share,
+}
+
+/// A connection that a loop carries.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) admitted: Admitted,
+    pub(super) peer: SocketAddr,
+    client: OwnedFd,
+    target: OwnedFd,
+    pub(super) stage: Stage,
+    inwards: Direction,
+    outwards: Direction,
+    /// The side that failed first.
+    broken: Option<Side>,
+    /// Whether it waits for its turn in the loop.
+    pub(super) queued: bool,
+    /// Whether the options of a connection that lasts are set.
+    seasoned: bool,
+    begun: Instant,
+    moved: Instant,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The target has not answered.
+    Dialing {
+        /// When this attempt is given up.
+        until: Instant,
+        /// Whether it has the client's address, so that another attempt is left.
+        as_client: bool,
+    },
+    /// Both legs stand.
+    Open,
+}
+
+/// What is to be done with a connection after an event.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Waiting,
+    Unfinished,
+    Done,
+    Failed(io::Error),
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    pub(super) fn new(
+        context: Arc<Context>,
+        shared: Arc<Shared>,
+        port: usize,
+        share: Share,
+    ) -> Self {
+        shared.counters.connections_total.up();
+        shared.counters.connections_open.up();
+        context.totals.connections_open.up();
+        Self { context, shared, port, _share: share }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.shared.leave(self.port);
+        self.shared.counters.connections_open.down();
+        self.context.totals.connections_open.down();
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) fn new(
+        admitted: Admitted,
+        peer: SocketAddr,
+        client: OwnedFd,
+        target: OwnedFd,
+        stage: Stage,
+        now: Instant,
+    ) -> Self {
+        Self {
+            admitted,
+            peer,
+            client,
+            target,
+            stage,
+            inwards: Direction::default(),
+            outwards: Direction::default(),
+            broken: None,
+            queued: false,
+            seasoned: false,
+            begun: now,
+            moved: now,
+        }
+    }
+
+    pub(super) fn client(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
+    }
+
+    pub(super) fn target(&self) -> BorrowedFd<'_> {
+        self.target.as_fd()
+    }
+
+    /// Puts a new attempt in the place of the last.
+    pub(super) fn redial(&mut self, target: OwnedFd, stage: Stage) {
+        (self.target, self.stage) = (target, stage);
+    }
+
+    /// Puts bytes ahead of what the client sends.
+    pub(super) fn prefix(&mut self, bytes: Vec<u8>) {
+        self.inwards.prefix(bytes);
+    }
+
+    /// Takes note of an event.
+    pub(super) fn note(&mut self, side: Side, ready: Ready) {
+        match side {
+            Side::Client => self.inwards.note(ready),
+            Side::Target => self.outwards.note(ready),
+        }
+        if ready.failed() {
+            self.broken.get_or_insert(side);
+        }
+        if side == Side::Target && !ready.failed() && ready.writable() {
+            self.stage = Stage::Open;
+        }
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn advance(&mut self, copier: &mut Copier, now: Instant) -> Verdict {
+        if self.broken.is_some() {
+            return Verdict::Failed(self.error());
+        }
+        if self.stage != Stage::Open {
+            return Verdict::Waiting;
+        }
+        let verdict = self.carry(copier);
+        if self.inwards.has_moved() | self.outwards.has_moved() {
+            self.moved = now;
+        }
+        verdict.unwrap_or_else(Verdict::Failed)
+    }
+
+    fn carry(&mut self, copier: &mut Copier) -> io::Result<Verdict> {
+        let (client, target) = (self.client.as_fd(), self.target.as_fd());
+        let had_ended = (self.inwards.is_over(), self.outwards.is_over());
+        let counters = &self.admitted.shared.counters;
+        let inwards = self.inwards.run(client, target, copier, &counters.bytes_in)?;
+        let outwards = self.outwards.run(target, client, copier, &counters.bytes_out)?;
+        match (inwards, outwards) {
+            // Closing says the same as shutting down, once nothing is to come any more.
+            (Progress::Over, Progress::Over) => return Ok(Verdict::Done),
+            (Progress::Over, _) if !had_ended.0 => finish(target)?,
+            (_, Progress::Over) if !had_ended.1 => finish(client)?,
+            _ => {}
+        }
+        let unfinished = [inwards, outwards].contains(&Progress::Unfinished);
+        Ok(if unfinished { Verdict::Unfinished } else { Verdict::Waiting })
+    }
+
+    /// Whether it was the target's side that failed.
+    pub(super) fn target_failed(&self) -> bool {
+        self.broken == Some(Side::Target)
+    }
+
+    /// What broke a leg.
+    fn error(&self) -> io::Error {
+        let pending = |fd: &OwnedFd| SockRef::from(fd).take_error().ok().flatten();
+        let found = pending(&self.target).or_else(|| pending(&self.client));
+        found.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Sets what only a connection that lasts needs: most do not live that long, and each option
+    /// is a system call.
+    pub(super) fn look_after(&mut self, now: Instant) {
+        if !self.seasoned && self.stage == Stage::Open && now > self.begun {
+            self.seasoned = true;
+            // Failure means that a vanished target is noticed late.
+            drop(SockRef::from(&self.target).set_tcp_keepalive(&KEEPALIVE));
+            // If this process is killed, both sides shall see a failure and not an end.
+            reset_on_close(&self.client);
+            reset_on_close(&self.target);
+        }
+    }
+
+    /// How long it has carried nothing.
+    pub(super) fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.moved)
+    }
+
+    /// Closes both legs in peace.
+    pub(super) fn close(self) {
+        if self.seasoned {
+            for leg in [&self.client, &self.target] {
+                // It fails only for what is no socket.
+                drop(SockRef::from(leg).set_linger(None));
+            }
+        }
+    }
+
+    /// Closes both legs with a reset.
+    pub(super) fn reset(self) {
+        reset_on_close(&self.client);
+        reset_on_close(&self.target);
+    }
+}
+
+/// Tells a side that nothing more will come.
+fn finish(to: BorrowedFd<'_>) -> io::Result<()> {
+    match SockRef::from(&to).shutdown(Shutdown::Write) {
+        // It has closed already, and what it closed with is about to be read.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes closing a socket send a reset.
+pub(super) fn reset_on_close(socket: &impl AsFd) {
+    // It fails only for what is no socket.
+    drop(SockRef::from(&socket.as_fd()).set_linger(Some(Duration::ZERO)));
+}

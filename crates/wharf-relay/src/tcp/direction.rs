@@ -1,0 +1,283 @@
+//! Bytes one way between two sockets.
+//!
+//! Small messages are read into one buffer of the loop and written at once; an idle direction has
+//! no buffer. A stream that keeps filling the buffer is spliced: its bytes go through a pipe, by
+//! reference. What the receiver cannot take waits, in the pipe or in a buffer of its own, and
+//! nothing more is read until it has gone.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::pipe::{SpliceFlags, splice};
+
+use crate::limits::{Budget, Share};
+use crate::poller::Ready;
+use crate::stats::Count;
+use crate::tcp::pipes::{Pipe, Pipes};
+
+/// Large enough that copying is not bound by system calls, small enough for a level 2 cache.
+const BUFFER: usize = 64 << 10;
+/// What may be read for a slow receiver when the bytes that wait in all are at their limit.
+const LITTLE: usize = 4 << 10;
+/// Bytes of one direction before the other connections of the loop get their turn.
+const TURN: usize = 1 << 20;
+/// So many full buffers in a row make a stream.
+const STREAM_AFTER: u8 = 2;
+/// Splicing less than this at a time is slower than copying; so often in a row ends it.
+const SPLICE_PAYS: usize = 16 << 10;
+const SPLICE_TRIES: u8 = 8;
+/// More than any pipe holds.
+const SPLICE_MOST: usize = 1 << 20;
+
+/// No `SPLICE_F_MORE`: it would hold the last bytes of a message back for 200 ms, like a cork.
+const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// What copying needs and one loop has.
+#[derive(Debug)]
+pub(super) struct Copier {
+    buffer: Vec<u8>,
+    pub(super) pipes: Pipes,
+    waiting: Arc<Budget>,
+}
+
+/// One direction of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    /// There may be something to read.
+    readable: bool,
+    /// A short read does not mean that there is nothing left.
+    short_reads_lie: bool,
+    over: bool,
+    streams: bool,
+    /// Full reads in a row while copying, meagre ones while splicing.
+    run: u8,
+    rest: Rest,
+    /// Whether anything was read since somebody asked.
+    moved: bool,
+}
+
+/// What was read and not yet written.
+#[derive(Debug, Default)]
+enum Rest {
+    #[default]
+    Nothing,
+    Bytes {
+        bytes: Box<[u8]>,
+        written: usize,
+        _share: Option<Share>,
+    },
+    Pipe(Pipe),
+}
+
+/// How far a direction got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It waits for one of the sockets.
+    Waiting,
+    /// It would have gone on.
+    Unfinished,
+    /// The sender is done, and all it sent is written.
+    Over,
+}
+
+enum Moved {
+    Some(usize),
+    Nothing,
+    End,
+}
+
+// === impl Copier ===
+
+impl Copier {
+    pub(super) fn new(pipes: Pipes, waiting: Arc<Budget>) -> Self {
+        Self { buffer: vec![0; BUFFER], pipes, waiting }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.waiting.used() + BUFFER > self.waiting.limit()
+    }
+}
+
+// === impl Direction ===
+
+impl Direction {
+    /// Notes an event of the socket read from.
+    pub(super) fn note(&mut self, ready: Ready) {
+        self.readable |= ready.readable();
+        self.short_reads_lie |= ready.short_reads_lie();
+    }
+
+    /// Puts bytes ahead of what will be read.
+    pub(super) fn prefix(&mut self, bytes: Vec<u8>) {
+        let bytes = bytes.into_boxed_slice();
+        self.rest = Rest::Bytes { bytes, written: 0, _share: None };
+    }
+
+    /// Whether the sender is done and everything is written.
+    pub(super) fn is_over(&self) -> bool {
+        self.over && matches!(self.rest, Rest::Nothing)
+    }
+
+    /// Whether anything was read since the last call.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Moves what can be moved now. Bytes are counted before they are written, so that whoever
+    /// has received them finds them counted.
+    pub(super) fn run(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        copier: &mut Copier,
+        count: &Count,
+    ) -> io::Result<Progress> {
+        let mut moved = 0;
+        loop {
+            if !self.flush(to, copier)? {
+                return Ok(Progress::Waiting);
+            }
+            if self.over {
+                return Ok(Progress::Over);
+            }
+            if !self.readable {
+                return Ok(Progress::Waiting);
+            }
+            if moved >= TURN {
+                return Ok(Progress::Unfinished);
+            }
+            match self.read(from, to, copier, count)? {
+                Moved::Some(bytes) => moved += bytes,
+                Moved::Nothing => self.readable = false,
+                Moved::End => self.over = true,
+            }
+        }
+    }
+
+    fn read(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        copier: &mut Copier,
+        count: &Count,
+    ) -> io::Result<Moved> {
+        if self.streams {
+            match copier.pipes.take() {
+                Some(pipe) => return self.splice(from, pipe, copier, count),
+                None => self.streams = false,
+            }
+        }
+        self.copy(from, to, copier, count)
+    }
+
+    fn copy(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        copier: &mut Copier,
+        count: &Count,
+    ) -> io::Result<Moved> {
+        let room = if copier.is_crowded() { LITTLE } else { BUFFER };
+        let room = copier.buffer.get_mut(..room).unwrap_or_default();
+        let asked = room.len();
+        let read = match rustix::io::read(from, room) {
+            Ok(0) => return Ok(Moved::End),
+            Ok(read) => read,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        if read < asked && !self.short_reads_lie {
+            self.readable = false;
+        }
+        self.run = if read == BUFFER { self.run + 1 } else { 0 };
+        if self.run >= STREAM_AFTER {
+            (self.streams, self.run) = (true, 0);
+        }
+        self.note_moved(read, count);
+        let bytes = copier.buffer.get(..read).unwrap_or_default();
+        let written = send(to, bytes)?;
+        if written < read {
+            let bytes = bytes.get(written..).unwrap_or_default().into();
+            let share = copier.waiting.take(read - written);
+            self.rest = Rest::Bytes { bytes, written: 0, _share: share };
+        }
+        Ok(Moved::Some(read))
+    }
+
+    fn splice(
+        &mut self,
+        from: BorrowedFd<'_>,
+        mut pipe: Pipe,
+        copier: &mut Copier,
+        count: &Count,
+    ) -> io::Result<Moved> {
+        match splice(from, None, &pipe.writer, None, SPLICE_MOST, SPLICE) {
+            Ok(0) => {
+                copier.pipes.put(pipe);
+                Ok(Moved::End)
+            }
+            Ok(read) => {
+                self.run = if read < SPLICE_PAYS { self.run + 1 } else { 0 };
+                if self.run >= SPLICE_TRIES {
+                    (self.streams, self.run) = (false, 0);
+                }
+                self.note_moved(read, count);
+                pipe.length = read;
+                self.rest = Rest::Pipe(pipe);
+                Ok(Moved::Some(read))
+            }
+            // The pipe is empty, so it is the socket that has nothing.
+            Err(Errno::AGAIN | Errno::INTR) => {
+                copier.pipes.put(pipe);
+                Ok(Moved::Nothing)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn note_moved(&mut self, bytes: usize, count: &Count) {
+        count.add(bytes);
+        self.moved = true;
+    }
+
+    /// Writes what waits; answers whether all of it is gone.
+    fn flush(&mut self, to: BorrowedFd<'_>, copier: &mut Copier) -> io::Result<bool> {
+        let all = match &mut self.rest {
+            Rest::Nothing => return Ok(true),
+            Rest::Bytes { bytes, written, .. } => {
+                *written += send(to, bytes.get(*written..).unwrap_or_default())?;
+                *written >= bytes.len()
+            }
+            Rest::Pipe(pipe) => drain(pipe, to)?,
+        };
+        if all && let Rest::Pipe(pipe) = std::mem::take(&mut self.rest) {
+            copier.pipes.put(pipe);
+        }
+        Ok(all)
+    }
+}
+
+/// Sends without waiting; answers how much went.
+fn send(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    match rustix::net::send(to, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Ok(sent) => Ok(sent),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Empties a pipe into a socket; answers whether it is empty.
+fn drain(pipe: &mut Pipe, to: BorrowedFd<'_>) -> io::Result<bool> {
+    while pipe.length > 0 {
+        match splice(&pipe.reader, None, to, None, pipe.length, SPLICE) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(sent) => pipe.length = pipe.length.saturating_sub(sent),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}

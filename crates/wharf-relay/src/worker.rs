@@ -1,0 +1,149 @@
+//! An event loop: one thread that accepts, copies and forwards, and never waits for anyone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wharf_spec::Proto;
+
+use crate::context::{Command, Context, Seat};
+use crate::poller::{Events, Ready};
+use crate::route::{Served, Token};
+use crate::tcp::{Exhausted, Tcp};
+use crate::udp::Udp;
+use crate::worker::tokens::Subject;
+
+pub(crate) mod tokens;
+
+/// The thread's state.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    context: Arc<Context>,
+    seat: usize,
+    routes: HashMap<u32, Arc<Served>>,
+    /// Listeners left alone for a moment, and until when.
+    paused: Vec<(Instant, Token)>,
+    tcp: Tcp,
+    udp: Udp,
+    stopped: bool,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    pub(crate) fn new(context: &Arc<Context>, seat: usize) -> Self {
+        Self {
+            tcp: Tcp::new(Arc::clone(context), seat),
+            udp: Udp::new(Arc::clone(context), seat),
+            context: Arc::clone(context),
+            seat,
+            routes: HashMap::new(),
+            paused: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    /// Serves until told to stop.
+    pub(crate) fn run(mut self) {
+        let context = Arc::clone(&self.context);
+        let Some(seat) = context.seats.get(self.seat) else { return };
+        let mut events = Events::new();
+        while !self.stopped {
+            let woken = seat.poller.wait(&mut events, self.limit());
+            let now = Instant::now();
+            let ready = events.take();
+            for event in &ready {
+                self.dispatch(*event, now);
+            }
+            events.give_back(ready);
+            if woken {
+                self.obey(seat, now);
+            }
+            self.tcp.go_on(now);
+            self.udp.tidy(now);
+            self.unpause(now);
+        }
+        self.tcp.reset_all();
+    }
+
+    /// How long nothing needs to be done without an event.
+    fn limit(&self) -> Option<Duration> {
+        let resume = self.paused.iter().map(|(until, _)| *until).min();
+        let next = [resume, self.tcp.next_look(), self.udp.next_look()];
+        let next = next.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn dispatch(&mut self, ready: Ready, now: Instant) {
+        match Subject::from(ready.token) {
+            Subject::Leg { slot, side } => self.tcp.event(slot, side, ready, now),
+            Subject::Flow(id) => self.udp.take_out(id, now),
+            Subject::Listener(token) => self.listener(token, now),
+        }
+    }
+
+    fn listener(&mut self, token: Token, now: Instant) {
+        let Some(served) = self.routes.get(&token.route) else { return };
+        if served.shared.route.proto == Proto::Udp {
+            return self.udp.take_in(served, token, now);
+        }
+        if let Err(Exhausted(error)) = self.tcp.accept(served, token, now) {
+            let totals = &self.context.totals;
+            // Once per relay: what follows is in the counter.
+            if totals.accept_pauses.first() {
+                tracing::error!(%error, "out of descriptors or memory, accepting pauses");
+            }
+            self.pause(token, now);
+        }
+    }
+
+    fn pause(&mut self, token: Token, now: Instant) {
+        let socket = self.routes.get(&token.route).and_then(|served| served.socket(token));
+        if let (Some(socket), Some(seat)) = (socket, self.context.seats.get(self.seat)) {
+            seat.poller.remove(socket);
+            self.paused.push((now + self.context.limits.accept_pause, token));
+        }
+    }
+
+    fn unpause(&mut self, now: Instant) {
+        if self.paused.is_empty() {
+            return;
+        }
+        let Some(seat) = self.context.seats.get(self.seat) else { return };
+        let routes = &self.routes;
+        self.paused.retain(|(until, token)| {
+            if *until > now {
+                return true;
+            }
+            let socket = routes.get(&token.route).and_then(|served| served.socket(*token));
+            if let Some(socket) = socket {
+                // Without room for an entry it is left to the other loops, or to the next pause.
+                let watched = seat.poller.share(socket, Subject::Listener(*token).into());
+                return watched.is_err_and(|e| e == rustix::io::Errno::NOMEM);
+            }
+            false
+        });
+    }
+
+    fn obey(&mut self, seat: &Seat, now: Instant) {
+        for command in seat.heard() {
+            match command {
+                Command::Serve(served) => {
+                    self.routes.insert(served.shared.key, served);
+                }
+                Command::Withdraw { key, done } => {
+                    if let Some(served) = self.routes.remove(&key) {
+                        // Closing would not do: a daemon may have copies of the sockets.
+                        served.sockets().for_each(|(_, socket)| seat.poller.remove(socket));
+                    }
+                    self.udp.withdraw(key);
+                    // Whoever asked may have given up waiting.
+                    let _told = done.send(());
+                }
+                Command::Cut => self.tcp.cut(now),
+                Command::Adopt(accepted) => self.tcp.adopt(*accepted, now),
+                Command::Stop => self.stopped = true,
+            }
+        }
+    }
+}
