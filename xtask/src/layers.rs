@@ -37,7 +37,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ),
     ("wharf-cli", &["wharf-api", "wharf-daemon", "wharf-relay", "wharf-runtime", "wharf-spec"]),
     ("wharf-lab", &["wharf-host"]),
-    ("xtask", &["wharf-lab", "wharf-host"]),
+    ("xtask", &["wharf-lab", "wharf-host", "wharf-relay"]),
 ];
 
 /// Crates whose tests stay as pure as they are.

@@ -1,8 +1,9 @@
-//! Development tasks: `cargo xtask demo | test | ci | layers`.
+//! Development tasks: `cargo xtask demo | test | bench | ci | layers`.
 //!
 //! The gate, the tests and the demonstration run the same way on every machine, and each says
 //! what it is about to add to the machine before it adds it.
 
+mod bench;
 mod ci;
 mod demo;
 mod layers;
@@ -39,6 +40,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure a part of Wharf beside others that do the same.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// One end of a measurement; `bench` starts both.
+    #[command(subcommand, hide = true)]
+    BenchAgent(bench::Agent),
     /// The gate: formatting, layers, lints, documentation, licences, tests.
     Ci,
     /// Check the arrows between crates and the house rules that no compiler checks.
@@ -51,6 +58,8 @@ fn main() -> ExitCode {
         Task::Demo { isolated: true, .. } => demo::isolated(),
         Task::Demo { .. } => demo::up(),
         Task::Test { args } => suite::run_tests(&args),
+        Task::Bench(bench) => bench::run(&bench),
+        Task::BenchAgent(agent) => bench::run_agent(&agent),
         Task::Ci => ci::run_all(),
         Task::Layers => layers::check(),
     };

@@ -18,8 +18,12 @@ const NEXTEST: &str = "cargo-nextest@0.9.143";
 /// Asked by Debian's maintainer scripts before they start or stop a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Units that come with the packages below, and that the tests do not want running.
-const UNITS: [&str; 3] = ["docker.service", "docker.socket", "containerd.service"];
+/// Units that come with the packages below, and that nobody here wants running.
+const UNITS: [&str; 5] =
+    ["docker.service", "docker.socket", "containerd.service", "haproxy.service", "nginx.service"];
+
+/// Where Debian puts the part of nginx that relays TCP and UDP.
+pub(crate) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 const NEEDS: [Need; 3] = [
     Need {
@@ -39,9 +43,27 @@ const NEEDS: [Need; 3] = [
     },
 ];
 
+/// What the relay is measured beside.
+const PROXIES: [Need; 5] = [
+    Need {
+        package: "docker.io",
+        program: "docker-proxy",
+        reason: "is what the relay is measured against",
+    },
+    Need { package: "haproxy", program: "haproxy", reason: "is measured beside it" },
+    Need { package: "nginx-light", program: "nginx", reason: "is measured beside it" },
+    Need {
+        package: "libnginx-mod-stream",
+        program: NGINX_STREAM,
+        reason: "is the part of nginx that relays",
+    },
+    Need { package: "socat", program: "socat", reason: "is measured beside it" },
+];
+
 #[derive(Debug)]
 struct Need {
     package: &'static str,
+    /// A program, or the whole path of a file.
     program: &'static str,
     reason: &'static str,
 }
@@ -70,17 +92,25 @@ pub(crate) fn nextest() -> Result<()> {
 
 /// Installs the Debian packages that the tests need and that are missing.
 pub(crate) fn packages() -> Result<()> {
-    let missing: Vec<&Need> =
-        NEEDS.iter().filter(|need| find_program(need.program).is_none()).collect();
+    present("the test suite", &NEEDS)
+}
+
+/// Installs the proxies that the benchmark needs and that are missing.
+pub(crate) fn proxies() -> Result<()> {
+    present("the benchmark", &PROXIES)
+}
+
+fn present(who: &str, needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    println!("the tests need programs that are not installed:");
+    println!("{who} needs programs that are not installed:");
     for Need { package, program, reason } in &missing {
         println!("  {package}: `{program}` {reason}");
     }
     if find_program("apt-get").is_none() {
-        println!("this machine has no apt-get; tests that need them will say that they skip");
+        println!("this machine has no apt-get; what needs them will say so");
         return Ok(());
     }
     println!("installing them with apt-get, without recommended packages");
@@ -99,7 +129,7 @@ fn install(missing: &[&Need]) -> Result<()> {
     apt(&line).or_else(|_| apt(&["update"]).and_then(|()| apt(&line)))?;
     drop(quiet);
     disable(&strangers)?;
-    match missing.iter().find(|need| find_program(need.program).is_none()) {
+    match missing.iter().find(|need| !need.is_there()) {
         Some(need) => {
             bail!("{} is installed, but `{}` is not to be found", need.package, need.program)
         }
@@ -134,6 +164,14 @@ fn disable(units: &[&str]) -> Result<()> {
     }
     println!("leaving {} off: not started now, not started at boot", came.join(", "));
     run(Command::new("systemctl").arg("--quiet").arg("disable").args(&came))
+}
+
+// === impl Need ===
+
+impl Need {
+    fn is_there(&self) -> bool {
+        Path::new(self.program).is_file() || find_program(self.program).is_some()
+    }
 }
 
 // === impl NoServices ===

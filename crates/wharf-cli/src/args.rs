@@ -1,5 +1,6 @@
 //! What can be typed: the one definition that help, completions and man pages are made from.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -35,6 +36,11 @@ Environment:
 Exit codes: 125 when `run`, `create` or `exec` itself fails, 126 when the command cannot be
 executed, 127 when it is not found, otherwise the command's own; 1 for every other failure,
 2 for a command line that cannot be understood.";
+
+const DOCKER_PROXY_HELP: &str = "\
+Dockerd calls it by a link named docker-proxy, once for each published port. When a relay of Wharf's
+runs on the host (WHARF_RUN_DIR, /run/wharf by default), the port is handed to it; else this process
+serves the port. `wharf docker-proxy -help` prints the flags.";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -80,6 +86,9 @@ pub(crate) enum Command {
     Daemon(DaemonArgs),
     /// Run the user-space relay (the daemon starts it when it is needed)
     Relay(RelayArgs),
+    /// Serve one port for Docker: the program that dockerd's --userland-proxy-path names
+    #[command(disable_help_flag = true, after_help = DOCKER_PROXY_HELP)]
+    DockerProxy(DockerProxyArgs),
     /// Stop the daemon; running containers and their ports go on without it
     Shutdown(ShutdownArgs),
     /// Show the version of the program and of the daemon
@@ -211,6 +220,14 @@ pub(crate) struct ShimExecArgs {
     pub(crate) spec: PathBuf,
 }
 
+/// `wharf docker-proxy`.
+#[derive(Debug, Args)]
+pub(crate) struct DockerProxyArgs {
+    /// Flags in Go's style: -proto, -host-ip, -host-port, -container-ip, -container-port
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+    pub(crate) rest: Vec<OsString>,
+}
+
 /// `wharf whoami`.
 #[derive(Debug, Args)]
 pub(crate) struct WhoamiArgs {
@@ -237,6 +254,15 @@ mod tests {
         let Command::Run(run) = cli.unwrap().command else { panic!("not run") };
         assert_eq!(run.create.command, ["sh", "-c", "x"]);
         assert_eq!(run.create.options.publish, ["80:80"]);
+    }
+
+    #[test]
+    fn every_flag_of_docker_proxy_reaches_it() {
+        let line = ["wharf", "docker-proxy", "-host-ip", "0.0.0.0", "-v", "--help", "-proto=tcp"];
+        let Command::DockerProxy(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not docker-proxy")
+        };
+        assert_eq!(args.rest, line[2..]);
     }
 
     #[test]

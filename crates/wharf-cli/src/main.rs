@@ -9,6 +9,7 @@ mod attach;
 mod connect;
 mod containers;
 mod create;
+mod docker_proxy;
 mod exec;
 mod failure;
 mod images;
@@ -27,6 +28,9 @@ use crate::connect::Session;
 use crate::failure::{Exit, Outcome};
 
 fn main() -> ExitCode {
+    if let Some(args) = docker_proxy::arguments(std::env::args_os()) {
+        return docker_proxy::run(&args);
+    }
     let cli = Cli::parse();
     match dispatch(cli.command) {
         Ok(code) => code,
@@ -42,6 +46,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Shim(args) => processes::shim(&args),
         Command::ShimExec(args) => processes::shim_exec(&args),
         Command::Whoami(args) => processes::whoami(&args),
+        Command::DockerProxy(args) => Ok(docker_proxy::run(&args.rest)),
         Command::Completion(args) => shell::completion(&args),
         Command::Man(args) => shell::man(&args),
         other => {

@@ -49,7 +49,7 @@ fn code(status: i32) -> ExitCode {
 }
 
 /// Logs are events for whoever keeps stderr: the journal, a file, a terminal.
-fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("WHARF_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A second subscriber in one process would be a mistake of ours, and harmless.
     let _set = tracing_subscriber::fmt()

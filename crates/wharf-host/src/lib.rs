@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod conntrack;
+pub mod datagram;
 pub mod diag;
 pub mod error;
 pub mod fdpass;
@@ -13,10 +14,13 @@ pub mod link;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod opener;
 pub mod probe;
 pub mod process;
 pub mod reserve;
 pub mod route;
+pub mod sandbox;
 pub mod sysctl;
+pub mod transparent;
 
 pub use error::{Error, Result};

@@ -18,10 +18,9 @@ mod wire;
 pub use self::batch::{Batch, Ownership};
 pub use self::chain::{BaseHook, Chain, ChainKind, HookPoint, Policy};
 pub use self::read::{TableState, chains, elements, table};
-pub use self::rule::{Load, Rule, Verdict};
+pub use self::rule::{Load, Mark, Rule, Verdict};
 pub use self::set::{Datum, Element, FieldType, Set};
 
-use crate::error::Result;
 use crate::netlink::{Family, Netlink};
 
 /// The two IP families a rule of an `inet` table can be about.
@@ -53,20 +52,23 @@ impl IpFamily {
 /// Whether a NAT chain of the `inet` family can be made in the calling thread's network
 /// namespace; nothing is left behind.
 pub fn probe_nat() -> bool {
-    Netlink::open(Family::Netfilter).and_then(|mut netlink| try_nat(&mut netlink)).is_ok()
+    is_accepted(ChainKind::Nat, chain::PRIORITY_DSTNAT, &Rule::new())
 }
 
-fn try_nat(netlink: &mut Netlink) -> Result<()> {
+/// Whether rules can find the sockets packets are for (`CONFIG_NFT_SOCKET`, Linux 4.18), in the
+/// calling thread's network namespace; nothing is left behind.
+pub fn probe_sockets() -> bool {
+    let rule = Rule::new().reply().to_transparent_socket();
+    is_accepted(ChainKind::Filter, chain::PRIORITY_MANGLE, &rule)
+}
+
+fn is_accepted(kind: ChainKind, priority: i32, rule: &Rule) -> bool {
+    let hook = HookPoint::Prerouting;
+    let base = Some(BaseHook { kind, hook, priority, policy: Policy::Accept });
+    let chain = Chain { name: "probe", base };
     let mut batch = Batch::new("wharf-probe");
     batch.add_table(Ownership::Shared);
-    batch.add_chain(&Chain {
-        name: "probe",
-        base: Some(BaseHook {
-            kind: ChainKind::Nat,
-            hook: HookPoint::Prerouting,
-            priority: chain::PRIORITY_DSTNAT,
-            policy: Policy::Accept,
-        }),
-    });
-    batch.check(netlink)
+    batch.add_chain(&chain);
+    batch.add_rule(&chain, rule);
+    Netlink::open(Family::Netfilter).and_then(|mut netlink| batch.check(&mut netlink)).is_ok()
 }

@@ -65,7 +65,7 @@ pub fn raise_nofile() -> Result<u64> {
 
 /// The loopback address settles it. Where that interface is down the wildcard address can be
 /// bound even if IPv6 is switched off, so then the switch is looked at, too.
-fn has_ipv6() -> bool {
+pub(crate) fn has_ipv6() -> bool {
     let binds = |address: Ipv6Addr| UdpSocket::bind((address, 0)).is_ok();
     binds(Ipv6Addr::LOCALHOST)
         || (binds(Ipv6Addr::UNSPECIFIED) && !is_on("net/ipv6/conf/all/disable_ipv6"))

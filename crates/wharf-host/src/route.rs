@@ -207,6 +207,18 @@ impl Routes {
         self.netlink.request(&format!("add route {route}"), message, NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// Adds a route; what this host sends along it comes from `source`, unless the sender has
+    /// chosen another address.
+    ///
+    /// # Errors
+    /// As [`Routes::add`].
+    pub(crate) fn add_from(&mut self, route: &Route, source: IpAddr) -> Result<()> {
+        let mut message = route.message();
+        message.attributes.push(RouteAttribute::PrefSource(source.into()));
+        let action = format!("add route {route} from {source}");
+        self.netlink.request(&action, Message::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
     /// Deletes a route; `false` when it did not exist.
     pub fn delete(&mut self, route: &Route) -> Result<bool> {
         let message = Message::DelRoute(route.message());
@@ -228,7 +240,7 @@ impl Routes {
         existed(self.netlink.request(&format!("delete rule {rule}"), message, 0))
     }
 
-    /// The rules of both families that send marked packets to a table.
+    /// The rules of both families that are of the form of [`Rule`].
     pub fn rules(&mut self) -> Result<Vec<Rule>> {
         let mut rules = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {

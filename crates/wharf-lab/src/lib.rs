@@ -15,6 +15,7 @@
 //! let seen = client.http_get("10.1.0.2:8080", "/api")?.json()?;
 //! ```
 
+pub mod docker;
 pub mod host;
 pub mod http;
 pub mod lab;
@@ -25,6 +26,7 @@ pub mod teller;
 pub mod wait;
 pub mod wharf;
 
+pub use docker::Docker;
 pub use host::Host;
 pub use http::Response;
 pub use lab::{Lab, can_run};

@@ -279,6 +279,12 @@ impl Wharf {
         tops
     }
 
+    /// The name of the cgroup that holds all of the instance's, in every hierarchy.
+    pub(crate) fn cgroup_name(&self) -> Option<String> {
+        let parent = sweep::parents(&self.state_dir()).next()?;
+        Some(parent.file_name()?.to_string_lossy().into_owned())
+    }
+
     fn note_cgroups(&self) {
         let mut known = self.cgroups.lock().unwrap_or_else(PoisonError::into_inner);
         // Looking costs milliseconds, and an instance keeps its parents for life.

@@ -14,9 +14,10 @@ use crate::{Error, Result};
 #[cfg(test)]
 mod tests;
 
-/// The elements of every set, sorted, each once.
+/// The elements of every set, sorted, each once; and the one rule that not every table has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
+    pub(crate) way_back: bool,
     elements: BTreeMap<&'static str, Vec<Element>>,
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct Change {
 impl Contents {
     /// What the table is to hold for `plan`.
     pub(crate) fn of(plan: &NftPlan) -> Result<Self> {
-        let mut contents = Self::default();
+        let mut contents = Self { way_back: plan.way_back, ..Self::default() };
         for bridge in &plan.bridges {
             contents.bridge(bridge)?;
         }
@@ -52,7 +53,7 @@ impl Contents {
 
     /// What was read back from the kernel.
     pub(crate) fn read(elements: BTreeMap<&'static str, Vec<Element>>) -> Self {
-        Self { elements }
+        Self { elements, ..Self::default() }
     }
 
     /// How many elements there are in all sets.

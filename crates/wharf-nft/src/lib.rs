@@ -4,7 +4,7 @@
 //! [`NftPlane::open`] it replaces the whole table in one transaction, so no packet ever meets half
 //! of it; from then on it sends the difference between the last plan and the new one, also in one
 //! transaction, and nothing at all when there is none. The chains and rules are the same for every
-//! plan; everything that varies is an element of a set. No table but this one is touched, and the
+//! plan on one host; everything that varies is an element of a set. No table but this one is touched, and the
 //! kernel is never asked what it holds on the way of a change.
 //!
 //! What each chain and rule is for: `docs/internals/nftables.md`.
@@ -88,7 +88,10 @@ impl NftPlane {
     /// table is then as it was, and the next call replaces it.
     pub fn apply(&mut self, plan: &NftPlan) -> Result<Applied> {
         let wanted = Contents::of(plan)?;
-        let Some(current) = &self.current else { return self.replace(wanted) };
+        let same_rules = |current: &&Contents| current.way_back == wanted.way_back;
+        let Some(current) = self.current.as_ref().filter(same_rules) else {
+            return self.replace(wanted);
+        };
         let changes = current.changes_to(&wanted);
         if changes.is_empty() {
             return Ok(Applied::default());
@@ -188,7 +191,7 @@ impl NftPlane {
     fn refill(&mut self, wanted: &Contents) -> wharf_host::Result<()> {
         let mut batch = Batch::new(&self.table);
         batch.add_table(self.ownership);
-        table::CHAINS.iter().for_each(|(chain, _)| batch.add_chain(chain));
+        table::chains(false).for_each(|(chain, _)| batch.add_chain(chain));
         table::SETS.iter().for_each(|set| batch.add_set(set));
         batch.flush_rules();
         table::SETS.iter().for_each(|set| batch.flush_set(set));
@@ -202,7 +205,7 @@ impl NftPlane {
         batch.add_table(Ownership::Shared);
         batch.delete_table();
         batch.add_table(self.ownership);
-        table::CHAINS.iter().for_each(|(chain, _)| batch.add_chain(chain));
+        table::chains(false).for_each(|(chain, _)| batch.add_chain(chain));
         table::SETS.iter().for_each(|set| batch.add_set(set));
         fill(&mut batch, wanted);
         batch.commit(&mut self.netlink)
@@ -210,8 +213,8 @@ impl NftPlane {
 }
 
 fn fill(batch: &mut Batch, wanted: &Contents) {
-    for (chain, rules) in &table::CHAINS {
-        rules().iter().for_each(|rule| batch.add_rule(chain, rule));
+    for (chain, rules) in table::chains(wanted.way_back) {
+        rules.iter().for_each(|rule| batch.add_rule(chain, rule));
     }
     for (set, elements) in wanted.iter() {
         batch.add_elements(set, elements);

@@ -64,8 +64,8 @@ impl Observed {
         }
         let mut lines: Vec<String> =
             self.missing_sets.iter().map(|set| format!("set {set} is missing")).collect();
-        for (chain, rules) in &table::CHAINS {
-            let rules = rules().len();
+        for (chain, rules) in table::chains(plan.way_back) {
+            let rules = rules.len();
             match self.chains.get(chain.name) {
                 None => lines.push(format!("chain {} is missing", chain.name)),
                 Some(found) if *found == rules => {}

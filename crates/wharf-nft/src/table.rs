@@ -10,15 +10,20 @@ use wharf_host::nftables::Verdict::{Accept, Drop, Jump, Return};
 use wharf_host::nftables::{
     BaseHook, Chain, ChainKind, FieldType, HookPoint, Load, Policy, Rule, Set,
 };
+use wharf_host::transparent::MARK;
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
 // Priorities by the names `nft` gives them.
 const RAW: i32 = -300;
+const MANGLE: i32 = -150;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
+/// Others mark packets at `mangle`, perhaps with what they had noted of the flow, over what was
+/// there before; and routing comes right after the NAT chains.
+const BEHIND_OTHERS_WHO_MARK: i32 = MANGLE + 1;
 
 /// The bridges of our networks.
 pub(crate) const BRIDGES: Set = set("bridges", &[IfName]);
@@ -112,6 +117,8 @@ pub(crate) static SETS: [&Set; 22] = [
 
 const PUBLISH: Chain = Chain { name: "publish", base: None };
 const GUARD: Chain = base("guard", ChainKind::Filter, HookPoint::Prerouting, RAW);
+const WAY_BACK: Chain =
+    base("way_back", ChainKind::Filter, HookPoint::Prerouting, BEHIND_OTHERS_WHO_MARK);
 const PREROUTING: Chain = base("prerouting", ChainKind::Nat, HookPoint::Prerouting, DSTNAT);
 const OUTPUT: Chain = base("output", ChainKind::Nat, HookPoint::Output, DSTNAT);
 const FORWARD: Chain = base("forward", ChainKind::Filter, HookPoint::Forward, FILTER);
@@ -120,14 +127,24 @@ const POSTROUTING: Chain = base("postrouting", ChainKind::Nat, HookPoint::Postro
 type Rules = fn() -> Vec<Rule>;
 
 /// Every chain of the table with what makes its rules.
-pub(crate) static CHAINS: [(Chain, Rules); 6] = [
+static CHAINS: [(Chain, Rules); 7] = [
     (PUBLISH, publish),
     (GUARD, guard),
+    (WAY_BACK, way_back),
     (PREROUTING, prerouting),
     (OUTPUT, output),
     (FORWARD, forward),
     (POSTROUTING, postrouting),
 ];
+
+/// Every chain of the table with its rules. Without a way back its chain is empty: not every
+/// kernel can find out what socket a packet is for.
+pub(crate) fn chains(with_way_back: bool) -> impl Iterator<Item = (&'static Chain, Vec<Rule>)> {
+    CHAINS.iter().map(move |(chain, rules)| {
+        let empty = *chain == WAY_BACK && !with_way_back;
+        (chain, if empty { Vec::new() } else { rules() })
+    })
+}
 
 /// The sets of one family.
 pub(crate) fn family(family: IpFamily) -> &'static FamilySets {
@@ -182,6 +199,22 @@ fn guard() -> Vec<Rule> {
             .counter()
             .verdict(Drop)
             .comment("published on loopback only"),
+    ]
+}
+
+/// What containers answer the relay where it asked with a client's address. Cheap questions first:
+/// each packet of the host comes here, and only answers to what was not rewritten go on to the
+/// look for a socket. What was asked by someone else, a proxy of the host's that takes everything,
+/// perhaps, is no answer.
+fn way_back() -> Vec<Rule> {
+    vec![
+        Rule::new()
+            .reply()
+            .destination_kept()
+            .found_in(&[Load::InInterface], &BRIDGES)
+            .to_transparent_socket()
+            .set_mark(MARK)
+            .comment("to the relay"),
     ]
 }
 

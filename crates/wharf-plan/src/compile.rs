@@ -53,6 +53,8 @@ pub struct HostFacts {
     pub forwarding_v4: bool,
     /// IPv6 packets are forwarded.
     pub forwarding_v6: bool,
+    /// The relay can use clients' addresses towards containers, and their answers come back.
+    pub transparent: bool,
 }
 
 /// Everything the planes are to do, and why.
@@ -68,6 +70,7 @@ pub struct Plan {
 pub fn compile(desired: Desired<'_>, facts: HostFacts) -> Plan {
     let mut plan = Plan::default();
     if facts.nft_nat {
+        plan.nft.way_back = facts.transparent;
         plan.nft.bridges = desired.networks.values().map(bridge_policy).collect();
     }
     for publication in desired.publications {
@@ -95,17 +98,8 @@ pub fn refuse(
     if options.proxy_protocol.is_some() && publication.proto == Proto::Udp {
         return Some("proxy-protocol is carried for tcp only in this version".into());
     }
-    if options.via != Via::Nft {
-        return None;
-    }
-    let network = network_of(publication, networks);
-    let reasons: Vec<String> = [true, false]
-        .into_iter()
-        .map(|v4| Compiler { publication, network, facts }.kernel_obstacle(v4))
-        .collect::<Option<_>>()?;
-    let mut distinct = reasons;
-    distinct.dedup();
-    Some(format!("via=nft cannot be honoured: {}; use via=auto", distinct.join("; ")))
+    let compiler = Compiler { publication, network: network_of(publication, networks), facts };
+    compiler.refuse_plane().or_else(|| compiler.refuse_source())
 }
 
 fn network_of<'a>(
@@ -158,6 +152,28 @@ impl Compiler<'_> {
         served
     }
 
+    fn refuse_plane(self) -> Option<String> {
+        if self.publication.options.via != Via::Nft {
+            return None;
+        }
+        let reasons = in_each_family(|v4| self.kernel_obstacle(v4))?;
+        Some(format!("via=nft cannot be honoured: {reasons}; use via=auto"))
+    }
+
+    /// One path from outside that keeps the address is enough, as one is for `via=nft`.
+    fn refuse_source(self) -> Option<String> {
+        let keeps = |seen: &PathPlan| seen.source == SourceSeen::Client;
+        let asked = self.publication.options.source == SourceMode::Client;
+        if !asked || self.run(&mut NftPlan::default()).paths.iter().any(|seen| keeps(seen)) {
+            return None;
+        }
+        let reasons = in_each_family(|v4| self.client_obstacle(v4))?;
+        Some(format!(
+            "source=client cannot be honoured: {reasons}; leave it out, or have proxy-protocol \
+             tell the client's address"
+        ))
+    }
+
     fn target(self, v4: bool) -> Option<IpAddr> {
         if v4 {
             self.publication.target.ipv4().map(IpAddr::V4)
@@ -184,7 +200,7 @@ impl Compiler<'_> {
     /// Why the kernel cannot rewrite for this family; `None` when it can.
     fn kernel_obstacle(self, v4: bool) -> Option<String> {
         let options = &self.publication.options;
-        let family = if v4 { "IPv4" } else { "IPv6" };
+        let family = name_of(v4);
         let forwarding = if v4 { self.facts.forwarding_v4 } else { self.facts.forwarding_v6 };
         let checks = [
             (options.via == Via::Relay, "asked for the relay (via=relay)".to_owned()),
@@ -198,12 +214,33 @@ impl Compiler<'_> {
             (self.network.is_none_or(|n| n.internal), "the network is internal".to_owned()),
             (self.target(v4).is_none(), format!("the target has no {family} address")),
             (!forwarding, format!("{family} forwarding is off")),
+            self.nothing_external(v4),
+        ];
+        first_hit(checks)
+    }
+
+    /// Why the relay cannot use clients' addresses in this family; `None` when it can.
+    fn client_obstacle(self, v4: bool) -> Option<String> {
+        let checks = [
+            self.nothing_external(v4),
             (
-                self.external_addresses(v4).next().is_none(),
-                format!("no {family} address that other hosts can reach is published"),
+                self.publication.options.source == SourceMode::Gateway,
+                "asked for source=gateway".to_owned(),
+            ),
+            (self.network.is_none_or(|n| n.internal), "the network is internal".to_owned()),
+            (self.target(v4).is_none(), format!("the target has no {} address", name_of(v4))),
+            (
+                !self.facts.transparent,
+                "this host cannot bring answers to clients' addresses back to the relay".to_owned(),
             ),
         ];
-        checks.into_iter().find(|(hit, _)| *hit).map(|(_, reason)| reason)
+        first_hit(checks)
+    }
+
+    fn nothing_external(self, v4: bool) -> (bool, String) {
+        let family = name_of(v4);
+        let none = self.external_addresses(v4).next().is_none();
+        (none, format!("no {family} address that other hosts can reach is published"))
     }
 
     fn rewrites(self, v4: bool) -> Vec<Dnat> {
@@ -257,7 +294,9 @@ impl Compiler<'_> {
         };
         let kernel = obstacle.is_none();
         let plane = if kernel { Plane::Nft } else { Plane::Relay };
-        let seen = |kept| if kernel { kept } else { SourceSeen::Gateway };
+        let keeps = self.client_obstacle(v4).is_none();
+        served.relay_keeps_clients |= keeps;
+        let seen = |kept| if kernel || keeps { kept } else { SourceSeen::Gateway };
         if self.external_addresses(v4).next().is_some() {
             let external = if v4 { Path::ExternalV4 } else { Path::ExternalV6 };
             add(external, plane, seen(SourceSeen::Client), &obstacle);
@@ -269,6 +308,22 @@ impl Compiler<'_> {
             add(Path::HostLoopback, Plane::Relay, SourceSeen::Gateway, &None);
         }
     }
+}
+
+/// The reasons of both families, each once; `None` when one of the two has none.
+fn in_each_family(obstacle: impl Fn(bool) -> Option<String>) -> Option<String> {
+    let mut reasons: Vec<String> =
+        [true, false].into_iter().map(obstacle).collect::<Option<_>>()?;
+    reasons.dedup();
+    Some(reasons.join("; "))
+}
+
+fn first_hit<const N: usize>(checks: [(bool, String); N]) -> Option<String> {
+    checks.into_iter().find(|(hit, _)| *hit).map(|(_, reason)| reason)
+}
+
+fn name_of(v4: bool) -> &'static str {
+    if v4 { "IPv4" } else { "IPv6" }
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -18,6 +18,8 @@ pub struct NftPlan {
     /// Ports of containers on routed networks that anyone may reach on the container's own
     /// address.
     pub open: BTreeSet<OpenPort>,
+    /// Answers of our networks to sockets with a client's address are marked for the way back.
+    pub way_back: bool,
 }
 
 /// One destination rewrite; a range is one entry.

@@ -62,6 +62,8 @@ pub struct PathPlan {
 pub struct PublicationPlan {
     /// The paths that exist for its addresses.
     pub paths: Vec<PathPlan>,
+    /// Whether the relay, wherever it serves, uses clients' addresses as far as it can.
+    pub relay_keeps_clients: bool,
 }
 
 // === impl Plane ===

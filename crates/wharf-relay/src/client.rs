@@ -8,7 +8,7 @@ use std::time::Duration;
 use wharf_host::fdpass::{recv_frame, send_frame};
 
 use crate::error::{During, Error, Result};
-use crate::protocol::{Listed, MAX_RESPONSE, Phase, Request, Response, Route, VERSION};
+use crate::protocol::{Listed, MAX_RESPONSE, PassedFlow, Phase, Request, Response, Route, VERSION};
 use crate::stats::Stats;
 
 /// The relay answers at once; a longer silence means that it hangs.
@@ -25,6 +25,8 @@ pub struct RelayClient {
     pid: u32,
     namespace: u64,
     release: String,
+    /// Whether a successor of the relay is asked when it has ended.
+    faithful: bool,
     /// An answer may still be on its way, which would be taken for the next one's.
     broken: bool,
 }
@@ -43,7 +45,8 @@ impl RelayClient {
         stream.set_write_timeout(Some(ANSWER_LIMIT)).during(what)?;
         let socket = socket.to_owned();
         let (pid, namespace, release) = (0, 0, String::new());
-        let mut client = Self { socket, stream, pid, namespace, release, broken: false };
+        let (faithful, broken) = (true, false);
+        let mut client = Self { socket, stream, pid, namespace, release, faithful, broken };
         match client.ask(&Request::Hello { version: VERSION }, &[])?.0 {
             Response::Hello { version: VERSION, pid, namespace, release } => {
                 Ok(Self { pid, namespace, release, ..client })
@@ -110,17 +113,7 @@ impl RelayClient {
     pub fn list_with_sockets(&mut self) -> Result<Vec<(Listed, Vec<OwnedFd>)>> {
         let (response, sockets) = self.ask(&Request::List { with_sockets: true }, &[])?;
         let Response::Listed { routes } = response else { return Err(unexpected(&response)) };
-        let needed: usize = routes.iter().map(|listed| listed.route.sockets()).sum();
-        if needed != sockets.len() {
-            let text = format!("{} sockets came for routes of {needed}", sockets.len());
-            return Err(Error::Protocol(text));
-        }
-        let mut rest = sockets.into_iter();
-        let deal = |listed: Listed| {
-            let set = rest.by_ref().take(listed.route.sockets()).collect();
-            (listed, set)
-        };
-        Ok(routes.into_iter().map(deal).collect())
+        Ok(deal(routes, sockets)?.0)
     }
 
     /// The identities of the routes that serve.
@@ -137,8 +130,31 @@ impl RelayClient {
         }
     }
 
+    /// Asks for everything, as the successor: each route with its sockets, and the descriptors
+    /// that come after those.
+    #[expect(clippy::type_complexity, reason = "what it is, once")]
+    pub(crate) fn hand_over(&mut self) -> Result<(Vec<(Listed, Vec<OwnedFd>)>, Vec<OwnedFd>)> {
+        // Whoever listens there next is the caller itself.
+        self.faithful = false;
+        let (response, sockets) = self.ask(&Request::HandOver, &[])?;
+        let Response::HandedOver { routes } = response else { return Err(unexpected(&response)) };
+        deal(routes, sockets)
+    }
+
+    /// Tells the relay that its successor serves, and takes its flows over.
+    pub(crate) fn leave(&mut self, drain_seconds: u32) -> Result<(Vec<PassedFlow>, Vec<OwnedFd>)> {
+        match self.ask(&Request::Leave { drain_seconds }, &[])? {
+            (Response::Left { flows }, sockets) => Ok((flows, sockets)),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
     /// Ends the relay. Its listeners are closed when this returns; the process ends soon after.
     pub fn shutdown(mut self) -> Result<()> {
+        self.end()
+    }
+
+    pub(crate) fn end(&mut self) -> Result<()> {
         self.done(&Request::Shutdown, &[])
     }
 
@@ -154,11 +170,27 @@ impl RelayClient {
         request: &Request,
         sockets: &[BorrowedFd<'_>],
     ) -> Result<(Response, Vec<OwnedFd>)> {
+        if self.broken && !self.faithful {
+            return Err(Error::Closed);
+        }
         if self.broken {
             *self = Self::connect(&self.socket)?;
         }
         self.broken = true;
-        let answer = self.converse(request, sockets)?;
+        let answer = match self.converse(request, sockets) {
+            // A relay that gives way to a successor answers nothing any more, and does nothing it
+            // has not answered: the successor is asked.
+            Err(Error::Closed) if self.pid != 0 && self.faithful => {
+                match Self::connect(&self.socket) {
+                    Ok(successor) => *self = successor,
+                    Err(Error::Io { .. }) => return Err(Error::Closed),
+                    Err(other) => return Err(other),
+                }
+                self.broken = true;
+                self.converse(request, sockets)?
+            }
+            other => other?,
+        };
         self.broken = false;
         match answer {
             (Response::Refused(refusal), _) => Err(refusal.into()),
@@ -189,6 +221,30 @@ impl AsFd for RelayClient {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Gives each route its sockets; what is left over comes with them.
+#[expect(clippy::type_complexity, reason = "what it is, once")]
+fn deal(
+    routes: Vec<Listed>,
+    sockets: Vec<OwnedFd>,
+) -> Result<(Vec<(Listed, Vec<OwnedFd>)>, Vec<OwnedFd>)> {
+    let holds = |listed: &Listed| match listed.phase {
+        Phase::Leaving => 0,
+        Phase::Held | Phase::Open => listed.route.sockets(),
+    };
+    let needed: usize = routes.iter().map(holds).sum();
+    if needed > sockets.len() {
+        let text = format!("{} sockets came for routes of {needed}", sockets.len());
+        return Err(Error::Protocol(text));
+    }
+    let mut rest = sockets.into_iter();
+    let mut dealt = Vec::with_capacity(routes.len());
+    for listed in routes {
+        let set = rest.by_ref().take(holds(&listed)).collect();
+        dealt.push((listed, set));
+    }
+    Ok((dealt, rest.collect()))
 }
 
 fn closed(error: wharf_host::Error) -> Error {

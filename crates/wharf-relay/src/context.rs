@@ -8,8 +8,9 @@ use std::time::Instant;
 use crate::error::Result;
 use crate::limits::{Budget, Limits};
 use crate::poller::Poller;
-use crate::route::{Served, Shared};
+use crate::route::{Served, Shared, Token};
 use crate::stats::Totals;
+use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
 
 /// Limits, counters, and the way to each loop.
@@ -41,6 +42,10 @@ pub(crate) enum Command {
     Serve(Arc<Served>),
     /// A route is not any more; `done` is told when the loop has let go of its sockets.
     Withdraw { key: u32, done: SyncSender<()> },
+    /// A successor serves: everything but connections is let go of, flows are passed on.
+    Leave { out: SyncSender<Vec<(Token, FlowInTransit)>> },
+    /// A flow that another relay carried.
+    TakeFlow { served: Arc<Served>, token: Token, flow: FlowInTransit },
     /// The end of some route's connections was decided.
     Cut,
     /// A connection accepted by a busier loop.

@@ -1,186 +1,262 @@
 //! The relay's side of the control socket.
 //!
-//! One thread accepts, one serves each connection; a request is answered before the next is
-//! read. Only root and the relay's own user are heard.
+//! Connections that say nothing cost a descriptor each and no thread: docker-proxy keeps one for
+//! every port it has leased. A request is served on a thread of its own, and answered before the
+//! next of the same connection is read. Only root and the relay's own user are heard.
 
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use tokio::sync::mpsc;
 use wharf_host::fdpass::{self, recv_frame, send_frame};
 
+use crate::control::answer::Answers;
 use crate::error::{Error, Result};
-use crate::protocol::{MAX_REQUEST, Refusal, Request, Response, VERSION};
-use crate::route::Served;
-use crate::table::{Owner, Table};
+use crate::limits::{Budget, Share};
+use crate::poller::{Events, Poller};
+use crate::protocol::{MAX_REQUEST, Refusal, Request, Response};
+use crate::table::Owner;
 
-/// A daemon, its predecessor and a few curious commands; more is a mistake.
-const CONNECTIONS: usize = 16;
+pub(crate) mod answer;
+
 /// Within a frame a peer of this machine has no reason to pause.
 const FRAME_LIMIT: Duration = Duration::from_secs(10);
+/// Requests served at the same time; the next one waits for the thread that accepts.
+const THREADS: usize = 16;
+/// Connections: 16,384 leased ports are more than a host has ephemeral ones left for.
+const CONNECTIONS: usize = 16_384;
+/// Connections that need no share of the descriptors: a daemon's, and a few curious commands'.
+const FREE: usize = 64;
+const LISTENER: u64 = 0;
 
 /// The control socket and what it commands.
 #[derive(Debug)]
 pub(crate) struct Control {
-    pub(crate) listener: UnixListener,
-    pub(crate) table: Arc<Table>,
-    /// Asks the process to end.
-    pub(crate) shutdown: mpsc::Sender<()>,
-    /// Readable (its other end closed) when the process ends.
-    pub(crate) ended: OwnedFd,
-    pub(crate) connections: AtomicUsize,
-    /// The network namespace served, by inode number.
-    pub(crate) namespace: u64,
+    listener: UnixListener,
+    poller: Poller,
+    answers: Answers,
+    descriptors: Arc<Budget>,
+    /// Connections that say nothing just now.
+    quiet: Mutex<HashMap<u64, Peer>>,
+    connections: AtomicUsize,
+    threads: AtomicUsize,
+    stop: AtomicBool,
+    /// The successor's connection, while it is taking over. Requests hold it for reading, so that
+    /// none is half done when the successor learns what there is.
+    successor: RwLock<Option<Owner>>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Peer {
+    stream: UnixStream,
+    pid: u32,
+    _share: Option<Share>,
 }
 
 // === impl Control ===
 
 impl Control {
-    /// Serves until the process ends.
+    pub(crate) fn new(
+        listener: UnixListener,
+        answers: Answers,
+        descriptors: Arc<Budget>,
+    ) -> Result<Self> {
+        Ok(Self {
+            poller: Poller::new()?,
+            listener,
+            answers,
+            descriptors,
+            quiet: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            threads: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            successor: RwLock::default(),
+        })
+    }
+
+    /// Serves until told to stop.
     pub(crate) fn run(self: Arc<Self>) {
-        let mut owner: Owner = 0;
-        while wait_readable(self.listener.as_fd(), self.ended.as_fd()) {
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "control connection not accepted");
-                    std::thread::sleep(Duration::from_millis(100));
-                    continue;
+        let mut events = Events::new();
+        if let Err(error) = self.poller.watch(&self.listener, LISTENER) {
+            tracing::error!(%error, "the control socket cannot be watched");
+            return;
+        }
+        let mut last: Owner = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            self.poller.wait(&mut events, self.answers.table.next_orphan());
+            self.answers.table.drop_orphans();
+            let ready = events.take();
+            for event in &ready {
+                match event.token {
+                    LISTENER => self.accept(&mut last),
+                    owner => self.hear(owner),
                 }
-            };
-            owner += 1;
-            if let Err(error) = self.start(stream, owner) {
-                tracing::warn!(%error, "control connection refused");
+            }
+            events.give_back(ready);
+        }
+    }
+
+    /// Ends [`Self::run`].
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.poller.wake();
+    }
+
+    /// Leaves the listener to the successor at `owner` and closes all other connections: whoever
+    /// calls again is heard by the successor, or by this relay once that one has given up.
+    fn step_aside(&self, owner: Owner) -> bool {
+        let mut successor = self.successor.write().unwrap_or_else(PoisonError::into_inner);
+        if successor.is_some_and(|known| known != owner) {
+            return false;
+        }
+        *successor = Some(owner);
+        self.poller.remove(&self.listener);
+        self.answers.table.orphan_leases();
+        self.quiet().clear();
+        true
+    }
+
+    /// Takes the listener back if the successor at `owner` is gone without having taken over.
+    fn step_forward(&self, owner: Owner) {
+        let mut successor = self.successor.write().unwrap_or_else(PoisonError::into_inner);
+        if *successor == Some(owner) && !self.answers.table.has_left() {
+            *successor = None;
+            tracing::warn!("the successor is gone; this relay goes on");
+            if let Err(error) = self.poller.watch(&self.listener, LISTENER) {
+                tracing::error!(%error, "the control socket cannot be watched");
             }
         }
     }
 
-    fn start(self: &Arc<Self>, stream: UnixStream, owner: Owner) -> Result<()> {
+    fn successor(&self) -> RwLockReadGuard<'_, Option<Owner>> {
+        self.successor.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept(&self, last: &mut Owner) {
+        match self.listener.accept() {
+            Ok((stream, _)) => {
+                *last += 1;
+                if let Err(error) = self.welcome(stream, *last) {
+                    tracing::warn!(%error, "control connection refused");
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                tracing::warn!(%error, "control connection not accepted");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+
+    fn welcome(&self, stream: UnixStream, owner: Owner) -> Result<()> {
         let peer = fdpass::peer_credentials(&stream)?;
         if peer.uid != 0 && peer.uid != rustix::process::geteuid().as_raw() {
             return Err(Error::Protocol(format!("user {} may not control this relay", peer.uid)));
         }
         stream.set_read_timeout(Some(FRAME_LIMIT)).map_err(wrap)?;
         stream.set_write_timeout(Some(FRAME_LIMIT)).map_err(wrap)?;
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::Protocol(format!("more than {CONNECTIONS} control connections")));
+        let known = self.connections.load(Ordering::Relaxed);
+        let share = if known < FREE { None } else { self.descriptors.take(1) };
+        if known >= CONNECTIONS || (known >= FREE && share.is_none()) {
+            return Err(Error::Protocol(format!("{known} control connections are open already")));
         }
-        let control = Arc::clone(self);
-        let body = move || {
-            if let Err(error) = control.serve(&stream, owner) {
-                tracing::warn!(%error, pid = peer.pid, "control connection failed");
-            }
-            control.table.forget(owner);
-            control.connections.fetch_sub(1, Ordering::Relaxed);
-        };
-        let spawned = std::thread::Builder::new().name("control".to_owned()).spawn(body);
-        spawned.map(|_| ()).map_err(|e| {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            wrap(e)
-        })
-    }
-
-    fn serve(&self, stream: &UnixStream, owner: Owner) -> Result<()> {
-        while wait_readable(stream.as_fd(), self.ended.as_fd()) {
-            let Some((payload, descriptors)) = recv_frame(stream, MAX_REQUEST)? else { break };
-            let mut ends = false;
-            let (response, sockets) = match serde_json::from_slice::<Request>(&payload) {
-                Ok(request) => {
-                    ends = request == Request::Shutdown;
-                    self.answer(request, descriptors, owner)
-                }
-                Err(e) => {
-                    let refusal = Refusal::Request { reason: e.to_string() };
-                    (Response::Refused(refusal), Vec::new())
-                }
-            };
-            let payload =
-                serde_json::to_vec(&response).map_err(|e| Error::Protocol(e.to_string()))?;
-            let borrowed: Vec<BorrowedFd<'_>> =
-                sockets.iter().flat_map(|set| set.sockets().map(|(_, fd)| fd)).collect();
-            let sent = send_frame(stream, &payload, &borrowed);
-            if ends {
-                // Full means that the process is being asked to end already.
-                let _asked = self.shutdown.try_send(());
-            }
-            sent?;
-        }
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.park(owner, Peer { stream, pid: peer.pid, _share: share });
         Ok(())
     }
 
-    fn answer(
-        &self,
-        request: Request,
-        descriptors: Vec<OwnedFd>,
-        owner: Owner,
-    ) -> (Response, Vec<Arc<Served>>) {
-        let response = match request {
-            Request::Hello { .. } => self.hello(),
-            Request::Add { routes } => done(self.table.add(routes, descriptors, owner)),
-            Request::Open { ids, lease } => done(self.table.open(&ids, lease)),
-            Request::Remove { ids, drain_seconds } => {
-                let drain = drain_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-                Response::Removed { unknown: self.table.remove(&ids, drain) }
+    /// Waits for the next request of a connection.
+    fn park(&self, owner: Owner, peer: Peer) {
+        let mut quiet = self.quiet();
+        let watched = self.poller.watch(&peer.stream, owner);
+        quiet.insert(owner, peer);
+        drop(quiet);
+        if let Err(error) = watched {
+            tracing::warn!(%error, "control connection cannot be watched");
+            self.part(owner);
+        }
+    }
+
+    /// Serves the request that a connection has begun to send, or its end.
+    fn hear(self: &Arc<Self>, owner: Owner) {
+        let Some(peer) = self.quiet().remove(&owner) else { return };
+        self.poller.remove(&peer.stream);
+        if self.threads.fetch_add(1, Ordering::Relaxed) >= THREADS {
+            self.serve(owner, peer);
+            return;
+        }
+        let control = Arc::clone(self);
+        let body = move || control.serve(owner, peer);
+        let thread = std::thread::Builder::new().name("control".to_owned());
+        if let Err(error) = thread.spawn(body) {
+            tracing::warn!(%error, "control connection dropped");
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            self.part(owner);
+        }
+    }
+
+    fn serve(&self, owner: Owner, peer: Peer) {
+        match self.converse(&peer.stream, owner) {
+            Ok(true) => self.park(owner, peer),
+            Ok(false) => {
+                drop(peer);
+                self.part(owner);
             }
-            Request::List { with_sockets } => return self.list(with_sockets),
-            Request::Stats => Response::Stats(self.table.stats()),
-            Request::Shutdown => {
-                // Closed here, so that the ports are free when the answer arrives.
-                self.table.clear();
-                Response::Done
+            Err(error) => {
+                tracing::warn!(%error, pid = peer.pid, "control connection failed");
+                drop(peer);
+                self.part(owner);
             }
+        }
+        self.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whatever a connection leaves behind goes with it.
+    fn part(&self, owner: Owner) {
+        self.quiet().remove(&owner);
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.answers.forget(owner);
+        self.step_forward(owner);
+    }
+
+    /// Serves one request; false when the connection is at its end.
+    fn converse(&self, stream: &UnixStream, owner: Owner) -> Result<bool> {
+        let Some((payload, descriptors)) = recv_frame(stream, MAX_REQUEST)? else {
+            return Ok(false);
         };
-        (response, Vec::new())
-    }
-
-    fn hello(&self) -> Response {
-        let release = env!("CARGO_PKG_VERSION").to_owned();
-        Response::Hello {
-            version: VERSION,
-            pid: std::process::id(),
-            namespace: self.namespace,
-            release,
+        let request = serde_json::from_slice::<Request>(&payload);
+        if matches!(request, Ok(Request::HandOver)) && !self.step_aside(owner) {
+            return Ok(false);
         }
-    }
-
-    fn list(&self, with_sockets: bool) -> (Response, Vec<Arc<Served>>) {
-        let (routes, mut sockets): (Vec<_>, Vec<_>) = self.table.list().into_iter().unzip();
-        if !with_sockets {
-            sockets.clear();
+        let successor = self.successor();
+        if successor.is_some_and(|successor| successor != owner) {
+            // Not answered, so not done: the client asks the successor.
+            return Ok(false);
         }
-        (Response::Listed { routes }, sockets)
+        let answer = match request {
+            Ok(request) => self.answers.answer(request, descriptors, owner),
+            Err(e) => Response::Refused(Refusal::Request { reason: e.to_string() }).into(),
+        };
+        let payload =
+            serde_json::to_vec(&answer.response).map_err(|e| Error::Protocol(e.to_string()))?;
+        let descriptors: Vec<BorrowedFd<'_>> = answer.descriptors().collect();
+        let sent = send_frame(stream, &payload, &descriptors);
+        drop(descriptors);
+        answer.sent();
+        sent?;
+        Ok(true)
     }
-}
 
-fn done(result: std::result::Result<(), Refusal>) -> Response {
-    result.map_or_else(Response::Refused, |()| Response::Done)
+    fn quiet(&self) -> MutexGuard<'_, HashMap<u64, Peer>> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn wrap(source: io::Error) -> Error {
     Error::Io { action: "serve a control connection".to_owned(), source }
-}
-
-/// Waits until `fd` is readable; false when the process ends first.
-fn wait_readable(fd: BorrowedFd<'_>, ended: BorrowedFd<'_>) -> bool {
-    let mut fds = [
-        PollFd::from_borrowed_fd(fd, PollFlags::IN),
-        PollFd::from_borrowed_fd(ended, PollFlags::IN),
-    ];
-    loop {
-        match poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
-            Ok(_) => {
-                let [_, ended] = fds;
-                return ended.revents().is_empty();
-            }
-        }
-    }
 }

@@ -1,14 +1,18 @@
 //! The engine: the table of routes and one event loop for each core.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use wharf_host::process::raise_descriptor_limit;
+use wharf_spec::Proto;
 
 use crate::context::{Command, Context};
 use crate::error::{During, Result};
-use crate::limits::Limits;
-use crate::table::Table;
+use crate::limits::{Budget, Limits};
+use crate::predecessor::{self, Predecessor};
+use crate::protocol::{Listed, Phase};
+use crate::table::{NOBODY, Table};
 use crate::worker::Worker;
 
 /// Running event loops and what they serve.
@@ -33,6 +37,39 @@ impl Engine {
             threads.push(thread.spawn(|| worker.run()).during(|| "start an event loop")?);
         }
         Ok(Self { table, context, threads })
+    }
+
+    /// The descriptors the engine may use.
+    pub(crate) fn descriptors(&self) -> Arc<Budget> {
+        Arc::clone(&self.context.budget)
+    }
+
+    /// Takes the place of another relay: serves its TCP ports beside it, has it let go, and goes
+    /// on with its flows. Datagrams that arrive meanwhile wait in the sockets, so that no flow is
+    /// begun twice.
+    pub(crate) fn succeed(
+        &self,
+        predecessor: &Arc<Predecessor>,
+        routes: Vec<(Listed, Vec<OwnedFd>)>,
+        drain_seconds: u32,
+    ) -> Result<()> {
+        let living = routes.into_iter().filter(|(listed, _)| listed.phase == Phase::Open);
+        let (listed, sockets): (Vec<Listed>, Vec<Vec<OwnedFd>>) = living.unzip();
+        let chosen = |wanted: &dyn Fn(&Listed) -> bool| -> Vec<String> {
+            let chosen = listed.iter().filter(|listed| wanted(listed));
+            chosen.map(|listed| listed.route.id.clone()).collect()
+        };
+        let udp = chosen(&|listed| listed.route.proto == Proto::Udp);
+        let tcp = chosen(&|listed| listed.route.proto != Proto::Udp);
+        let leased = chosen(&|listed| listed.leased);
+        let routes = listed.into_iter().map(|listed| listed.route).collect();
+        self.table.add(routes, sockets.into_iter().flatten().collect(), NOBODY)?;
+        self.table.open(&tcp, None)?;
+        self.table.lease_to_nobody(&leased);
+        let (flows, sockets) = predecessor.dismiss(drain_seconds)?;
+        self.table.take_flows(flows, sockets);
+        self.table.open(&udp, None)?;
+        predecessor::watch(predecessor, &self.table)
     }
 
     /// Closes all sockets, resets all connections and ends the loops.

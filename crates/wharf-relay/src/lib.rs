@@ -15,11 +15,13 @@ mod engine;
 mod error;
 mod limits;
 mod poller;
+mod predecessor;
 mod process;
 mod protocol;
 mod proxy_header;
 mod route;
 mod spawn;
+pub mod standalone;
 mod stats;
 mod table;
 mod tcp;
@@ -30,6 +32,8 @@ pub use client::RelayClient;
 pub use error::{Error, Result};
 pub use limits::Limits;
 pub use process::{Relay, RelayConfig, run};
-pub use protocol::{Listed, Phase, Place, Refusal, Request, Response, Route, Source, VERSION};
+pub use protocol::{
+    Listed, PassedFlow, Phase, Place, Refusal, Request, Response, Route, Source, VERSION,
+};
 pub use spawn::{ensure, socket_path};
 pub use stats::{RouteStats, Stats};

@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,13 +20,21 @@ use wharf_host::netns::Netns;
 use wharf_host::process::become_daemon_session;
 
 use crate::control::Control;
+use crate::control::answer::{Answers, End};
 use crate::engine::Engine;
 use crate::error::{During, Error, Result};
 use crate::limits::Limits;
+use crate::predecessor::Predecessor;
+use crate::protocol::Listed;
 use crate::spawn::socket_path;
 
 /// How long a relay without a socket may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often a relay that leaves looks whether its last connection has ended.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+/// How long it stays after that, for its successor to read the last counters.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 /// What a relay needs to know.
 #[derive(Debug, Clone)]
@@ -36,19 +43,30 @@ pub struct RelayConfig {
     pub run_dir: PathBuf,
     /// What it allows itself.
     pub limits: Limits,
+    /// Whether to take the place of the relay that serves the run directory, and how many seconds
+    /// that one's connections may go on.
+    pub take_over: Option<u32>,
 }
 
 /// A running relay; dropping it without [`Relay::stop`] leaves its threads to the process.
 #[derive(Debug)]
 pub struct Relay {
     engine: Engine,
+    control: Arc<Control>,
     runtime: Runtime,
     threads: Vec<JoinHandle<()>>,
-    shutdown: mpsc::Receiver<()>,
-    /// Closing it ends the control threads.
-    ending: OwnedFd,
+    end: mpsc::Receiver<End>,
     socket: PathBuf,
     _lock: File,
+}
+
+/// Where a relay starts from: nothing, or what another one had.
+#[derive(Debug)]
+struct Base {
+    listener: UnixListener,
+    lock: File,
+    predecessor: Option<Arc<Predecessor>>,
+    routes: Vec<(Listed, Vec<OwnedFd>)>,
 }
 
 /// Runs a relay until it is told to end: the body of `wharf relay`.
@@ -58,7 +76,10 @@ pub struct Relay {
 pub fn run(config: RelayConfig) -> Result<()> {
     become_daemon_session()?;
     let mut relay = Relay::start(config)?;
-    relay.wait()?;
+    let end = relay.wait()?;
+    if let End::Drained(limit) = end {
+        relay.drain(limit)?;
+    }
     relay.stop();
     Ok(())
 }
@@ -68,7 +89,27 @@ pub fn run(config: RelayConfig) -> Result<()> {
 impl RelayConfig {
     /// A relay for `run_dir` with the usual limits.
     pub fn new(run_dir: impl Into<PathBuf>) -> Self {
-        Self { run_dir: run_dir.into(), limits: Limits::default() }
+        Self { run_dir: run_dir.into(), limits: Limits::default(), take_over: None }
+    }
+}
+
+// === impl Base ===
+
+impl Base {
+    fn new(config: &RelayConfig) -> Result<Self> {
+        let socket = socket_path(&config.run_dir);
+        if config.take_over.is_none() {
+            let lock = take_lock(&config.run_dir)?;
+            let listener = listen(&socket)?;
+            return Ok(Self { listener, lock, predecessor: None, routes: Vec::new() });
+        }
+        let (predecessor, estate) = Predecessor::succeed(&socket)?;
+        Ok(Self {
+            listener: estate.listener.into(),
+            lock: estate.lock.into(),
+            predecessor: Some(Arc::new(predecessor)),
+            routes: estate.routes,
+        })
     }
 }
 
@@ -77,47 +118,66 @@ impl RelayConfig {
 impl Relay {
     /// Starts a relay in this process, in the network namespace of the calling thread.
     pub fn start(config: RelayConfig) -> Result<Self> {
-        let lock = take_lock(&config.run_dir)?;
+        let base = Base::new(&config)?;
+        let engine = Engine::start(config.limits)?;
+        if let (Some(predecessor), Some(drain)) = (&base.predecessor, config.take_over) {
+            engine.succeed(predecessor, base.routes, drain)?;
+        }
+        let (asked, end) = mpsc::channel(1);
+        let what = || "copy a descriptor";
+        let listener = base.listener.try_clone().during(what)?.into();
+        let answers = Answers {
+            table: Arc::clone(&engine.table),
+            end: asked,
+            namespace: Netns::current()?.identity()?,
+            heirlooms: [listener, base.lock.try_clone().during(what)?.into()],
+            predecessor: base.predecessor,
+        };
+        let control = Arc::new(Control::new(base.listener, answers, engine.descriptors())?);
         // Signals only; one thread is enough for those.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
+            .enable_time()
             .build()
             .during(|| "prepare for signals")?;
         let socket = socket_path(&config.run_dir);
-        let listener = listen(&socket)?;
-        let (ended, ending) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(|| "create a pipe")?;
-        let (shutdown_sender, shutdown) = mpsc::channel(1);
-        let namespace = Netns::current()?.identity()?;
-        let engine = Engine::start(config.limits)?;
-        let control = Arc::new(Control {
-            listener,
-            table: Arc::clone(&engine.table),
-            shutdown: shutdown_sender,
-            ended,
-            connections: AtomicUsize::new(0),
-            namespace,
-        });
         let threads = Vec::new();
-        let mut relay = Self { engine, runtime, threads, shutdown, ending, socket, _lock: lock };
-        relay.spawn("control", move || control.run())?;
+        let serving = Arc::clone(&control);
+        let mut relay = Self { engine, control, runtime, threads, end, socket, _lock: base.lock };
+        relay.spawn("control", move || serving.run())?;
         tracing::info!(pid = std::process::id(), socket = %relay.socket.display(), "relay started");
         Ok(relay)
     }
 
     /// Waits until a signal or a request asks the relay to end.
-    pub fn wait(&mut self) -> Result<()> {
-        let Self { runtime, shutdown, .. } = self;
+    pub(crate) fn wait(&mut self) -> Result<End> {
+        let Self { runtime, end, .. } = self;
         runtime.block_on(async {
-            let what = || "wait for signals";
-            // Having a handler is what keeps a hang-up from ending the process.
-            let _hangup = signal(SignalKind::hangup()).during(what)?;
-            let mut terminate = signal(SignalKind::terminate()).during(what)?;
-            let mut interrupt = signal(SignalKind::interrupt()).during(what)?;
+            let signalled = signalled()?;
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = shutdown.recv() => {}
+                () = signalled => Ok(End::Now),
+                end = end.recv() => Ok(end.unwrap_or(End::Now)),
+            }
+        })
+    }
+
+    /// Waits until the last connection has ended, for `limit` at most, or a signal or a request
+    /// does not want to wait any longer.
+    fn drain(&mut self, limit: Duration) -> Result<()> {
+        let Self { runtime, end, engine, .. } = self;
+        let drained = async {
+            while engine.table.is_busy() {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        runtime.block_on(async {
+            let signalled = signalled()?;
+            tokio::select! {
+                () = signalled => {}
+                _ = end.recv() => {}
+                () = tokio::time::sleep(limit) => {}
+                () = drained => {}
             }
             Ok(())
         })
@@ -125,12 +185,14 @@ impl Relay {
 
     /// Closes all sockets, resets all connections and removes the control socket.
     pub fn stop(self) {
-        // Still under the lock, so it is ours and not a successor's.
-        if let Err(error) = fs::remove_file(&self.socket) {
+        // Still under the lock, so it is ours; unless a successor has both.
+        if !self.engine.table.has_left()
+            && let Err(error) = fs::remove_file(&self.socket)
+        {
             tracing::warn!(%error, socket = %self.socket.display(), "socket not removed");
         }
         self.engine.stop();
-        drop(self.ending);
+        self.control.stop();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the relay had panicked");
@@ -144,6 +206,22 @@ impl Relay {
         self.threads.push(thread.during(|| format!("start the {name} thread"))?);
         Ok(())
     }
+}
+
+/// Resolves when a signal asks the process to end.
+fn signalled() -> Result<impl Future<Output = ()>> {
+    let what = || "wait for signals";
+    // Having a handler is what keeps a hang-up from ending the process.
+    let hangup = signal(SignalKind::hangup()).during(what)?;
+    let mut terminate = signal(SignalKind::terminate()).during(what)?;
+    let mut interrupt = signal(SignalKind::interrupt()).during(what)?;
+    Ok(async move {
+        let _hangup = hangup;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 fn take_lock(run_dir: &Path) -> Result<File> {

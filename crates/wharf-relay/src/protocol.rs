@@ -3,7 +3,7 @@
 //! Each request and each response is one frame of [`wharf_host::fdpass`] with a JSON payload;
 //! sockets travel as descriptors, in the order described at [`Route`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,8 @@ pub enum Phase {
     Held,
     /// Serving, until removed.
     Open,
+    /// Handed to a successor; what was open then goes on here.
+    Leaving,
 }
 
 /// A question or command for the relay.
@@ -128,6 +130,15 @@ pub enum Request {
     },
     /// Counts over all routes.
     Stats,
+    /// Asks for copies of everything, as the successor: all other control connections end, so
+    /// that nothing changes meanwhile. Withdrawn when this connection ends.
+    HandOver,
+    /// Follows `HandOver`: the successor serves TCP. Lets go of all sockets and of the flows, and
+    /// ends when the last connection has.
+    Leave {
+        /// How long connections may go on.
+        drain_seconds: u32,
+    },
     /// Ends the relay: sockets are closed, connections are reset.
     Shutdown,
 }
@@ -159,6 +170,17 @@ pub enum Response {
         /// Every route, by identity.
         routes: Vec<Listed>,
     },
+    /// Answers `HandOver`. The sockets come in the order of the routes; after them the control
+    /// socket's listener and the lock of the run directory.
+    HandedOver {
+        /// Every route, by identity.
+        routes: Vec<Listed>,
+    },
+    /// Answers `Leave`; the flows' sockets come in the same order.
+    Left {
+        /// Every UDP flow.
+        flows: Vec<PassedFlow>,
+    },
     /// Answers `Stats`.
     Stats(Stats),
     /// It was not done, and nothing was changed.
@@ -177,6 +199,27 @@ pub struct Listed {
     /// Whether it belongs to the control connection that opened it, and to no daemon.
     #[serde(default)]
     pub leased: bool,
+}
+
+/// A UDP flow on its way from one relay to its successor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedFlow {
+    /// The route's identity.
+    pub route: String,
+    /// Which of the route's sockets the client asked.
+    pub socket: u32,
+    /// The client.
+    pub client: SocketAddr,
+    /// The local address the client asked, and the interface if that matters.
+    pub asked: Option<(IpAddr, u32)>,
+    /// How long ago it began, in milliseconds.
+    pub age_ms: u64,
+    /// How long ago something was carried, in milliseconds.
+    pub quiet_ms: u64,
+    /// Whether the target has answered.
+    pub answered: bool,
+    /// Whether it counts as streaming.
+    pub streams: bool,
 }
 
 /// Why the relay refused a request.
@@ -223,6 +266,12 @@ pub enum Refusal {
     #[error("{reason}")]
     Kernel {
         /// What was being done, and what the kernel said.
+        reason: String,
+    },
+    /// It is not the time for it.
+    #[error("{reason}")]
+    Untimely {
+        /// Why, and what to do.
         reason: String,
     },
     /// The request could not be understood.

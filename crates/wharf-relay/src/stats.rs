@@ -23,6 +23,13 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
+        impl RouteStats {
+            /// Adds what another relay has carried for the same route.
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name = self.$name.saturating_add(other.$name);)+
+            }
+        }
+
         impl Counters {
             /// A copy of all of them, not taken at one instant.
             pub(crate) fn snapshot(&self) -> RouteStats {

@@ -17,11 +17,12 @@ use crate::context::{Command, Context};
 use crate::limits::Share;
 use crate::protocol::{Listed, Phase, Refusal, Route};
 use crate::route::{Served, Shared};
-use crate::stats::Stats;
+use crate::stats::{RouteStats, Stats};
 use crate::tcp;
 use crate::worker::tokens::Subject;
 
 mod check;
+pub(crate) mod succession;
 
 /// The longest that removed routes may keep their connections; a daemon that wants more has
 /// misunderstood the unit.
@@ -32,6 +33,8 @@ const LET_GO_LIMIT: Duration = Duration::from_secs(5);
 
 /// The control connection that added a route.
 pub(crate) type Owner = u64;
+/// Control connections are counted from 1.
+pub(crate) const NOBODY: Owner = 0;
 
 /// All routes of the process.
 #[derive(Debug)]
@@ -46,6 +49,11 @@ struct State {
     entries: HashMap<u32, Entry>,
     /// Never used twice, so that an event of a removed route finds nothing.
     next_key: u32,
+    /// What a predecessor has carried, and whether it still does.
+    inherited: HashMap<String, RouteStats>,
+    inheriting: bool,
+    /// Whether a successor serves.
+    left: bool,
 }
 
 #[derive(Debug)]
@@ -53,9 +61,17 @@ struct Entry {
     served: Arc<Served>,
     phase: Phase,
     owner: Owner,
-    /// Whether the route ends with its owner even when it serves.
-    leased: bool,
+    /// Whether the route ends with a control connection even when it serves.
+    lease: Option<Lease>,
     _share: Share,
+}
+
+/// A route that ends with a control connection.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    owner: Owner,
+    /// Since when that connection is gone for no fault of the tenant's.
+    orphaned: Option<Instant>,
 }
 
 // === impl Table ===
@@ -87,18 +103,20 @@ impl Table {
         Ok(())
     }
 
-    /// Begins to serve routes; those that serve already go on. Leased ones end with their owner.
-    pub(crate) fn open(&self, ids: &[String], lease: bool) -> Result<(), Refusal> {
+    /// Begins to serve routes; those that serve already go on. Leased ones end with `tenant`.
+    pub(crate) fn open(&self, ids: &[String], tenant: Option<Owner>) -> Result<(), Refusal> {
         let mut chosen = Vec::with_capacity(ids.len());
-        let state = self.lock();
+        let mut state = self.lock();
         for id in ids {
             let unknown = || Refusal::Unknown { id: id.clone() };
             chosen.push(*state.keys.get(id).ok_or_else(unknown)?);
         }
+        let let_out = tenant.map(|owner| Lease { owner, orphaned: None });
+        chosen.iter().for_each(|key| state.lease(*key, let_out));
         drop(state);
         let mut opened = Vec::with_capacity(chosen.len());
         for key in chosen {
-            let Some(served) = self.lock().begin(key, lease) else { continue };
+            let Some(served) = self.lock().begin(key) else { continue };
             opened.push(key);
             if let Err(reason) = self.serve(&served) {
                 for key in opened {
@@ -127,7 +145,7 @@ impl Table {
     pub(crate) fn forget(&self, owner: Owner) {
         let left: Vec<String> = {
             let state = self.lock();
-            let of_owner = |e: &&Entry| e.owner == owner && (e.leased || e.phase == Phase::Held);
+            let of_owner = |e: &&Entry| e.belongs_to(owner);
             state
                 .entries
                 .values()
@@ -151,18 +169,26 @@ impl Table {
     pub(crate) fn list(&self) -> Vec<(Listed, Arc<Served>)> {
         let state = self.lock();
         let entries = state.keys.values().filter_map(|key| state.entries.get(key));
-        entries.map(|entry| (entry.listed(), Arc::clone(&entry.served))).collect()
+        let list = entries.map(|entry| {
+            let mut listed = entry.listed();
+            if let Some(inherited) = state.inherited.get(&listed.route.id) {
+                listed.stats.add(inherited);
+            }
+            (listed, Arc::clone(&entry.served))
+        });
+        list.collect()
     }
 
     /// Counts over all routes.
     pub(crate) fn stats(&self) -> Stats {
         let state = self.lock();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let inherited: u64 = state.inherited.values().map(|stats| stats.connections_open).sum();
         Stats {
             pid: std::process::id(),
             routes: count(state.entries.len()),
             sockets: count(state.entries.values().map(|entry| entry.served.len()).sum()),
-            connections_open: self.context.totals.connections_open.get(),
+            connections_open: self.context.totals.connections_open.get() + inherited,
             flows_open: self.context.totals.flows_open.get(),
             descriptors_used: count(self.context.budget.used()),
             descriptors_limit: count(self.context.budget.limit()),
@@ -254,8 +280,8 @@ impl State {
         self.next_key = (key + 1) & (u32::MAX >> 2);
         self.keys.insert(route.id.clone(), key);
         let served = Arc::new(Served::new(Arc::new(Shared::new(key, route)), sockets));
-        let (phase, leased) = (Phase::Held, false);
-        self.entries.insert(key, Entry { served, phase, owner, leased, _share: share });
+        let (phase, lease) = (Phase::Held, None);
+        self.entries.insert(key, Entry { served, phase, owner, lease, _share: share });
     }
 
     fn take(&mut self, id: &str) -> Option<Entry> {
@@ -264,12 +290,14 @@ impl State {
     }
 
     /// Marks a held route as open.
-    fn begin(&mut self, key: u32, lease: bool) -> Option<Arc<Served>> {
-        let begun = self.turn(key, Phase::Held, Phase::Open)?;
+    fn begin(&mut self, key: u32) -> Option<Arc<Served>> {
+        self.turn(key, Phase::Held, Phase::Open)
+    }
+
+    fn lease(&mut self, key: u32, lease: Option<Lease>) {
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.leased = lease;
+            entry.lease = lease.or(entry.lease);
         }
-        Some(begun)
     }
 
     /// Marks an open route as held.
@@ -287,9 +315,15 @@ impl State {
 // === impl Entry ===
 
 impl Entry {
+    /// Whether the route goes when the connection `owner` ends.
+    fn belongs_to(&self, owner: Owner) -> bool {
+        let leased = self.lease.is_some_and(|lease| lease.owner == owner);
+        leased || (self.phase == Phase::Held && self.owner == owner)
+    }
+
     fn listed(&self) -> Listed {
         let stats = self.served.shared.counters.snapshot();
-        let (phase, leased) = (self.phase, self.leased);
+        let (phase, leased) = (self.phase, self.lease.is_some());
         Listed { route: self.served.shared.route.clone(), phase, stats, leased }
     }
 }

@@ -16,6 +16,7 @@ use wharf_host::reserve::pktinfo::{self, Arrival, Local};
 use crate::context::Context;
 use crate::route::{Served, Shared, Token};
 use crate::stats::Counters;
+use crate::table::succession::FlowInTransit;
 use crate::udp::flows::{Flow, Flows, Key};
 use crate::worker::tokens::Subject;
 
@@ -62,6 +63,41 @@ impl Udp {
         for flow in self.flows.take_all_of(route) {
             self.end(flow);
         }
+    }
+
+    /// Gives up every flow, for a successor to go on with.
+    pub(crate) fn pass_on(&mut self) -> Vec<(Token, FlowInTransit)> {
+        let seat = self.context.seats.get(self.seat);
+        let mut passed = Vec::new();
+        for flow in self.flows.take_all() {
+            if let Some(seat) = seat {
+                // Closing will not do: the successor has the socket.
+                seat.poller.remove(&flow.socket);
+            }
+            flow.served.shared.counters.flows_open.down();
+            self.context.totals.flows_open.down();
+            passed.push(flow.pass_on());
+        }
+        passed
+    }
+
+    /// Goes on with a flow that another relay carried.
+    pub(crate) fn take_over(&mut self, served: &Arc<Served>, token: Token, flow: FlowInTransit) {
+        let Some(share) = self.context.budget.take(1) else { return };
+        let dual = served.shared.locate(token).1;
+        let flow = Flow::take_over(token, Arc::clone(served), dual, flow, share);
+        self.insert(flow);
+    }
+
+    /// Watches a flow and counts it in.
+    fn insert(&mut self, flow: Flow) -> Option<u64> {
+        let id = self.flows.next_id();
+        let seat = self.context.seats.get(self.seat)?;
+        seat.poller.watch(&flow.socket, Subject::Flow(id).into()).ok()?;
+        flow.served.shared.counters.flows_open.up();
+        self.context.totals.flows_open.up();
+        self.flows.insert(flow);
+        Some(id)
     }
 
     fn end(&self, flow: Flow) {
@@ -128,14 +164,8 @@ impl Udp {
             shared.counters.target_refused.up();
         });
         let flow = Flow::new(key, Arc::clone(served), dual, socket.ok()?, share, now);
-        let id = self.flows.next_id();
-        let seat = self.context.seats.get(self.seat)?;
-        seat.poller.watch(&flow.socket, Subject::Flow(id).into()).ok()?;
         shared.counters.flows_total.up();
-        shared.counters.flows_open.up();
-        self.context.totals.flows_open.up();
-        self.flows.insert(flow);
-        Some(id)
+        self.insert(flow)
     }
 
     /// Makes room; `None` when every flow is a streaming one and none may be given up.

@@ -140,6 +140,16 @@ impl Worker {
                     // Whoever asked may have given up waiting.
                     let _told = done.send(());
                 }
+                Command::Leave { out } => {
+                    for served in std::mem::take(&mut self.routes).values() {
+                        served.sockets().for_each(|(_, socket)| seat.poller.remove(socket));
+                    }
+                    // Whoever asked may have given up waiting.
+                    let _passed = out.send(self.udp.pass_on());
+                }
+                Command::TakeFlow { served, token, flow } => {
+                    self.udp.take_over(&served, token, flow);
+                }
                 Command::Cut => self.tcp.cut(now),
                 Command::Adopt(accepted) => self.tcp.adopt(*accepted, now),
                 Command::Stop => self.stopped = true,

@@ -54,6 +54,8 @@ pub enum Via {
 pub enum SourceMode {
     /// The client's own address wherever a path can keep it.
     #[default]
+    Auto,
+    /// The same, and a refusal where no path from outside can keep it.
     Client,
     /// Always the gateway of the target's network.
     Gateway,
@@ -95,7 +97,7 @@ macro_rules! words {
 }
 
 words!(Via, "via", "auto" => Auto, "relay" => Relay, "nft" => Nft, "ebpf" => Ebpf);
-words!(SourceMode, "source", "client" => Client, "gateway" => Gateway);
+words!(SourceMode, "source", "auto" => Auto, "client" => Client, "gateway" => Gateway);
 words!(ProxyProtocol, "proxy-protocol", "v1" => V1, "v2" => V2);
 
 // === impl PublishOptions ===
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn options_have_one_canonical_text() {
         assert_eq!(canonical(""), "");
-        assert_eq!(canonical("via=auto,source=client"), "");
+        assert_eq!(canonical("via=auto,source=auto"), "");
         assert_eq!(
             canonical("proxy-protocol=v2,allow=10.0.0.0/8,192.0.2.7,source=gateway,via=relay"),
             "via=relay,source=gateway,allow=10.0.0.0/8,allow=192.0.2.7/32,proxy-protocol=v2",
@@ -182,7 +184,7 @@ mod tests {
         insta::assert_snapshot!(texts.map(canonical).join("\n"), @r#"
         refused: invalid value "iptables" for via: use auto, relay, nft, ebpf
         refused: invalid value "" for via: use auto, relay, nft, ebpf
-        refused: invalid value "host" for source: use client, gateway
+        refused: invalid value "host" for source: use auto, client, gateway
         refused: invalid value "v3" for proxy-protocol: use v1, v2
         "#);
     }
@@ -222,7 +224,7 @@ mod tests {
         let json = serde_json::to_string(&options).unwrap();
         insta::assert_snapshot!(
             json,
-            @r#"{"via":"nft","source":"client","allow":["10.0.0.0/8"],"proxy_protocol":"v1"}"#
+            @r#"{"via":"nft","source":"auto","allow":["10.0.0.0/8"],"proxy_protocol":"v1"}"#
         );
         assert_eq!(serde_json::from_str::<PublishOptions>(&json).unwrap(), options);
         assert!(serde_json::from_str::<PublishOptions>("{}").unwrap().is_default());

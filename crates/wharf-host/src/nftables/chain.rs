@@ -5,6 +5,9 @@ use netlink_packet_netfilter::nftables::{ChainAttribute, Hook, InetHookNumber};
 /// `NF_IP_PRI_NAT_DST`: where `nft` puts `priority dstnat`.
 pub(super) const PRIORITY_DSTNAT: i32 = -100;
 
+/// `NF_IP_PRI_MANGLE`: where `nft` puts `priority mangle`.
+pub(super) const PRIORITY_MANGLE: i32 = -150;
+
 /// A chain; one without a base hook runs only when jumped to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
@@ -34,6 +37,9 @@ pub enum ChainKind {
     Filter,
     /// Rewrite addresses; sees the first packet of each flow.
     Nat,
+    /// Change what decides a packet's route, which is then sought anew; at
+    /// [`HookPoint::Output`] only.
+    Route,
 }
 
 /// A point in a packet's way through the kernel.
@@ -87,6 +93,7 @@ impl ChainKind {
         match self {
             Self::Filter => "filter",
             Self::Nat => "nat",
+            Self::Route => "route",
         }
     }
 }

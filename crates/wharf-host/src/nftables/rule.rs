@@ -15,6 +15,10 @@ use super::IpFamily;
 use super::set::Set;
 use super::wire::number;
 
+mod mark;
+
+pub use self::mark::Mark;
+
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const NFT_LOOKUP_F_INV: u32 = 1;
@@ -277,9 +281,12 @@ impl Rule {
     }
 
     fn conntrack(self, key: u32, bits: u32) -> Self {
+        self.conntrack_bits(key, bits).compare(Operator::NotEqual, &0u32.to_ne_bytes())
+    }
+
+    fn conntrack_bits(self, key: u32, bits: u32) -> Self {
         self.other("ct", vec![number(NFTA_CT_DREG, FIRST.into()), number(NFTA_CT_KEY, key)])
             .masked(bits.to_ne_bytes().to_vec())
-            .compare(Operator::NotEqual, &0u32.to_ne_bytes())
     }
 
     fn lookup(self, set: &Set, extra: Vec<Lookup>) -> Self {

@@ -66,15 +66,22 @@ fn marked_packets_can_be_delivered_locally() {
             ipv6: family.is_ipv6(),
             mark: 0x40,
             mask: 0xf0,
+            own: false,
+            udp_source_ports: None,
             table: 1_000,
             priority: Some(90),
         };
-        routes.add_rule(&rule).unwrap();
-        assert!(routes.add_rule(&rule).unwrap_err().is_exists());
-        assert_eq!(routes.rules().unwrap(), [rule]);
-        assert!(routes.delete_rule(&rule).unwrap());
-        assert!(!routes.delete_rule(&rule).unwrap());
-        assert!(routes.rules().unwrap().is_empty());
+        let own = Rule { own: true, priority: Some(91), ..rule };
+        let ports =
+            Rule { mark: 0, mask: 0, udp_source_ports: Some((53, 54)), priority: Some(92), ..own };
+        for rule in [rule, own, ports] {
+            routes.add_rule(&rule).unwrap();
+            assert!(routes.add_rule(&rule).unwrap_err().is_exists());
+            assert_eq!(routes.rules().unwrap(), [rule]);
+            assert!(routes.delete_rule(&rule).unwrap());
+            assert!(!routes.delete_rule(&rule).unwrap());
+            assert!(routes.rules().unwrap().is_empty());
+        }
     }
 }
 

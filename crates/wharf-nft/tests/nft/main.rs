@@ -9,3 +9,5 @@ mod plans;
 mod table;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod way_back;

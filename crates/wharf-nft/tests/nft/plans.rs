@@ -83,5 +83,6 @@ pub(crate) fn full() -> NftPlan {
         ]
         .into(),
         open: [open("10.3.0.2", "80"), open("fd00:3::2", "8000-8099")].into(),
+        way_back: true,
     }
 }

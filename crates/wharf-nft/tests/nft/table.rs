@@ -281,9 +281,23 @@ fn an_owned_table_survives_its_owner_and_foreign_flushes() {
     bench.holds(&full());
     assert_eq!(bench.plane.apply(&full()).unwrap(), replaced(all));
     assert_eq!(bench.plane.observe().unwrap().ownership, Some(Ownership::Owned));
-    assert_eq!(bench.plane.apply(&NftPlan::default()).unwrap(), changed(0, all));
+    let bare = NftPlan { way_back: true, ..NftPlan::default() };
+    assert_eq!(bench.plane.apply(&bare).unwrap(), changed(0, all));
     bench.plane.remove().unwrap();
     assert_eq!(bench.plane.observe().unwrap().ownership, None);
+}
+
+#[test]
+fn a_rule_that_comes_or_goes_replaces_the_table_at_once() {
+    let Some(mut bench) = Bench::shared() else { return };
+    let with = full();
+    let without = NftPlan { way_back: false, ..full() };
+    for plan in [&with, &without, &with] {
+        assert!(bench.plane.apply(plan).unwrap().replaced);
+        bench.holds(plan);
+        assert_eq!(bench.plane.apply(plan).unwrap(), Applied::default());
+    }
+    assert_ne!(bench.plane.verify(&without).unwrap(), [""; 0]);
 }
 
 #[test]

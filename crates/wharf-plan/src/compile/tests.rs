@@ -4,7 +4,8 @@ use wharf_spec::{HostSide, PortRange, PublishOptions, Target};
 
 use super::*;
 
-const FACTS: HostFacts = HostFacts { nft_nat: true, forwarding_v4: true, forwarding_v6: true };
+const FACTS: HostFacts =
+    HostFacts { nft_nat: true, forwarding_v4: true, forwarding_v6: true, transparent: true };
 const C4: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 2);
 const C6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
@@ -40,8 +41,21 @@ fn publication(addresses: &[&str], v6: bool) -> Publication {
 }
 
 fn plan_of(publication: &Publication) -> Plan {
+    plan_on(publication, FACTS)
+}
+
+fn plan_on(publication: &Publication, facts: HostFacts) -> Plan {
     let networks = networks(SubnetMode::Nat, false);
-    compile(Desired { publications: std::slice::from_ref(publication), networks: &networks }, FACTS)
+    compile(Desired { publications: std::slice::from_ref(publication), networks: &networks }, facts)
+}
+
+fn only(plan: &Plan) -> &PublicationPlan {
+    plan.publications.values().next().unwrap()
+}
+
+/// The source seen on each path that is there.
+fn sources(plan: &Plan) -> Vec<(Path, SourceSeen)> {
+    only(plan).paths.iter().map(|seen| (seen.path, seen.source)).collect()
 }
 
 fn path(plan: &Plan, path: Path) -> &PathPlan {
@@ -56,7 +70,7 @@ fn a_wildcard_publication_is_rewritten_in_both_families() {
     assert!(plan.nft.dnat.iter().all(|d| d.host.is_none()));
     assert_eq!(path(&plan, Path::ExternalV6).source, SourceSeen::Client);
     assert_eq!(path(&plan, Path::HostLoopback).plane, Plane::Relay);
-    assert_eq!(plan.publications.values().next().unwrap().planes(), [Plane::Nft, Plane::Relay]);
+    assert_eq!(only(&plan).planes(), [Plane::Nft, Plane::Relay]);
 }
 
 #[test]
@@ -73,7 +87,7 @@ fn a_loopback_publication_is_guarded_and_never_rewritten() {
     let plan = plan_of(&publication(&["127.0.0.1"], true));
     assert!(plan.nft.dnat.is_empty());
     assert_eq!(plan.nft.loopback.len(), 1);
-    assert_eq!(plan.publications.values().next().unwrap().planes(), [Plane::Relay]);
+    assert_eq!(only(&plan).planes(), [Plane::Relay]);
 }
 
 #[test]
@@ -89,9 +103,79 @@ fn options_that_only_the_relay_honours_keep_the_kernel_out() {
         },
     ];
     for options in options {
+        let gateway = options.source == SourceMode::Gateway;
         let plan = plan_of(&Publication { options, ..plain.clone() });
         assert!(plan.nft.dnat.is_empty());
-        assert_eq!(path(&plan, Path::ExternalV4).source, SourceSeen::Gateway);
+        let seen = if gateway { SourceSeen::Gateway } else { SourceSeen::Client };
+        assert_eq!(path(&plan, Path::ExternalV4).source, seen);
+        assert_eq!(only(&plan).relay_keeps_clients, !gateway);
+    }
+}
+
+#[test]
+fn the_relay_shows_clients_where_it_can_and_the_gateway_elsewhere() {
+    use SourceSeen::{Client, Gateway, Host};
+    let relayed = PublishOptions { via: Via::Relay, ..PublishOptions::default() };
+    let plain = Publication { options: relayed, ..publication(&["0.0.0.0", "::"], true) };
+    let kept = [
+        (Path::ExternalV4, Client),
+        (Path::ExternalV6, Client),
+        (Path::HostLoopback, Gateway),
+        (Path::HostAddress, Host),
+        (Path::SameBridge, Gateway),
+    ];
+    assert_eq!(sources(&plan_of(&plain)), kept);
+    assert!(plan_of(&plain).nft.way_back);
+
+    let cannot = HostFacts { transparent: false, ..FACTS };
+    let plan = plan_on(&plain, cannot);
+    assert_eq!(sources(&plan), kept.map(|(path, _)| (path, Gateway)));
+    assert!(!only(&plan).relay_keeps_clients && !plan.nft.way_back);
+
+    let mut narrow = plain.clone();
+    narrow.target = publication(&[], false).target;
+    assert_eq!(path(&plan_of(&narrow), Path::ExternalV4).source, Client);
+    assert_eq!(path(&plan_of(&narrow), Path::ExternalV6).source, Gateway);
+
+    let networks = networks(SubnetMode::Nat, true);
+    let desired = Desired { publications: &[plain], networks: &networks };
+    let plan = compile(desired, FACTS);
+    assert!(sources(&plan).iter().all(|(_, seen)| *seen == Gateway));
+    assert!(!only(&plan).relay_keeps_clients);
+}
+
+#[test]
+fn the_relay_keeps_clients_even_where_it_is_only_the_floor() {
+    assert!(only(&plan_of(&publication(&["0.0.0.0"], true))).relay_keeps_clients);
+    assert!(!only(&plan_of(&publication(&["127.0.0.1"], true))).relay_keeps_clients);
+}
+
+#[test]
+fn a_demanded_client_address_is_refused_where_no_path_from_outside_keeps_it() {
+    let open = networks(SubnetMode::Nat, false);
+    let demand = PublishOptions { source: SourceMode::Client, ..PublishOptions::default() };
+    let demanding = |addresses: &[&str], v6| Publication {
+        options: demand.clone(),
+        ..publication(addresses, v6)
+    };
+    let cannot = HostFacts { transparent: false, ..FACTS };
+    // The kernel keeps it; one family is enough.
+    assert_eq!(refuse(&demanding(&["0.0.0.0"], true), &open, cannot), None);
+    assert_eq!(refuse(&demanding(&["0.0.0.0", "::"], false), &open, FACTS), None);
+
+    let mut relayed = demanding(&["0.0.0.0"], true);
+    relayed.options.via = Via::Relay;
+    assert_eq!(refuse(&relayed, &open, FACTS), None);
+    let refused = [
+        (refuse(&relayed, &open, cannot), "bring answers to clients' addresses back"),
+        (refuse(&demanding(&["::"], false), &open, FACTS), "the target has no IPv6 address"),
+        (refuse(&demanding(&["127.0.0.1"], true), &open, FACTS), "other hosts can reach"),
+        (refuse(&relayed, &networks(SubnetMode::Nat, true), FACTS), "the network is internal"),
+    ];
+    for (refused, reason) in refused {
+        let text = refused.unwrap();
+        assert!(text.starts_with("source=client cannot be honoured: "), "{text}");
+        assert!(text.contains(reason) && text.contains("leave it out"), "{text}");
     }
 }
 
@@ -124,7 +208,7 @@ fn without_nftables_every_path_falls_to_the_relay() {
     let desired = Desired { publications: &[publication], networks: &networks };
     let plan = compile(desired, HostFacts { nft_nat: false, ..FACTS });
     assert_eq!(plan.nft, NftPlan::default());
-    assert_eq!(plan.publications.values().next().unwrap().planes(), [Plane::Relay]);
+    assert_eq!(only(&plan).planes(), [Plane::Relay]);
 }
 
 #[test]

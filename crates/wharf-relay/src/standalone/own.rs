@@ -41,7 +41,7 @@ impl Own {
         let id = route.id.clone();
         let socket = port.socket().try_clone_to_owned().during(|| "copy the socket")?;
         self.engine.table.add(vec![route], vec![socket], OWNER)?;
-        if let Err(refusal) = self.engine.table.open(std::slice::from_ref(&id), false) {
+        if let Err(refusal) = self.engine.table.open(std::slice::from_ref(&id), None) {
             self.engine.table.remove(&[id], None);
             return Err(refusal.into());
         }

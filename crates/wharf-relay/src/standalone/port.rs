@@ -88,11 +88,7 @@ fn transport(proto: Proto) -> Result<Transport, PortError> {
 
 /// Checks a socket made by others and gives it what ours have; tells whether it serves both
 /// families.
-fn examine(
-    transport: Transport,
-    at: SocketAddr,
-    socket: BorrowedFd<'_>,
-) -> Result<bool, String> {
+fn examine(transport: Transport, at: SocketAddr, socket: BorrowedFd<'_>) -> Result<bool, String> {
     let kind = socket_type(socket).map_err(|e| format!("is none: {e}"))?;
     match transport {
         Transport::Tcp if kind != SocketType::STREAM => return Err("is no TCP socket".to_owned()),

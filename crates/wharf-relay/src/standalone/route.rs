@@ -77,10 +77,8 @@ mod tests {
     #[test]
     fn the_most_specific_route_leads_to_the_target() {
         let default = HostRoute::default_via("192.0.2.1".parse().unwrap(), 2);
-        let behind = HostRoute {
-            gateway: Some("192.0.2.7".parse().unwrap()),
-            ..on("172.17.9.0/24", 2)
-        };
+        let behind =
+            HostRoute { gateway: Some("192.0.2.7".parse().unwrap()), ..on("172.17.9.0/24", 2) };
         let other_table = HostRoute { table: 100, ..on("172.17.0.2/32", 9) };
         let routes = [default, on("172.17.0.0/16", 5), behind, other_table, on("fd00::/64", 6)];
         let link = |target: &str| link_to(&routes, target.parse().unwrap());

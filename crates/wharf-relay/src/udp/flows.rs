@@ -14,6 +14,7 @@ use wharf_host::reserve::pktinfo::Local;
 
 use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
+use crate::table::succession::FlowInTransit;
 
 /// The least each loop may hold, however many loops share the total.
 const LEAST: usize = 1024;
@@ -69,6 +70,43 @@ impl Flow {
     ) -> Self {
         let (begun, last, answered, streams) = (now, now, false, false);
         Self { key, served, dual, socket, begun, last, answered, streams, _share: share }
+    }
+
+    /// A flow that another relay carried.
+    pub(super) fn take_over(
+        token: Token,
+        served: Arc<Served>,
+        dual: bool,
+        from: FlowInTransit,
+        share: Share,
+    ) -> Self {
+        let key = Key { token, client: from.client, asked: from.asked };
+        Self {
+            key,
+            served,
+            dual,
+            socket: from.socket.into(),
+            begun: from.begun,
+            last: from.last,
+            answered: from.answered,
+            // Counted by client, so it is decided anew with the next datagram.
+            streams: false,
+            _share: share,
+        }
+    }
+
+    /// What another relay needs to go on.
+    pub(super) fn pass_on(self) -> (Token, FlowInTransit) {
+        let flow = FlowInTransit {
+            client: self.key.client,
+            asked: self.key.asked,
+            begun: self.begun,
+            last: self.last,
+            answered: self.answered,
+            streams: self.streams,
+            socket: self.socket.into(),
+        };
+        (self.key.token, flow)
     }
 
     fn expires(&self, limits: &Limits) -> Instant {
@@ -182,6 +220,12 @@ impl Flows {
     pub(super) fn take_all_of(&mut self, route: u32) -> Vec<Flow> {
         let ids = self.flows.iter().filter(|(_, flow)| flow.key.token.route == route);
         let ids: Vec<u64> = ids.map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| self.take(id)).collect()
+    }
+
+    /// Takes out every flow.
+    pub(super) fn take_all(&mut self) -> Vec<Flow> {
+        let ids: Vec<u64> = self.flows.keys().copied().collect();
         ids.into_iter().filter_map(|id| self.take(id)).collect()
     }
 

@@ -30,7 +30,7 @@ pub(super) fn with_relay(limits: Limits, test: impl FnOnce(&mut Bench) + Send) {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
         let run_dir = dir.path().to_owned();
-        let relay = Relay::start(RelayConfig { run_dir, limits }).unwrap();
+        let relay = Relay::start(RelayConfig { limits, ..RelayConfig::new(run_dir) }).unwrap();
         let client = RelayClient::connect(&socket_path(dir.path())).unwrap();
         let mut bench = Bench { dir, client, relay: Some(relay) };
         test(&mut bench);

@@ -41,7 +41,7 @@ fn range() -> impl Strategy<Value = PortRange> {
 prop_compose! {
     fn options()(
         via in select(vec![Via::Auto, Via::Relay, Via::Nft, Via::Ebpf]),
-        source in select(vec![SourceMode::Client, SourceMode::Gateway]),
+        source in select(vec![SourceMode::Auto, SourceMode::Client, SourceMode::Gateway]),
         allow in prop::collection::vec(network(), 0..4),
         proxy_protocol in option::of(select(vec![ProxyProtocol::V1, ProxyProtocol::V2])),
     ) -> PublishOptions {

@@ -286,7 +286,7 @@ fn extensions() {
             "[::1] exact 80 -> 80/udp with \
              via=ebpf,source=gateway,allow=fd00::/8,allow=10.0.0.1/32,proxy-protocol=v2",
         ),
-        ("defaults", "80,via=auto,source=client", "default ephemeral -> 80/tcp"),
+        ("defaults", "80,via=auto,source=auto", "default ephemeral -> 80/tcp"),
         (
             "bad value",
             "80,via=iptables",

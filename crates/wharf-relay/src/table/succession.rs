@@ -1,0 +1,214 @@
+//! How the table passes to a successor, and what a successor takes in.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use wharf_host::reserve::pktinfo::Local;
+
+use super::{Entry, LET_GO_LIMIT, Lease, NOBODY, Table};
+use crate::context::Command;
+use crate::protocol::{Listed, PassedFlow, Phase, Refusal};
+use crate::route::{Served, Token};
+use crate::stats::RouteStats;
+
+/// How long a tenant whose connection was ended by a hand-over may take to come back.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
+/// Between handing over sockets and opening them a daemon needs milliseconds.
+const HELD_LIMIT: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);
+
+/// A flow between two relays, or two loops.
+#[derive(Debug)]
+pub(crate) struct FlowInTransit {
+    pub(crate) client: SocketAddr,
+    pub(crate) asked: Option<Local>,
+    pub(crate) begun: Instant,
+    pub(crate) last: Instant,
+    pub(crate) answered: bool,
+    pub(crate) streams: bool,
+    pub(crate) socket: OwnedFd,
+}
+
+// === impl Table ===
+
+impl Table {
+    /// Everything, for a successor.
+    pub(crate) fn hand_over(&self) -> Result<Vec<(Listed, Arc<Served>)>, Refusal> {
+        let deadline = Instant::now() + HELD_LIMIT;
+        while self.list().iter().any(|(listed, _)| listed.phase == Phase::Held) {
+            if Instant::now() >= deadline {
+                let reason = "a daemon is handing over routes just now; try again".to_owned();
+                return Err(Refusal::Untimely { reason });
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(self.list())
+    }
+
+    /// Lets go of all sockets and flows; connections go on.
+    pub(crate) fn leave(&self) -> Vec<(PassedFlow, OwnedFd)> {
+        let flows = self.all_flows();
+        let mut ids = HashMap::new();
+        let mut sockets = Vec::new();
+        let mut state = self.lock();
+        state.left = true;
+        for entry in state.entries.values_mut() {
+            let shared = &entry.served.shared;
+            ids.insert(shared.key, shared.route.id.clone());
+            sockets.push(entry.vacate());
+        }
+        drop(state);
+        flows.into_iter().filter_map(|(token, flow)| pass(&ids, token, flow)).collect()
+    }
+
+    /// Whether a successor serves.
+    pub(crate) fn has_left(&self) -> bool {
+        self.lock().left
+    }
+
+    /// Whether anything is carried, here or in a predecessor.
+    pub(crate) fn is_busy(&self) -> bool {
+        let own = self.context.totals.connections_open.get() > 0;
+        own || self.lock().inheriting
+    }
+
+    /// Takes in a predecessor's flows.
+    pub(crate) fn take_flows(&self, flows: Vec<PassedFlow>, sockets: Vec<OwnedFd>) {
+        let now = Instant::now();
+        let known = self.list();
+        let by_id: HashMap<&str, &Arc<Served>> =
+            known.iter().map(|(listed, served)| (listed.route.id.as_str(), served)).collect();
+        for (flow, socket) in flows.into_iter().zip(sockets) {
+            let Some(served) = by_id.get(flow.route.as_str()) else { continue };
+            let token = Token { route: served.shared.key, socket: flow.socket };
+            let watcher = token.watchers(self.context.seats.len(), true).next();
+            let seat = watcher.and_then(|place| self.context.seats.get(place));
+            if let Some(seat) = seat {
+                let flow = receive(flow, socket, now);
+                seat.tell(Command::TakeFlow { served: Arc::clone(served), token, flow });
+            }
+        }
+    }
+
+    /// Takes note of what a predecessor has carried for each route.
+    pub(crate) fn inherit(&self, stats: HashMap<String, RouteStats>) {
+        let mut state = self.lock();
+        (state.inherited, state.inheriting) = (stats, true);
+    }
+
+    /// The predecessor has ended: what it carried stays counted, and nothing is open there.
+    pub(crate) fn inherit_no_more(&self) {
+        let mut state = self.lock();
+        state.inheriting = false;
+        for stats in state.inherited.values_mut() {
+            (stats.connections_open, stats.flows_open) = (0, 0);
+        }
+    }
+
+    /// The connections of tenants are ended, but not their leases.
+    pub(crate) fn orphan_leases(&self) {
+        let now = Some(Instant::now());
+        for entry in self.lock().entries.values_mut() {
+            if let Some(lease) = &mut entry.lease {
+                *lease = Lease { owner: NOBODY, orphaned: now };
+            }
+        }
+    }
+
+    /// Takes in routes that a predecessor had leased, for their tenants to come back to.
+    pub(crate) fn lease_to_nobody(&self, ids: &[String]) {
+        let mut state = self.lock();
+        let keys: Vec<u32> = ids.iter().filter_map(|id| state.keys.get(id).copied()).collect();
+        let lease = Lease { owner: NOBODY, orphaned: Some(Instant::now()) };
+        keys.into_iter().for_each(|key| state.lease(key, Some(lease)));
+    }
+
+    /// How long until an orphan may have to go.
+    pub(crate) fn next_orphan(&self) -> Option<Duration> {
+        let state = self.lock();
+        let since = state.entries.values().filter_map(Entry::orphaned).min()?;
+        Some((since + ORPHAN_LIMIT).saturating_duration_since(Instant::now()))
+    }
+
+    /// Removes the routes whose tenants did not come back.
+    pub(crate) fn drop_orphans(&self) {
+        let gone: Vec<String> = {
+            let state = self.lock();
+            let late = |entry: &&Entry| {
+                entry.orphaned().is_some_and(|since| since.elapsed() >= ORPHAN_LIMIT)
+            };
+            let ids = state.entries.values().filter(late);
+            ids.map(|entry| entry.served.shared.route.id.clone()).collect()
+        };
+        if !gone.is_empty() {
+            tracing::info!(routes = gone.len(), "nobody came back for leased routes");
+            self.remove(&gone, None);
+        }
+    }
+
+    /// Has every loop let go of all sockets and of its flows.
+    fn all_flows(&self) -> Vec<(Token, FlowInTransit)> {
+        let (out, flows) = sync_channel(self.context.seats.len());
+        self.context.tell_all(|| Command::Leave { out: out.clone() });
+        drop(out);
+        let deadline = Instant::now() + LET_GO_LIMIT;
+        let mut all = Vec::new();
+        while let Ok(some) = flows.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            all.extend(some);
+        }
+        all
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Takes the sockets out.
+    fn vacate(&mut self) -> Arc<Served> {
+        let empty = Served::new(Arc::clone(&self.served.shared), Vec::new());
+        self.phase = Phase::Leaving;
+        self.lease = None;
+        std::mem::replace(&mut self.served, Arc::new(empty))
+    }
+
+    fn orphaned(&self) -> Option<Instant> {
+        self.lease.and_then(|lease| lease.orphaned)
+    }
+}
+
+fn pass(
+    ids: &HashMap<u32, String>,
+    token: Token,
+    flow: FlowInTransit,
+) -> Option<(PassedFlow, OwnedFd)> {
+    let ago = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let passed = PassedFlow {
+        route: ids.get(&token.route)?.clone(),
+        socket: token.socket,
+        client: flow.client,
+        asked: flow.asked.map(|local| (local.address, local.interface)),
+        age_ms: ago(flow.begun),
+        quiet_ms: ago(flow.last),
+        answered: flow.answered,
+        streams: flow.streams,
+    };
+    Some((passed, flow.socket))
+}
+
+fn receive(flow: PassedFlow, socket: OwnedFd, now: Instant) -> FlowInTransit {
+    let ago = |ms: u64| now.checked_sub(Duration::from_millis(ms)).unwrap_or(now);
+    FlowInTransit {
+        client: flow.client,
+        asked: flow.asked.map(|(address, interface)| Local { address, interface }),
+        begun: ago(flow.age_ms),
+        last: ago(flow.quiet_ms),
+        answered: flow.answered,
+        streams: flow.streams,
+        socket,
+    }
+}

@@ -1,0 +1,159 @@
+//! Those that are compared: the direct path, and proxies that run beside each other on the host.
+
+mod ours;
+mod peers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use self::ours::Ours;
+use self::peers::Programs;
+use super::column::{Column, Service};
+use super::ground::{CONTAINER, Ground, HOST, await_on};
+
+/// Each proxy has a block of ports that begins at a multiple of this; its sixth and later ports all
+/// lead to [`Service::Short`].
+const BLOCK: u16 = 2000;
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// What kind of thing carries the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// No proxy: the host forwards.
+    Direct,
+    /// Our relay, from this program.
+    Ours(PathBuf),
+    /// One process for each port.
+    DockerProxy,
+    /// In TCP mode with splicing.
+    Haproxy,
+    /// Its stream module.
+    Nginx,
+    /// A process for each connection.
+    Socat,
+}
+
+/// A name in the results, and what it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contender {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    /// Where its block of ports is.
+    pub(crate) place: u16,
+}
+
+/// A contender that runs; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) contender: Contender,
+    engine: Engine,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Kernel,
+    Ours(Ours),
+    Programs(Programs),
+}
+
+/// One port of the host and the service it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub(crate) port: u16,
+    pub(crate) service: Service,
+}
+
+// === impl Contender ===
+
+impl Contender {
+    /// Gives each kind a block of ports.
+    pub(crate) fn number(kinds: Vec<(String, Kind)>) -> Vec<Self> {
+        (0..).zip(kinds).map(|(place, (name, kind))| Self { name, kind, place }).collect()
+    }
+
+    /// Whether it can carry that column's load at all.
+    pub(crate) fn supports(&self, column: Column) -> bool {
+        // HAProxy relays TCP only.
+        self.kind != Kind::Haproxy || !column.is_udp()
+    }
+
+    /// Where the client finds `service`.
+    pub(crate) fn address(&self, service: Service) -> SocketAddr {
+        match self.kind {
+            Kind::Direct => SocketAddr::new(CONTAINER, service.port()),
+            _ => SocketAddr::new(HOST, self.port(service.offset())),
+        }
+    }
+
+    /// The port at `offset` of its block.
+    pub(crate) fn port(&self, offset: u16) -> u16 {
+        BLOCK * (self.place + 1) + offset
+    }
+
+    /// Its ports: one for each service, and `extra` that lead to [`Service::Short`].
+    pub(crate) fn mappings(&self, extra: u16) -> Vec<Mapping> {
+        let carried = |service: &Service| !service.is_udp() || self.kind != Kind::Haproxy;
+        let services = Service::PROXIED.into_iter().filter(carried);
+        let mut mappings: Vec<Mapping> = services
+            .map(|service| Mapping { port: self.port(service.offset()), service })
+            .collect();
+        mappings.extend(self.extras(extra));
+        mappings
+    }
+
+    /// `extra` ports that lead to [`Service::Short`].
+    pub(crate) fn extras(&self, extra: u16) -> impl Iterator<Item = Mapping> {
+        let first = self.port(Service::Count.offset());
+        (first..first + extra).map(|port| Mapping { port, service: Service::Short })
+    }
+
+    /// Starts it with these ports; they may not answer yet.
+    pub(crate) fn start(&self, ground: &Ground, mappings: &[Mapping]) -> Result<Running> {
+        let engine = match &self.kind {
+            Kind::Direct => Engine::Kernel,
+            Kind::Ours(program) => {
+                let mut ours = Ours::start(ground, &self.name, program)?;
+                ours.publish(ground, mappings)?;
+                Engine::Ours(ours)
+            }
+            _ => Engine::Programs(peers::start(self, ground, mappings)?),
+        };
+        Ok(Running { contender: self.clone(), engine })
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Starts a contender with a port for each service, and waits until all of them answer.
+    pub(crate) fn ready(contender: &Contender, ground: &Ground) -> Result<Self> {
+        let mappings = contender.mappings(0);
+        let running = contender.start(ground, &mappings)?;
+        if contender.kind != Kind::Direct {
+            await_answers(ground, &mappings)?;
+        }
+        Ok(running)
+    }
+
+    /// Its processes now.
+    pub(crate) fn processes(&self) -> Result<Vec<u32>> {
+        match &self.engine {
+            Engine::Kernel => Ok(Vec::new()),
+            Engine::Ours(ours) => ours.processes(),
+            Engine::Programs(programs) => programs.processes(),
+        }
+    }
+}
+
+/// Waits until every port answers, each in its own way.
+pub(crate) fn await_answers(ground: &Ground, mappings: &[Mapping]) -> Result<()> {
+    for Mapping { port, service } in mappings {
+        let to = SocketAddr::new(HOST, *port);
+        let what = format!("an answer from port {port}");
+        await_on(&ground.host, &what, START_LIMIT, || super::agent::answers(*service, to))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The protocol: short windows in turn, and each compared with the two beside it.
+//!
+//! A machine's speed drifts by more than what is to be told apart, so that windows far apart in
+//! time say nothing about each other. In every round the baseline runs before and after every
+//! contender; the figure is the median of the ratios to those two neighbours.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::agent::Window;
+use super::column::Column;
+use super::contender::{Contender, Running};
+use super::ground::Ground;
+use super::statistics::ratio;
+
+/// The window after a start that nobody looks at.
+const WARM_UP: Duration = Duration::from_millis(200);
+
+/// How much is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rounds: u32,
+    pub(crate) window: Duration,
+}
+
+/// One window of a contender, and what it was of its neighbours.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sample {
+    pub(crate) window: Window,
+    /// Its rate divided by the baseline's; nothing for the baseline itself.
+    pub(crate) ratio: Option<f64>,
+    /// The same of the processor time per byte.
+    pub(crate) cpu_ratio: Option<f64>,
+}
+
+/// All samples by column and contender.
+pub(crate) type Samples = BTreeMap<(Column, String), Vec<Sample>>;
+
+/// A flag that an interrupt sets: between windows is time enough to end everything in order.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt {
+    flag: Arc<AtomicBool>,
+}
+
+/// Runs all rounds of `others` against `baseline`.
+pub(crate) fn run(
+    ground: &Ground,
+    plan: &Plan,
+    baseline: &Running,
+    others: &[Running],
+    interrupt: &Interrupt,
+) -> Result<Samples> {
+    let mut samples = Samples::new();
+    let once = Plan { rounds: 1, window: WARM_UP, ..plan.clone() };
+    let mut discarded = Samples::new();
+    round(ground, &once, baseline, others, interrupt, &mut discarded)?;
+    for number in 1..=plan.rounds {
+        eprintln!("round {number} of {}", plan.rounds);
+        round(ground, plan, baseline, others, interrupt, &mut samples)?;
+    }
+    Ok(samples)
+}
+
+fn round(
+    ground: &Ground,
+    plan: &Plan,
+    baseline: &Running,
+    others: &[Running],
+    interrupt: &Interrupt,
+    samples: &mut Samples,
+) -> Result<()> {
+    for column in &plan.columns {
+        let measured = |contender: &Contender| {
+            interrupt.check()?;
+            ground.window(*column, contender.address(column.service()), plan.window)
+        };
+        let mut keep = |contender: &Contender, sample: Sample| {
+            samples.entry((*column, contender.name.clone())).or_default().push(sample);
+        };
+        let mut before = measured(&baseline.contender)?;
+        for other in others.iter().filter(|it| it.contender.supports(*column)) {
+            let window = measured(&other.contender)
+                .with_context(|| format!("measure {}", other.contender.name));
+            let after = measured(&baseline.contender)?;
+            keep(&baseline.contender, Sample::alone(before.clone()));
+            match window {
+                Ok(window) => keep(&other.contender, Sample::between(window, &before, &after)),
+                Err(error) => eprintln!("  no sample: {error:#}"),
+            }
+            before = after;
+        }
+        keep(&baseline.contender, Sample::alone(before));
+    }
+    Ok(())
+}
+
+// === impl Sample ===
+
+impl Sample {
+    fn alone(window: Window) -> Self {
+        Self { window, ratio: None, cpu_ratio: None }
+    }
+
+    fn between(window: Window, before: &Window, after: &Window) -> Self {
+        let cost = Window::cpu_per_gigabyte;
+        let costs = cost(&window).zip(cost(before)).zip(cost(after));
+        let cpu_ratio = costs.and_then(|((own, before), after)| ratio(own, before, after));
+        let ratio = ratio(window.rate, before.rate, after.rate);
+        Self { window, ratio, cpu_ratio }
+    }
+}
+
+// === impl Interrupt ===
+
+impl Interrupt {
+    /// Listens for SIGINT and SIGTERM from now on.
+    pub(crate) fn listen() -> Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&flag)).context("handle a signal")?;
+        }
+        Ok(Self { flag })
+    }
+
+    /// # Errors
+    /// When one has come.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.flag.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(rate: f64, cpu_seconds: f64) -> Window {
+        Window { rate, cpu_seconds, bytes: 1_000_000_000, ..Window::default() }
+    }
+
+    #[test]
+    fn a_sample_is_compared_with_both_neighbours() {
+        let sample = Sample::between(window(3.0, 6.0), &window(4.0, 1.0), &window(8.0, 3.0));
+        assert_eq!((sample.ratio, sample.cpu_ratio), (Some(0.5), Some(3.0)));
+        assert_eq!(Sample::alone(window(1.0, 1.0)).ratio, None);
+    }
+}
