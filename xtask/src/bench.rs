@@ -3,13 +3,20 @@
 //! See `docs/benchmarks/README.md` for how it measures and how its results are read.
 
 mod agent;
+mod chart;
 mod column;
 mod contender;
+mod costs;
 mod ground;
+mod machine;
+mod memory;
 mod processes;
+mod record;
 mod rounds;
 mod statistics;
+mod summary;
 mod table;
+mod verdict;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,12 +29,17 @@ use wharf_host::process::raise_descriptor_limit;
 pub(crate) use self::agent::{Agent, run as run_agent};
 use self::column::Column;
 use self::contender::{Contender, Kind, Running};
+use self::costs::Costs;
 use self::ground::Ground;
-use self::rounds::{Interrupt, Plan};
+use self::record::Record;
+use self::rounds::{Interrupt, Plan, Samples};
+use self::summary::Summary;
 use crate::prerequisites;
 use crate::steps::{cargo, run as run_command};
 
 const DIRECT: &str = "direct";
+/// What `--only` calls start time and memory, which are no columns.
+const COSTS: &str = "costs";
 const OURS: &str = "ours";
 
 /// What can be measured.
@@ -46,13 +58,13 @@ pub(crate) struct Options {
     /// The length of one window.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Only what begins with one of these: bulk1, rr64x32, conns, udp, …
+    /// Only what begins with one of these: bulk1, rr64x32, conns, udp, costs, …
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Who is measured besides the direct path: ours, docker-proxy, haproxy, nginx, socat.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
-    /// Leave docs/benchmarks as it is.
+    /// Leave docs/benchmarks as it is; a run of a part always does.
     #[arg(long)]
     no_write: bool,
     /// Measure this build of the program as ours, not the release build.
@@ -95,41 +107,64 @@ fn beside_peers(options: &Options) -> Result<()> {
     }
     let mut contenders = Contender::number(kinds);
     contenders.insert(0, Contender { name: DIRECT.to_owned(), kind: Kind::Direct, place: 0 });
-    let samples = measure(&plan, &contenders)?;
-    let names: Vec<String> = contenders.iter().skip(1).map(|it| it.name.clone()).collect();
-    table::print(&plan.columns, DIRECT, &names, &samples);
-    let everyone: Vec<String> = contenders.iter().map(|it| it.name.clone()).collect();
-    table::print_details(&plan.columns, &everyone, &samples);
-    Ok(())
+    let (summary, costs) = measure(&plan, &contenders, options.measures_costs())?;
+    let requirements = verdict::judge(&summary);
+    table::print(&summary);
+    table::print_costs(&costs);
+    verdict::print(&requirements);
+    let record =
+        Record { plan: &plan, summary: &summary, costs: &costs, requirements: &requirements };
+    if options.is_complete() { record.write() } else { Ok(()) }
 }
 
 fn against(options: &Options, other: &Path) -> Result<()> {
     let plan = options.plan()?;
-    let other = found(other)?;
     let kinds = vec![
         (OURS.to_owned(), Kind::Ours(options.ours()?)),
-        ("other".to_owned(), Kind::Ours(other)),
+        ("other".to_owned(), Kind::Ours(found(other)?)),
     ];
-    let contenders = Contender::number(kinds);
-    let samples = measure(&plan, &contenders)?;
-    table::print(&plan.columns, OURS, &["other".to_owned()], &samples);
-    table::print_spread(&plan.columns, "other", &samples);
+    let (summary, _) = measure(&plan, &Contender::number(kinds), false)?;
+    table::print(&summary);
+    table::print_spread(&summary);
     Ok(())
+}
+
+/// Measures the others against the first.
+fn measure(
+    plan: &Plan,
+    contenders: &[Contender],
+    with_costs: bool,
+) -> Result<(Summary, Vec<Costs>)> {
+    let interrupt = Interrupt::listen()?;
+    processes::adopt_orphans()?;
+    let ground = Ground::build()?;
+    let samples = rated(&ground, plan, contenders, &interrupt)?;
+    let names = contenders.iter().map(|it| it.name.clone()).collect();
+    let summary = Summary::new(plan.columns.clone(), names, &samples);
+    let costs =
+        if with_costs { costs::measure(&ground, contenders, &interrupt)? } else { Vec::new() };
+    Ok((summary, costs))
+}
+
+/// Runs all rounds, with everybody running beside each other.
+fn rated(
+    ground: &Ground,
+    plan: &Plan,
+    contenders: &[Contender],
+    interrupt: &Interrupt,
+) -> Result<Samples> {
+    if plan.columns.is_empty() {
+        return Ok(Samples::new());
+    }
+    let running: Result<Vec<Running>> =
+        contenders.iter().map(|it| Running::ready(it, ground)).collect();
+    let running = running?;
+    let (baseline, others) = running.split_first().context("nobody to measure")?;
+    rounds::run(ground, plan, baseline, others, interrupt)
 }
 
 fn found(program: &Path) -> Result<PathBuf> {
     program.canonicalize().with_context(|| format!("find {}", program.display()))
-}
-
-/// Measures the others against the first.
-fn measure(plan: &Plan, contenders: &[Contender]) -> Result<rounds::Samples> {
-    let interrupt = Interrupt::listen()?;
-    let ground = Ground::build()?;
-    let running: Result<Vec<Running>> =
-        contenders.iter().map(|it| Running::ready(it, &ground)).collect();
-    let running = running?;
-    let (baseline, others) = running.split_first().context("nobody to measure")?;
-    rounds::run(&ground, plan, baseline, others, &interrupt)
 }
 
 // === impl Options ===
@@ -139,7 +174,7 @@ impl Options {
         let mut columns: Vec<Column> = Vec::new();
         let everything = [String::new()];
         let prefixes = if self.only.is_empty() { &everything[..] } else { &self.only };
-        for prefix in prefixes {
+        for prefix in prefixes.iter().filter(|prefix| *prefix != COSTS) {
             let before = columns.len();
             columns.extend(Column::matching(prefix));
             ensure!(columns.len() > before, "no column begins with {prefix:?}");
@@ -150,8 +185,20 @@ impl Options {
         Ok(Plan { columns, rounds: self.rounds, window })
     }
 
+    fn measures_costs(&self) -> bool {
+        self.only.is_empty() || self.only.iter().any(|chosen| chosen == COSTS)
+    }
+
+    /// Whether the results say something about everybody and everything.
+    fn is_complete(&self) -> bool {
+        !self.no_write && self.only.is_empty() && self.peers.is_empty()
+    }
+
     fn ours(&self) -> Result<PathBuf> {
-        found(&self.program.clone().map_or_else(|| Ok(ground::built()?.join("wharf")), Ok)?)
+        match &self.program {
+            Some(program) => found(program),
+            None => found(&ground::built()?.join("wharf")),
+        }
     }
 
     fn kinds(&self) -> Result<Vec<(String, Kind)>> {

@@ -168,14 +168,39 @@ pub(crate) struct DaemonArgs {
     /// Address pools networks take their subnets from, as BASE/PREFIX:SUBNET-PREFIX (repeatable)
     #[arg(long = "pool", env = "WHARF_POOLS", value_name = "POOL", value_delimiter = ',')]
     pub(crate) pools: Vec<String>,
+    /// How long a relayed connection may take to reach its container (default: 5s)
+    #[arg(long, env = "WHARF_CONNECT_TIMEOUT", value_name = "TIME")]
+    pub(crate) connect_timeout: Option<String>,
+    /// How long a relayed connection may carry nothing before it is reset (default: for ever)
+    #[arg(long, env = "WHARF_IDLE_TIMEOUT", value_name = "TIME")]
+    pub(crate) idle_timeout: Option<String>,
 }
 
 /// `wharf relay`.
 #[derive(Debug, Args)]
 pub(crate) struct RelayArgs {
     /// Where the control socket goes (default: the run directory)
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) run_dir: Option<PathBuf>,
+    /// Take the place of the relay that runs; its connections may go on for so many seconds
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub(crate) take_over: Option<u32>,
+    #[command(subcommand)]
+    pub(crate) action: Option<RelayAction>,
+}
+
+/// What to do with the relay that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayAction {
+    /// Replace the relay by this program's, without a refused connection
+    ///
+    /// The new relay takes all ports, UDP flows and counters over; the old one carries its TCP
+    /// connections to their end.
+    Upgrade {
+        /// How long the connections of the old relay may go on
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        drain_seconds: u32,
+    },
 }
 
 /// `wharf shutdown`.

@@ -1,31 +1,47 @@
 //! The processes of ours: daemon, relay, shim, the built-in web server.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 use wharf_daemon::paths::Paths;
+use wharf_relay::RelayConfig;
 
-use crate::args::{DaemonArgs, DirArgs, RelayArgs, ShimExecArgs, WhoamiArgs};
+use crate::args::{DaemonArgs, DirArgs, RelayAction, RelayArgs, ShimExecArgs, WhoamiArgs};
 use crate::failure::{Exit, Outcome};
 
 /// `wharf daemon`.
 pub(crate) fn daemon(args: &DaemonArgs) -> Outcome {
     log_to_stderr();
     let paths = Paths::from_env();
-    let config = wharf_daemon::Config::new(paths.clone(), &args.pools).map_err(|e| {
-        wharf_daemon::start::leave_word(&paths, &e.to_string());
-        Exit::failed(e.to_string())
-    })?;
+    let (connect, idle) = (args.connect_timeout.as_deref(), args.idle_timeout.as_deref());
+    let config = wharf_daemon::Config::new(paths.clone(), &args.pools);
+    let config =
+        config.and_then(|config| config.with_relay_limits(connect, idle)).map_err(|e| {
+            wharf_daemon::start::leave_word(&paths, &e.to_string());
+            Exit::failed(e.to_string())
+        })?;
     wharf_daemon::run(config).map_err(|e| Exit::failed(e.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `wharf relay`.
 pub(crate) fn relay(args: RelayArgs) -> Outcome {
-    log_to_stderr();
     let run_dir = args.run_dir.unwrap_or_else(|| Paths::from_env().run_dir().to_owned());
-    wharf_relay::run(wharf_relay::RelayConfig::new(run_dir))
-        .map_err(|e| Exit::failed(e.to_string()))?;
+    if let Some(RelayAction::Upgrade { drain_seconds }) = args.action {
+        return upgrade_relay(&run_dir, drain_seconds);
+    }
+    log_to_stderr();
+    let config = RelayConfig { take_over: args.take_over, ..RelayConfig::new(run_dir) };
+    wharf_relay::run(config).map_err(|e| Exit::failed(e.to_string()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `wharf relay upgrade`.
+fn upgrade_relay(run_dir: &Path, drain_seconds: u32) -> Outcome {
+    let relay =
+        wharf_relay::upgrade(run_dir, drain_seconds).map_err(|e| Exit::failed(e.to_string()))?;
+    println!("relay {} serves (pid {})", relay.release(), relay.pid());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,4 +9,5 @@ mod paths {
     mod planes;
     mod reach;
     mod scene;
+    mod way_back;
 }

@@ -67,12 +67,13 @@ impl Daemon {
             nft_nat: wharf_host::nftables::probe_nat(),
             forwarding_v4: capabilities.ipv4_forwarding,
             forwarding_v6: capabilities.ipv6_forwarding,
+            transparent: wharf_host::transparent::is_possible(),
         };
         Ok(Self {
             pools: config.pools(&store)?,
             ledger: Ledger::open(store)?,
             images: ImageStore::open(&paths.images())?,
-            planes: Planes::new(paths.clone(), facts),
+            planes: Planes::new(paths.clone(), facts, config.relay),
             events: Events::new(),
             metrics: Metrics::new(),
             descriptor_limit,

@@ -4,27 +4,26 @@
 //! this order, so that nobody sees half of it: the relay gets the sockets, still behind their drop
 //! filter; the kernel plane gets its elements, all in one transaction; then the filters come off.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+mod relay;
 
-use wharf_host::process::Pid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
 use wharf_host::reserve::Bound;
+use wharf_host::transparent;
 use wharf_nft::NftPlane;
 use wharf_plan::{Desired, HostFacts, NetworkPolicy, Plan, PublicationPlan, compile};
-use wharf_relay::{Phase, Place, RelayClient, Route, Source};
+use wharf_relay::RelayClient;
 use wharf_spec::{Publication, PublicationId};
 
+use self::relay::names;
+use crate::config::RelayLimits;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, PlaneLabel};
 use crate::paths::Paths;
-use crate::reservation::{Held, rebind};
-
-/// The relay sees a connection end as soon as its thread runs.
-const NOTICE_LIMIT: Duration = Duration::from_secs(1);
-const NOTICE_POLL: Duration = Duration::from_millis(5);
+use crate::reservation::Held;
 
 /// The planes of one daemon.
 #[derive(Debug)]
@@ -49,12 +48,22 @@ pub(crate) type Ask<'a> = &'a dyn Fn() -> Desire;
 #[derive(Debug)]
 struct Inner {
     facts: HostFacts,
+    limits: RelayLimits,
+    /// Whether the way back for clients' addresses was laid, or tried to be.
+    way_back: bool,
     nft: Option<NftPlane>,
     relay: Option<RelayClient>,
     held: BTreeMap<PublicationId, Vec<Bound>>,
     lost: BTreeMap<PublicationId, String>,
     up: BTreeSet<String>,
     plan: Plan,
+}
+
+/// What is to be done, and what it was made from.
+#[derive(Debug, Clone, Copy)]
+struct Planned<'a> {
+    plan: &'a Plan,
+    desire: &'a Desire,
 }
 
 /// What the relay has done for a publication.
@@ -64,9 +73,11 @@ pub(crate) type Traffic = wharf_relay::RouteStats;
 
 impl Planes {
     /// The planes, untouched so far.
-    pub(crate) fn new(paths: Paths, facts: HostFacts) -> Self {
+    pub(crate) fn new(paths: Paths, facts: HostFacts, limits: RelayLimits) -> Self {
         let inner = Inner {
             facts,
+            limits,
+            way_back: false,
             nft: None,
             relay: None,
             held: BTreeMap::new(),
@@ -104,12 +115,14 @@ impl Planes {
         let desire = &desire();
         let bound = fresh.iter().filter(|held| !held.sockets.is_empty());
         let ids: Vec<PublicationId> = bound.map(|held| held.publication.id.clone()).collect();
-        let mut handed = inner.hand_over(&self.paths, &fresh);
+        let plan = inner.prepare(desire);
+        let planned = Planned { plan: &plan, desire };
+        let mut handed = inner.hand_over(&self.paths, &fresh, planned);
         if inner.relay_is_gone() {
             // It died a moment ago; whoever watches it has not got the lock yet.
             inner.relay = None;
-            inner.restore(&self.paths, desire);
-            handed = inner.hand_over(&self.paths, &fresh);
+            inner.restore(&self.paths, planned);
+            handed = inner.hand_over(&self.paths, &fresh, planned);
         }
         // From here on they are ours to drop, however this ends: the caller reconciles after a
         // failure.
@@ -119,7 +132,7 @@ impl Planes {
         }
         handed?;
         crash::point("start.relayed");
-        inner.apply_nft(desire)?;
+        inner.apply_nft(plan)?;
         crash::point("start.published");
         inner.open(&ids)?;
         inner.count(metrics);
@@ -135,7 +148,8 @@ impl Planes {
         let desire = &desire();
         // The kernel plane first: while it still pointed at a target that is gone, closing the
         // socket would turn a refusal into silence.
-        let applied = inner.apply_nft(desire);
+        let plan = inner.prepare(desire);
+        let applied = inner.apply_nft(plan);
         let dropped = inner.drop_others(desire);
         inner.count(metrics);
         metrics.reconciled(began.elapsed());
@@ -148,8 +162,9 @@ impl Planes {
         let mut inner = self.lock();
         let desire = &desire();
         inner.adopt_relay(&self.paths)?;
-        inner.restore(&self.paths, desire);
-        inner.apply_nft(desire)?;
+        let plan = inner.prepare(desire);
+        inner.restore(&self.paths, Planned { plan: &plan, desire });
+        inner.apply_nft(plan)?;
         let dropped = inner.drop_others(desire);
         inner.count(metrics);
         dropped
@@ -159,7 +174,18 @@ impl Planes {
     pub(crate) fn replace_relay(&self, desire: Ask<'_>) {
         let mut inner = self.lock();
         inner.relay = None;
-        inner.restore(&self.paths, &desire());
+        let desire = &desire();
+        let plan = inner.prepare(desire);
+        inner.restore(&self.paths, Planned { plan: &plan, desire });
+    }
+
+    /// Puts the way back where it belongs after somebody has changed the host's rules.
+    pub(crate) fn keep_way_back(&self) -> Result<()> {
+        let inner = self.lock();
+        if inner.way_back && inner.facts.transparent {
+            transparent::lay_way_back()?;
+        }
+        Ok(())
     }
 
     /// Lets traffic of the network `name` through, as its policy says, from the next reconcile on.
@@ -213,6 +239,11 @@ impl Planes {
         {
             failures.push(error.into());
         }
+        // Not only what this daemon has laid: one before it may have been killed.
+        if inner.facts.transparent || inner.way_back {
+            failures.extend(transparent::take_up_way_back().err().map(Error::from));
+        }
+        inner.way_back = false;
         inner.up.clear();
         inner.plan = Plan::default();
         failures
@@ -227,42 +258,7 @@ impl Planes {
 // === impl Inner ===
 
 impl Inner {
-    fn relay(&mut self, paths: &Paths) -> Result<&mut RelayClient> {
-        if self.relay.is_none() {
-            let exe = wharf_host::process::current_exe();
-            self.relay = Some(wharf_relay::ensure(paths.run_dir(), &exe)?);
-        }
-        self.relay.as_mut().ok_or_else(|| Error::Conflict("the relay is not running".into()))
-    }
-
-    fn relay_is_gone(&self) -> bool {
-        let pid = self.relay.as_ref().map(RelayClient::pid);
-        pid.is_some_and(|pid| !Pid::of(pid).is_ok_and(|process| process.is_alive()))
-    }
-
-    fn hand_over(&mut self, paths: &Paths, fresh: &[Held]) -> Result<()> {
-        let bound: Vec<&Held> = fresh.iter().filter(|held| !held.sockets.is_empty()).collect();
-        if bound.is_empty() {
-            return Ok(());
-        }
-        let routes = bound.iter().map(|held| route(&held.publication, &held.sockets)).collect();
-        let all = bound.iter().flat_map(|held| &held.sockets);
-        let sockets: Vec<_> = all.map(|bound| bound.socket.as_fd()).collect();
-        Ok(self.relay(paths)?.add(routes, &sockets)?)
-    }
-
-    fn open(&mut self, ids: &[PublicationId]) -> Result<()> {
-        match &mut self.relay {
-            Some(relay) if !ids.is_empty() => Ok(relay.open(&names(ids))?),
-            _ => Ok(()),
-        }
-    }
-
-    fn apply_nft(&mut self, desire: &Desire) -> Result<()> {
-        let mut networks = desire.networks.clone();
-        networks.retain(|name, _| self.up.contains(name));
-        let desired = Desired { publications: &desire.publications, networks: &networks };
-        let plan = compile(desired, self.facts);
+    fn apply_nft(&mut self, plan: Plan) -> Result<()> {
         if self.facts.nft_nat && (self.nft.is_some() || !plan.nft.bridges.is_empty()) {
             let nft = match &mut self.nft {
                 Some(nft) => nft,
@@ -272,6 +268,31 @@ impl Inner {
         }
         self.plan = plan;
         Ok(())
+    }
+
+    /// What is to be done, with the way back laid for what needs it. Where it cannot be laid, the
+    /// plan is made for a host that has none.
+    fn prepare(&mut self, desire: &Desire) -> Plan {
+        let plan = self.compiled(desire);
+        if !plan.publications.values().any(|served| served.relay_keeps_clients) {
+            return plan;
+        }
+        self.way_back = true;
+        match transparent::lay_way_back() {
+            Ok(()) => plan,
+            Err(error) => {
+                tracing::warn!(%error, "containers see their gateway where the relay serves them");
+                self.facts.transparent = false;
+                self.compiled(desire)
+            }
+        }
+    }
+
+    fn compiled(&self, desire: &Desire) -> Plan {
+        let mut networks = desire.networks.clone();
+        networks.retain(|name, _| self.up.contains(name));
+        let desired = Desired { publications: &desire.publications, networks: &networks };
+        compile(desired, self.facts)
     }
 
     fn drop_others(&mut self, desire: &Desire) -> Result<()> {
@@ -294,61 +315,6 @@ impl Inner {
         }
     }
 
-    fn adopt_relay(&mut self, paths: &Paths) -> Result<()> {
-        // No relay, or none that understands us: its ports are bound anew.
-        let socket = wharf_relay::socket_path(paths.run_dir());
-        let Ok(mut relay) = RelayClient::connect(&socket) else { return Ok(()) };
-        await_dead_daemon(&mut relay)?;
-        for (listed, sockets) in relay.list_with_sockets()? {
-            if listed.leased {
-                // Another program's, who ends it himself.
-                continue;
-            }
-            let bound = bound(&listed.route, sockets);
-            self.held.insert(PublicationId(listed.route.id), bound);
-        }
-        self.relay = Some(relay);
-        Ok(())
-    }
-
-    /// Gives the relay every publication it does not have, from the sockets held here or newly
-    /// bound ones. A port that someone else took meanwhile is noted, not fatal.
-    fn restore(&mut self, paths: &Paths, desire: &Desire) {
-        let known: BTreeSet<PublicationId> = match &mut self.relay {
-            Some(relay) => {
-                relay.open_routes().unwrap_or_default().into_iter().map(PublicationId).collect()
-            }
-            None => BTreeSet::new(),
-        };
-        for publication in &desire.publications {
-            let id = publication.id.clone();
-            if known.contains(&id) || publication.host.addresses.is_empty() {
-                continue;
-            }
-            match self.restore_one(paths, publication) {
-                Ok(()) => {
-                    self.lost.remove(&id);
-                }
-                Err(reason) => {
-                    tracing::warn!(publication = %id, reason, "publication lost its host port");
-                    self.lost.insert(id, reason);
-                }
-            }
-        }
-    }
-
-    fn restore_one(&mut self, paths: &Paths, publication: &Publication) -> Result<(), String> {
-        let sockets = match self.held.remove(&publication.id) {
-            Some(sockets) => sockets,
-            None => rebind(publication).map_err(|clash| clash.to_string())?,
-        };
-        let held = Held { publication: publication.clone(), sockets };
-        let id = publication.id.clone();
-        let handed = self.hand_over(paths, std::slice::from_ref(&held));
-        self.held.insert(id.clone(), held.sockets);
-        handed.and_then(|()| self.open(&[id])).map_err(|error| error.to_string())
-    }
-
     fn count(&self, metrics: &Metrics) {
         metrics.publications.clear();
         for served in self.plan.publications.values() {
@@ -358,55 +324,4 @@ impl Inner {
             }
         }
     }
-}
-
-/// Routes a killed daemon had added and not opened go when the relay notices that it is gone, which
-/// takes it a moment; until then their ports could not be bound anew.
-fn await_dead_daemon(relay: &mut RelayClient) -> Result<()> {
-    let deadline = Instant::now() + NOTICE_LIMIT;
-    while relay.list()?.iter().any(|listed| listed.phase == Phase::Held)
-        && Instant::now() < deadline
-    {
-        std::thread::sleep(NOTICE_POLL);
-    }
-    Ok(())
-}
-
-fn names(ids: &[PublicationId]) -> Vec<String> {
-    ids.iter().map(|id| id.0.clone()).collect()
-}
-
-/// The order of sockets is the same on both sides: port by port, for each port place by place.
-fn route(publication: &Publication, sockets: &[Bound]) -> Route {
-    let first = sockets.first().map(|bound| bound.port);
-    let places = sockets.iter().take_while(|bound| Some(bound.port) == first);
-    Route {
-        id: publication.id.0.clone(),
-        proto: publication.proto,
-        listeners: places.map(|b| Place { address: b.address, dual: b.dual }).collect(),
-        target_v4: publication.target.ipv4(),
-        target_v6: publication.target.ipv6(),
-        host_ports: publication.host.ports,
-        target_ports: publication.target_ports,
-        allow: publication.options.allow.clone(),
-        proxy_protocol: publication.options.proxy_protocol,
-        connect_timeout_ms: None,
-        idle_timeout_seconds: None,
-        source: Source::Gateway,
-        neighbours: Vec::new(),
-    }
-}
-
-fn bound(route: &Route, sockets: Vec<OwnedFd>) -> Vec<Bound> {
-    let places =
-        route.host_ports.iter().flat_map(|port| route.listeners.iter().map(move |p| (port, *p)));
-    let pairs = places.zip(sockets);
-    pairs
-        .map(|((port, place), socket)| Bound {
-            address: place.address,
-            dual: place.dual,
-            port,
-            socket,
-        })
-        .collect()
 }

@@ -80,7 +80,10 @@ fn serve(config: Config) -> Result<()> {
 }
 
 async fn until_stopped(daemon: Arc<Daemon>, listener: UnixListener) {
-    let watcher = tokio::spawn(watch::relay(Arc::clone(&daemon)));
+    let watchers = [
+        tokio::spawn(watch::relay(Arc::clone(&daemon))),
+        tokio::spawn(watch::rules(Arc::clone(&daemon))),
+    ];
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut told = stopped.clone();
     let graceful = async move {
@@ -98,7 +101,7 @@ async fn until_stopped(daemon: Arc<Daemon>, listener: UnixListener) {
     if tokio::time::timeout(DRAIN_LIMIT, server).await.is_err() {
         tracing::info!("some requests were still open and have been cut off");
     }
-    watcher.abort();
+    watchers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 async fn stop_signal(daemon: &Daemon) {

@@ -1,12 +1,13 @@
 //! Watching processes of ours: shims and the relay.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use wharf_host::process::Pid;
+use wharf_host::route::RuleWatch;
 use wharf_runtime::client::Shim;
 
 use crate::daemon::Daemon;
@@ -18,6 +19,8 @@ const RELAY_PAUSE_MAX: Duration = Duration::from_secs(5);
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 const RELAY_POLL: Duration = Duration::from_millis(200);
+/// Whoever changes rules changes several.
+const RULES_PAUSE: Duration = Duration::from_millis(100);
 
 /// Settles the container `id` once its shim has ended.
 pub(crate) fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<()> {
@@ -28,7 +31,7 @@ pub(crate) fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<(
     };
     runtime.spawn(async move {
         if let Some(pidfd) = pidfd {
-            ended(pidfd).await;
+            readable(pidfd).await;
         }
         settle(daemon, id).await;
     });
@@ -68,7 +71,7 @@ pub(crate) async fn relay(daemon: Arc<Daemon>) {
         };
         let began = tokio::time::Instant::now();
         if let Ok(Some(pidfd)) = Pid::of(pid).and_then(|pid| pid.open()) {
-            ended(pidfd).await;
+            readable(pidfd).await;
         }
         if daemon.planes.relay_pid() != served {
             continue;
@@ -84,6 +87,25 @@ pub(crate) async fn relay(daemon: Arc<Daemon>) {
     }
 }
 
+/// Keeps the way back for clients' addresses ahead of the rules that others make. What goes wrong
+/// is told; the relay then uses the gateway's address.
+pub(crate) async fn rules(daemon: Arc<Daemon>) {
+    let mut watch = match RuleWatch::open() {
+        Ok(watch) => watch,
+        Err(error) => return tracing::warn!(%error, "rules of others are not noticed"),
+    };
+    while let Ok(told) = watch.as_fd().try_clone_to_owned() {
+        readable(told).await;
+        watch.clear();
+        let shared = Arc::clone(&daemon);
+        let kept = tokio::task::spawn_blocking(move || shared.planes.keep_way_back());
+        if let Ok(Err(error)) = kept.await {
+            tracing::warn!(%error, "putting the way back for clients' addresses in order");
+        }
+        tokio::time::sleep(RULES_PAUSE).await;
+    }
+}
+
 async fn start_relay(daemon: &Arc<Daemon>) {
     daemon.metrics.relay_restarts.inc();
     let shared = Arc::clone(daemon);
@@ -95,17 +117,17 @@ async fn start_relay(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Waits until the process behind `pidfd` has ended: only then does the descriptor become readable.
+/// Waits until `fd` is readable: the process behind a pidfd has ended, a socket has something.
 #[expect(
     deprecated,
     reason = "unsound only for types whose descriptor changes or closes under tokio; an OwnedFd \
               does neither, and the replacement is an unsafe function"
 )]
-async fn ended(pidfd: OwnedFd) {
-    match AsyncFd::with_interest(pidfd, Interest::READABLE) {
-        Ok(pidfd) => {
-            let _ready = pidfd.readable().await;
+async fn readable(fd: OwnedFd) {
+    match AsyncFd::with_interest(fd, Interest::READABLE) {
+        Ok(fd) => {
+            let _ready = fd.readable().await;
         }
-        Err(error) => tracing::error!(%error, "cannot watch a process"),
+        Err(error) => tracing::error!(%error, "cannot watch a descriptor"),
     }
 }

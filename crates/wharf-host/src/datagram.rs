@@ -33,6 +33,9 @@ pub use train::{Segmentation, Sent, Train, send_train};
 /// bits, and GRO ends a train below 65,536 bytes (`GRO_LEGACY_MAX_SIZE`) whatever the device's
 /// `gro_max_size` allows for TCP.
 pub const BUFFER: usize = 64 << 10;
+/// What a socket that anybody may send to should queue each way, in bytes, for
+/// [`enlarge_buffers`]: at 10 Gbit/s some 2 ms, the longest that a busy reader is away.
+pub const LISTENER_QUEUE: usize = 4 << 20;
 
 /// One datagram or train, as received by a socket that anybody may send to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,17 +102,23 @@ pub fn enable_gro(socket: impl AsFd) -> bool {
     set_flag(socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO).is_ok()
 }
 
-/// Lets a socket queue `bytes` each way, as the kernel counts them: with its own overhead, which
-/// is more than half of a 1400-byte datagram. More than net.core.rmem_max and wmem_max needs
-/// CAP_NET_ADMIN; without that those are what one gets, and this is no error.
+/// Lets a socket queue at least `bytes` each way, as the kernel counts them: with its own
+/// overhead, which is more than half of a 1400-byte datagram. More than net.core.rmem_max and
+/// wmem_max needs CAP_NET_ADMIN; without that those are what one gets, and this is no error.
+/// A socket that somebody with the capability has prepared is left as it is.
 pub fn enlarge_buffers(socket: impl AsFd, bytes: usize) {
     use rustix::net::sockopt;
     // The kernel doubles what it is given.
     let (socket, half) = (socket.as_fd(), bytes / 2);
-    if sockopt::set_socket_recv_buffer_size_force(socket, half).is_err() {
+    let is_less = |size: rustix::io::Result<usize>| size.is_ok_and(|size| size < bytes);
+    if is_less(sockopt::socket_recv_buffer_size(socket))
+        && sockopt::set_socket_recv_buffer_size_force(socket, half).is_err()
+    {
         sockopt::set_socket_recv_buffer_size(socket, half).unwrap_or_default();
     }
-    if sockopt::set_socket_send_buffer_size_force(socket, half).is_err() {
+    if is_less(sockopt::socket_send_buffer_size(socket))
+        && sockopt::set_socket_send_buffer_size_force(socket, half).is_err()
+    {
         sockopt::set_socket_send_buffer_size(socket, half).unwrap_or_default();
     }
 }
@@ -256,6 +265,25 @@ fn canonical(address: SocketAddr) -> SocketAddr {
             None => address,
         },
         SocketAddr::V4(_) => address,
+    }
+}
+
+// === impl Arrival ===
+
+impl Arrival {
+    /// What came, whoever sent it.
+    pub fn received(&self) -> Received {
+        let Self { length, truncated, segment, .. } = *self;
+        Received { length, truncated, segment }
+    }
+}
+
+// === impl Received ===
+
+impl Received {
+    /// The number of datagrams, at least 1.
+    pub fn count(&self) -> usize {
+        self.segment.map_or(1, |segment| self.length.div_ceil(usize::from(segment)))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{
@@ -241,7 +241,8 @@ impl Netlink {
         Ok(messages)
     }
 
-    fn drain(&mut self) {
+    /// Throws away whatever has arrived.
+    pub(crate) fn drain(&mut self) {
         let mut scratch = Vec::with_capacity(1 << 16);
         for _ in 0..1_000_000 {
             scratch.clear();
@@ -249,6 +250,12 @@ impl Netlink {
                 return;
             }
         }
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

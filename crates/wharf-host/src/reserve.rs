@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::datagram::{LISTENER_QUEUE, enlarge_buffers};
 use crate::error::{Context, Result};
 use crate::reserve::filter::DropFilter;
 
@@ -151,7 +152,11 @@ fn bind(transport: Transport, place: Place, port: u16, filter: &DropFilter) -> i
     match transport {
         Transport::Tcp => socket.set_reuse_address(true)?,
         // No SO_REUSEADDR: with it Linux lets two UDP sockets share a port, unnoticed.
-        Transport::Udp => pktinfo::enable(&socket, place.address.is_ipv6(), place.dual)?,
+        Transport::Udp => {
+            pktinfo::enable(&socket, place.address.is_ipv6(), place.dual)?;
+            // Here, for the relay that is to read it may not.
+            enlarge_buffers(&socket, LISTENER_QUEUE);
+        }
     }
     socket.bind(&SocketAddr::new(place.address, port).into())?;
     if transport == Transport::Tcp {

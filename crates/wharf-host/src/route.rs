@@ -11,14 +11,17 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
 
 mod rule;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use self::rule::Rule;
+pub use self::watch::RuleWatch;
 use crate::error::Result;
 use crate::link::family_of;
 use crate::netlink::{Family, Netlink};
@@ -243,19 +246,37 @@ impl Routes {
     /// The rules of both families that are of the form of [`Rule`].
     pub fn rules(&mut self) -> Result<Vec<Rule>> {
         let mut rules = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = netlink_packet_route::rule::RuleMessage::default();
-            message.header.family = family;
-            // A kernel without IPv6 has no rules of that family and says so.
-            let answers = tolerate_missing_family(
-                self.netlink.dump("list rules", Message::GetRule(message)),
-            )?;
-            rules.extend(answers.iter().filter_map(|answer| match answer {
-                Message::NewRule(message) => Rule::read(message),
-                _ => None,
-            }));
+        for ipv6 in [false, true] {
+            rules.extend(self.rule_messages(ipv6)?.iter().filter_map(Rule::read));
         }
         Ok(rules)
+    }
+
+    /// The first place in the order of one family's rules that somebody has taken: the kernel's own
+    /// rule in front of all others does not count, nor do those that `except` knows.
+    pub(crate) fn first_priority(
+        &mut self,
+        ipv6: bool,
+        except: impl Fn(&Rule) -> bool,
+    ) -> Result<Option<u32>> {
+        let messages = self.rule_messages(ipv6)?;
+        let others = messages
+            .iter()
+            .filter(|message| !Rule::read(message).is_some_and(|rule| except(&rule)));
+        Ok(others.map(rule::priority_of).filter(|priority| *priority > 0).min())
+    }
+
+    fn rule_messages(&mut self, ipv6: bool) -> Result<Vec<RuleMessage>> {
+        let mut message = RuleMessage::default();
+        message.header.family = if ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        // A kernel without IPv6 has no rules of that family and says so.
+        let answers =
+            tolerate_missing_family(self.netlink.dump("list rules", Message::GetRule(message)))?;
+        let rule = |answer| match answer {
+            Message::NewRule(message) => Some(message),
+            _ => None,
+        };
+        Ok(answers.into_iter().filter_map(rule).collect())
     }
 
     fn list_family(&mut self, family: AddressFamily) -> Result<Vec<Route>> {

@@ -40,11 +40,8 @@ pub const MARK: Mark = Mark { value: 0x1057, mask: 0xffff };
 /// few numbers.
 pub const TABLE: u32 = 4183;
 
-/// Ahead of the rules of others (the first ones known are at 100), because packets for the way back
-/// are nobody else's.
+/// The place of the second rule, where nobody else has one so far in front.
 const PRIORITY: u32 = 81;
-/// Ahead of that one.
-const PRIORITY_OF_OWN: u32 = PRIORITY - 1;
 /// `lo` has this number in every network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
 
@@ -61,30 +58,45 @@ pub fn is_possible() -> bool {
 }
 
 /// Lays the way back in the calling thread's network namespace, for IPv4 and, where the host has
-/// it, IPv6. What is there already stays.
+/// it, IPv6, ahead of the rules of all others. What is right already stays; rules of ours that
+/// others have got in front of move.
 ///
 /// # Errors
 /// When the kernel refuses, or [`TABLE`] has a default route that is not ours; what was laid
 /// before that stays until [`take_up_way_back`].
 pub fn lay_way_back() -> Result<()> {
     let mut routes = Routes::open()?;
-    let mut complete = true;
+    let there = routes.rules()?;
     for ipv6 in families() {
-        complete &= added(routes.add(&everything_local(ipv6)))?;
-        for rule in rules(ipv6) {
-            complete &= added(routes.add_rule(&rule))?;
+        let fresh = added(routes.add(&everything_local(ipv6)))?;
+        // There are no rules of ours before the route is known to be ours; a list of all routes
+        // can be long.
+        let known = fresh || there.iter().any(|rule| is_ours(rule) && rule.ipv6 == ipv6);
+        if !known && !routes.list()?.contains(&everything_local(ipv6)) {
+            return Err(table_is_taken());
+        }
+        let wanted = rules(ipv6, first_place(&mut routes, ipv6)?);
+        for rule in wanted.iter().filter(|rule| !there.contains(rule)) {
+            added(routes.add_rule(rule))?;
+        }
+        // Only now, so that no packet finds itself without.
+        let ours = there.iter().filter(|rule| is_ours(rule) && rule.ipv6 == ipv6);
+        for rule in ours.filter(|rule| !wanted.contains(rule)) {
+            routes.delete_rule(rule)?;
         }
     }
-    // Something was there already: it has to be the same.
-    if complete || is_laid()? { Ok(()) } else { Err(table_is_taken()) }
+    Ok(())
 }
 
-/// Whether the way back is there, whole.
+/// Whether the way back is there, whole and ahead of the rules of others.
 pub fn is_laid() -> Result<bool> {
     let mut routes = Routes::open()?;
     let there = routes.rules()?;
-    if !families().flat_map(rules).all(|rule| there.contains(&rule)) {
-        return Ok(false);
+    for ipv6 in families() {
+        let place = first_place(&mut routes, ipv6)?;
+        if !rules(ipv6, place).iter().all(|rule| there.contains(rule)) {
+            return Ok(false);
+        }
     }
     let there = routes.list()?;
     Ok(families().all(|ipv6| there.contains(&everything_local(ipv6))))
@@ -93,14 +105,26 @@ pub fn is_laid() -> Result<bool> {
 /// Takes the way back up again; it is no error if there is none.
 pub fn take_up_way_back() -> Result<()> {
     let mut routes = Routes::open()?;
+    for rule in routes.rules()?.iter().filter(|rule| is_ours(rule)) {
+        routes.delete_rule(rule)?;
+    }
     // Not only the families the host has now: IPv6 may have been switched off meanwhile.
     for ipv6 in [false, true] {
-        for rule in rules(ipv6) {
-            gone(routes.delete_rule(&rule))?;
-        }
         gone(routes.delete(&everything_local(ipv6)))?;
     }
     Ok(())
+}
+
+/// Packets for the way back are nobody else's. Most rules have a number above ours; but one that is
+/// made without a number, as wg-quick's are, the kernel puts in front of all but its own.
+fn first_place(routes: &mut Routes, ipv6: bool) -> Result<u32> {
+    let taken = routes.first_priority(ipv6, is_ours)?;
+    let ahead = taken.and_then(|taken| taken.checked_sub(1)).filter(|place| *place > 1);
+    Ok(ahead.map_or(PRIORITY, |place| place.min(PRIORITY)))
+}
+
+fn is_ours(rule: &Rule) -> bool {
+    (rule.mark, rule.mask) == (MARK.value, MARK.mask)
 }
 
 /// The kernel checks for arrived packets where it would send an answer (`rp_filter`, and whether
@@ -108,18 +132,22 @@ pub fn take_up_way_back() -> Result<()> {
 /// with the packet's mark: by the second rule alone the sender would be on this host, which no
 /// sender on a wire can be. The first rule keeps such questions, and no arrived packets, to the
 /// table that knows where the sender is.
-fn rules(ipv6: bool) -> [Rule; 2] {
-    let to_table = Rule {
+fn rules(ipv6: bool, place: u32) -> [Rule; 2] {
+    let to_table = to_table(ipv6, place);
+    let ahead = Some(place.saturating_sub(1));
+    [Rule { own: true, table: MAIN_TABLE, priority: ahead, ..to_table }, to_table]
+}
+
+fn to_table(ipv6: bool, place: u32) -> Rule {
+    Rule {
         ipv6,
         mark: MARK.value,
         mask: MARK.mask,
         own: false,
         udp_source_ports: None,
         table: TABLE,
-        priority: Some(PRIORITY),
-    };
-    let own = Rule { own: true, table: MAIN_TABLE, priority: Some(PRIORITY_OF_OWN), ..to_table };
-    [own, to_table]
+        priority: Some(place),
+    }
 }
 
 fn everything_local(ipv6: bool) -> Route {

@@ -13,6 +13,7 @@ use wharf_host::netns::Netns;
 
 use crate::host::Host;
 use crate::process::{Output, Process};
+use crate::wait;
 use crate::wharf::{Wharf, sweep};
 
 const DAEMON: &str = "/usr/sbin/dockerd";
@@ -136,7 +137,17 @@ impl Docker {
     /// # Errors
     /// When it cannot be waited for.
     pub fn kill9(&mut self) -> Result<()> {
-        self.daemon.kill9().map(drop)
+        self.daemon.kill9()?;
+        // Its containerd dies of it (PDEATHSIG), a moment later: the next daemon would take what is
+        // dying for one to go on with.
+        let note = self.directory.join("exec/containerd/containerd.pid");
+        let text = fs::read_to_string(&note).context("read containerd's number")?;
+        let containerd = wharf_host::process::Pid::of(text.trim().parse()?);
+        let ended = || containerd.as_ref().is_ok_and(|it| !it.is_alive()).then_some(());
+        if containerd.is_ok() {
+            wait::until(COMMAND_LIMIT, "the end of containerd", ended)?;
+        }
+        fs::remove_file(&note).context("remove containerd's number")
     }
 
     /// Starts the daemon again.

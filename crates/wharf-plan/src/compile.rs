@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use wharf_spec::{Proto, Publication, PublicationId, SourceMode, Via};
+use wharf_spec::{Proto, ProxyProtocol, Publication, PublicationId, SourceMode, Via};
 
 use crate::nft::{BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy};
 use crate::path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};
@@ -95,8 +95,8 @@ pub fn refuse(
     if options.via == Via::Ebpf {
         return Some("via=ebpf is not available in this version: use auto, nft or relay".into());
     }
-    if options.proxy_protocol.is_some() && publication.proto == Proto::Udp {
-        return Some("proxy-protocol is carried for tcp only in this version".into());
+    if options.proxy_protocol == Some(ProxyProtocol::V1) && publication.proto == Proto::Udp {
+        return Some("version 1 of the PROXY protocol knows no udp: use proxy-protocol=v2".into());
     }
     let compiler = Compiler { publication, network: network_of(publication, networks), facts };
     compiler.refuse_plane().or_else(|| compiler.refuse_source())
@@ -164,7 +164,7 @@ impl Compiler<'_> {
     fn refuse_source(self) -> Option<String> {
         let keeps = |seen: &PathPlan| seen.source == SourceSeen::Client;
         let asked = self.publication.options.source == SourceMode::Client;
-        if !asked || self.run(&mut NftPlan::default()).paths.iter().any(|seen| keeps(seen)) {
+        if !asked || self.run(&mut NftPlan::default()).paths.iter().any(keeps) {
             return None;
         }
         let reasons = in_each_family(|v4| self.client_obstacle(v4))?;

@@ -28,7 +28,12 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts the loops, in the network namespace of the calling thread.
     pub(crate) fn start(limits: Limits) -> Result<Self> {
-        let context = Arc::new(Context::new(limits, raise_descriptor_limit()?)?);
+        Self::launch(Context::new(limits, raise_descriptor_limit()?)?)
+    }
+
+    /// Starts the loops of a context that was made before this process was confined.
+    pub(crate) fn launch(context: Context) -> Result<Self> {
+        let context = Arc::new(context);
         let table = Arc::new(Table::new(Arc::clone(&context)));
         let mut threads = Vec::with_capacity(context.seats.len());
         for seat in 0..context.seats.len() {

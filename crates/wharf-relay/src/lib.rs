@@ -35,5 +35,5 @@ pub use process::{Relay, RelayConfig, run};
 pub use protocol::{
     Listed, PassedFlow, Phase, Place, Refusal, Request, Response, Route, Source, VERSION,
 };
-pub use spawn::{ensure, socket_path};
+pub use spawn::{ensure, socket_path, upgrade};
 pub use stats::{RouteStats, Stats};

@@ -17,8 +17,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use wharf_host::netns::Netns;
-use wharf_host::process::become_daemon_session;
+use wharf_host::process::{become_daemon_session, raise_descriptor_limit};
+use wharf_host::sandbox::{CapabilitySet, Confinement, Profile};
 
+use crate::context::Context;
 use crate::control::Control;
 use crate::control::answer::{Answers, End};
 use crate::engine::Engine;
@@ -60,6 +62,15 @@ pub struct Relay {
     _lock: File,
 }
 
+/// A relay that has everything it needs, and no threads yet.
+#[derive(Debug)]
+struct Prepared {
+    config: RelayConfig,
+    base: Base,
+    context: Context,
+    namespace: u64,
+}
+
 /// Where a relay starts from: nothing, or what another one had.
 #[derive(Debug)]
 struct Base {
@@ -75,7 +86,9 @@ struct Base {
 /// When another relay serves the run directory, or the socket cannot be made.
 pub fn run(config: RelayConfig) -> Result<()> {
     become_daemon_session()?;
-    let mut relay = Relay::start(config)?;
+    let prepared = Prepared::new(config)?;
+    confine(&prepared.config.run_dir)?;
+    let mut relay = prepared.launch()?;
     let end = relay.wait()?;
     if let End::Drained(limit) = end {
         relay.drain(limit)?;
@@ -113,13 +126,20 @@ impl Base {
     }
 }
 
-// === impl Relay ===
+// === impl Prepared ===
 
-impl Relay {
-    /// Starts a relay in this process, in the network namespace of the calling thread.
-    pub fn start(config: RelayConfig) -> Result<Self> {
+impl Prepared {
+    /// Does what a confined process could not do any more.
+    fn new(config: RelayConfig) -> Result<Self> {
         let base = Base::new(&config)?;
-        let engine = Engine::start(config.limits)?;
+        let context = Context::new(config.limits.clone(), raise_descriptor_limit()?)?;
+        let namespace = Netns::current()?.identity()?;
+        Ok(Self { config, base, context, namespace })
+    }
+
+    fn launch(self) -> Result<Relay> {
+        let Self { config, base, context, namespace } = self;
+        let engine = Engine::launch(context)?;
         if let (Some(predecessor), Some(drain)) = (&base.predecessor, config.take_over) {
             engine.succeed(predecessor, base.routes, drain)?;
         }
@@ -129,7 +149,7 @@ impl Relay {
         let answers = Answers {
             table: Arc::clone(&engine.table),
             end: asked,
-            namespace: Netns::current()?.identity()?,
+            namespace,
             heirlooms: [listener, base.lock.try_clone().during(what)?.into()],
             predecessor: base.predecessor,
         };
@@ -143,10 +163,38 @@ impl Relay {
         let socket = socket_path(&config.run_dir);
         let threads = Vec::new();
         let serving = Arc::clone(&control);
-        let mut relay = Self { engine, control, runtime, threads, end, socket, _lock: base.lock };
+        let mut relay = Relay { engine, control, runtime, threads, end, socket, _lock: base.lock };
         relay.spawn("control", move || serving.run())?;
         tracing::info!(pid = std::process::id(), socket = %relay.socket.display(), "relay started");
         Ok(relay)
+    }
+}
+
+/// Gives up all that carrying bytes does not need: whoever takes this process over through its
+/// sockets can open no file and start no program.
+fn confine(run_dir: &Path) -> Result<()> {
+    let confinement = Confinement {
+        // To bind a client's address, and its port where that is below 1024.
+        capabilities: CapabilitySet::NET_RAW | CapabilitySet::NET_BIND_SERVICE,
+        unlink_in: Some(run_dir.to_owned()),
+        syscalls: Profile::Relay,
+    };
+    let entered = confinement.enter()?;
+    let missing = entered.missing();
+    if missing.is_empty() {
+        tracing::info!("confined: {entered}");
+    } else {
+        tracing::warn!("confined: {entered}; this kernel lacks {}", missing.join(" and "));
+    }
+    Ok(())
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// Starts a relay in this process, in the network namespace of the calling thread.
+    pub fn start(config: RelayConfig) -> Result<Self> {
+        Prepared::new(config)?.launch()
     }
 
     /// Waits until a signal or a request asks the relay to end.

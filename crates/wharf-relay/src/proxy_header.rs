@@ -7,15 +7,29 @@ use wharf_spec::ProxyProtocol;
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, command PROXY.
 const VERSION_COMMAND: u8 = 0x21;
-const TCP_OVER_IPV4: u8 = 0x11;
-const TCP_OVER_IPV6: u8 = 0x21;
+/// The upper half of the byte that says what carries the payload; the lower half is 1 for a
+/// stream and 2 for datagrams.
+const IPV4: u8 = 0x10;
+const IPV6: u8 = 0x20;
+
+/// What carries the payload.
+#[derive(Debug, Clone, Copy)]
+enum Transport {
+    Stream = 1,
+    Datagram = 2,
+}
 
 /// The header for a TCP connection from `client` to `asked`, the address the client used.
 pub(crate) fn encode(version: ProxyProtocol, client: SocketAddr, asked: SocketAddr) -> Vec<u8> {
     match version {
         ProxyProtocol::V1 => text(client, asked),
-        ProxyProtocol::V2 => binary(client, asked),
+        ProxyProtocol::V2 => binary(Transport::Stream, client, asked),
     }
+}
+
+/// The header, of version 2, for a UDP datagram from `client` to `asked`.
+pub(crate) fn encode_datagram(client: SocketAddr, asked: SocketAddr) -> Vec<u8> {
+    binary(Transport::Datagram, client, asked)
 }
 
 fn text(client: SocketAddr, asked: SocketAddr) -> Vec<u8> {
@@ -29,17 +43,17 @@ fn text(client: SocketAddr, asked: SocketAddr) -> Vec<u8> {
     format!("PROXY {family} {from} {to} {} {}\r\n", client.port(), asked.port()).into_bytes()
 }
 
-fn binary(client: SocketAddr, asked: SocketAddr) -> Vec<u8> {
+fn binary(transport: Transport, client: SocketAddr, asked: SocketAddr) -> Vec<u8> {
     let mut header = SIGNATURE.to_vec();
     header.push(VERSION_COMMAND);
     match both_v4(client, asked) {
         Some((from, to)) => {
-            header.extend([TCP_OVER_IPV4, 0, 12]);
+            header.extend([IPV4 | transport as u8, 0, 12]);
             header.extend(from);
             header.extend(to);
         }
         None => {
-            header.extend([TCP_OVER_IPV6, 0, 36]);
+            header.extend([IPV6 | transport as u8, 0, 36]);
             header.extend(as_v6(client));
             header.extend(as_v6(asked));
         }
@@ -88,5 +102,9 @@ mod tests {
         assert_eq!(header.len(), 52);
         assert_eq!(header[12..16], [0x21, 0x21, 0, 36]);
         assert_eq!(header[48..], [0, 1, 0, 80]);
+        let header = encode_datagram(at("192.0.2.1:258"), at("198.51.100.7:80"));
+        assert_eq!(header[12..16], [0x21, 0x12, 0, 12]);
+        let header = encode_datagram(at("192.0.2.1:258"), at("[2001:db8::2]:80"));
+        assert_eq!(header[12..16], [0x21, 0x22, 0, 36]);
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::protocol::Route;
+use crate::route::way_back::WayBack;
 use crate::stats::Counters;
+
+pub(crate) mod way_back;
 
 const NEVER: u64 = u64::MAX;
 
@@ -20,8 +23,7 @@ pub(crate) struct Shared {
     per_port: Vec<AtomicUsize>,
     /// When connections that are still open are cut, in milliseconds of the relay's life.
     end: AtomicU64,
-    /// Until when the client's address is not tried, in milliseconds of the relay's life.
-    distrusted: AtomicU64,
+    way_back: Arc<WayBack>,
 }
 
 /// A route with its sockets, as long as it is in service.
@@ -41,10 +43,10 @@ pub(crate) struct Token {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(key: u32, route: Route) -> Self {
+    pub(crate) fn new(key: u32, route: Route, way_back: Arc<WayBack>) -> Self {
         let per_port = (0..route.host_ports.count()).map(|_| AtomicUsize::new(0)).collect();
-        let (end, distrusted) = (AtomicU64::new(NEVER), AtomicU64::new(0));
-        Self { key, per_port, route, counters: Counters::default(), end, distrusted }
+        let (counters, end) = (Counters::default(), AtomicU64::new(NEVER));
+        Self { key, per_port, route, counters, end, way_back }
     }
 
     /// Decides when open connections are cut.
@@ -60,12 +62,12 @@ impl Shared {
 
     /// Notes that connections from a client's address get no answer.
     pub(crate) fn distrust_until(&self, milliseconds: u64) {
-        self.distrusted.store(milliseconds, Ordering::Relaxed);
+        self.way_back.distrust_until(milliseconds);
     }
 
     /// Whether the client's address is worth trying.
     pub(crate) fn trusts_source(&self, milliseconds: u64) -> bool {
-        self.distrusted.load(Ordering::Relaxed) <= milliseconds
+        self.way_back.is_trusted(milliseconds)
     }
 
     /// The place within the port range, and whether the socket is a dual-stack one.

@@ -5,13 +5,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use wharf_host::process::{Detached, Pid, spawn_detached};
+use wharf_host::process::{Detached, Pid, current_exe, spawn_detached};
 
 use crate::client::RelayClient;
 use crate::error::{During, Error, Result};
 
 /// A relay binds nothing but its control socket at the start; seconds mean that it failed.
 const START_LIMIT: Duration = Duration::from_secs(5);
+/// Tens of thousands of sockets change hands in a second or two.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(20);
 const RACE_LIMIT: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(10);
 /// A log longer than this is put aside when the next relay starts.
@@ -33,12 +35,7 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
         Err(error) if is_absent(&error) => {}
         found => return found,
     }
-    let (log_path, log) = open_log(run_dir)?;
-    let mut start = Detached::new(exe, ["relay", "--run-dir"]);
-    start.args.push(run_dir.into());
-    start.arg0 = Some("wharf".into());
-    start.stderr = log.into();
-    let process = Pid::of(spawn_detached(start)?).ok();
+    let (process, log_path) = launch(run_dir, exe, &[])?;
     let mut deadline = Instant::now() + START_LIMIT;
     loop {
         let alive = process.is_some_and(|process| process.is_alive());
@@ -56,6 +53,44 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
         }
         std::thread::sleep(RETRY);
     }
+}
+
+/// Starts this program as a relay that takes the place of the one that serves `run_dir`, without a
+/// refused connection; that one's connections may go on for `drain_seconds`. Returns a connection
+/// to the new one.
+///
+/// # Errors
+/// When no relay serves `run_dir`, or the new one did not take over within 20 s; the old one
+/// serves on then.
+pub fn upgrade(run_dir: &Path, drain_seconds: u32) -> Result<RelayClient> {
+    let socket = socket_path(run_dir);
+    let old = RelayClient::connect(&socket)?.pid();
+    let more = ["--take-over".to_owned(), drain_seconds.to_string()];
+    let (process, log_path) = launch(run_dir, &current_exe(), &more)?;
+    let deadline = Instant::now() + UPGRADE_LIMIT;
+    loop {
+        let alive = process.is_some_and(|process| process.is_alive());
+        // Nobody answers while one hands over to the other.
+        match RelayClient::connect(&socket) {
+            Ok(relay) if relay.pid() != old => return Ok(relay),
+            _ => {}
+        }
+        if !alive || Instant::now() >= deadline {
+            let seconds = UPGRADE_LIMIT.as_secs();
+            return Err(Error::NotStarted { seconds, log: tail(&log_path) });
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+fn launch(run_dir: &Path, exe: &Path, more: &[String]) -> Result<(Option<Pid>, PathBuf)> {
+    let (log_path, log) = open_log(run_dir)?;
+    let mut start = Detached::new(exe, ["relay", "--run-dir"]);
+    start.args.push(run_dir.into());
+    start.args.extend(more.iter().map(Into::into));
+    start.arg0 = Some("wharf".into());
+    start.stderr = log.into();
+    Ok((Pid::of(spawn_detached(start)?).ok(), log_path))
 }
 
 /// Whether nobody listens, rather than somebody strange.

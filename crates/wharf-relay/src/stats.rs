@@ -72,7 +72,7 @@ counters! {
     target_timeouts,
     /// Connections reset because they carried nothing for too long.
     idle_timeouts,
-    /// Connections made from the gateway's address because those made from the client's got no
+    /// Connections (and flows) from the gateway's address because those from the client's got no
     /// answer.
     source_fallbacks,
     /// Connections that ended with a reset or another error after they were established.

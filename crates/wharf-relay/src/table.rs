@@ -16,9 +16,11 @@ use wharf_spec::Proto;
 use crate::context::{Command, Context};
 use crate::limits::Share;
 use crate::protocol::{Listed, Phase, Refusal, Route};
+use crate::route::way_back::WaysBack;
 use crate::route::{Served, Shared};
 use crate::stats::{RouteStats, Stats};
 use crate::tcp;
+use crate::udp;
 use crate::worker::tokens::Subject;
 
 mod check;
@@ -49,6 +51,7 @@ struct State {
     entries: HashMap<u32, Entry>,
     /// Never used twice, so that an event of a removed route finds nothing.
     next_key: u32,
+    ways_back: WaysBack,
     /// What a predecessor has carried, and whether it still does.
     inherited: HashMap<String, RouteStats>,
     inheriting: bool,
@@ -201,15 +204,16 @@ impl Table {
         let route = &served.shared.route;
         let failed = |e: std::io::Error| format!("open route {}: {e}", route.id);
         self.context.tell_all(|| Command::Serve(Arc::clone(served)));
-        let udp = route.proto == Proto::Udp;
+        let is_udp = route.proto == Proto::Udp;
         for (token, socket) in served.sockets() {
-            if !udp {
-                tcp::tune_listener(socket);
+            match is_udp {
+                true => udp::tune_listener(socket),
+                false => tcp::tune_listener(socket),
             }
-            for place in token.watchers(self.context.seats.len(), udp) {
+            for place in token.watchers(self.context.seats.len(), is_udp) {
                 let Some(seat) = self.context.seats.get(place) else { continue };
                 let word = Subject::Listener(token).into();
-                let watched = match udp {
+                let watched = match is_udp {
                     true => seat.poller.watch(socket, word),
                     false => seat.poller.share(socket, word),
                 };
@@ -279,7 +283,9 @@ impl State {
         // The two highest bits are for other things in the epoll sets.
         self.next_key = (key + 1) & (u32::MAX >> 2);
         self.keys.insert(route.id.clone(), key);
-        let served = Arc::new(Served::new(Arc::new(Shared::new(key, route)), sockets));
+        let way_back = self.ways_back.of(&route);
+        let shared = Shared::new(key, route, way_back);
+        let served = Arc::new(Served::new(Arc::new(shared), sockets));
         let (phase, lease) = (Phase::Held, None);
         self.entries.insert(key, Entry { served, phase, owner, lease, _share: share });
     }

@@ -5,27 +5,24 @@
 //! port that was asked. What a full buffer cannot take is dropped and counted, as the network
 //! would; ICMP errors are counted and end nothing, for the target may come back.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use wharf_host::reserve::pktinfo::{self, Arrival, Local};
+use wharf_host::datagram::{Coalescer, LISTENER_QUEUE, enable_gro, enlarge_buffers};
 
 use crate::context::Context;
 use crate::route::{Served, Shared, Token};
-use crate::stats::Counters;
 use crate::table::succession::FlowInTransit;
+use crate::tcp::dial::kept;
 use crate::udp::flows::{Flow, Flows, Key};
+use crate::udp::open::open;
 use crate::worker::tokens::Subject;
 
+mod carry;
 mod flows;
-
-/// The largest UDP payload is 65,527 bytes (over IPv6).
-const BUFFER: usize = 64 << 10;
-/// Datagrams taken from one socket before the others get their turn.
-const BURST: usize = 64;
+mod open;
 
 /// The flows of one loop.
 #[derive(Debug)]
@@ -33,7 +30,18 @@ pub(crate) struct Udp {
     context: Arc<Context>,
     seat: usize,
     flows: Flows,
-    buffer: Vec<u8>,
+    /// Keyed by flow; empty between two calls.
+    coalescer: Coalescer<u64>,
+    /// For what is longer than it came.
+    room: Vec<u8>,
+}
+
+/// Has a listener queue what comes while its loop is busy, and hand it over in trains. From then
+/// on whoever reads the socket must know of trains.
+pub(crate) fn tune_listener(socket: BorrowedFd<'_>) {
+    enlarge_buffers(socket, LISTENER_QUEUE);
+    // Before Linux 5.0 everything comes singly.
+    enable_gro(socket);
 }
 
 // === impl Udp ===
@@ -41,7 +49,7 @@ pub(crate) struct Udp {
 impl Udp {
     pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
         let flows = Flows::new(&context.limits, context.seats.len());
-        Self { context, seat, flows, buffer: vec![0; BUFFER] }
+        Self { context, seat, flows, coalescer: Coalescer::new(), room: Vec::new() }
     }
 
     /// When something is to be done though nothing happens.
@@ -84,8 +92,7 @@ impl Udp {
     /// Goes on with a flow that another relay carried.
     pub(crate) fn take_over(&mut self, served: &Arc<Served>, token: Token, flow: FlowInTransit) {
         let Some(share) = self.context.budget.take(1) else { return };
-        let dual = served.shared.locate(token).1;
-        let flow = Flow::take_over(token, Arc::clone(served), dual, flow, share);
+        let flow = Flow::take_over(token, Arc::clone(served), flow, share);
         self.insert(flow);
     }
 
@@ -107,48 +114,36 @@ impl Udp {
         drop(flow);
     }
 
-    /// Takes what clients sent to a listener.
-    pub(crate) fn take_in(&mut self, served: &Arc<Served>, token: Token, now: Instant) {
-        let Some(socket) = served.socket(token) else { return };
-        for _ in 0..BURST {
-            match pktinfo::receive(socket, &mut self.buffer) {
-                Ok(arrival) => self.inwards(token, served, arrival, now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // An ICMP error that answers an earlier reply of ours: the client is gone.
-                Err(_) => {}
+    /// The flow that `count` datagrams belong to; `None` if they go nowhere.
+    fn flow_of(
+        &mut self,
+        key: Key,
+        served: &Arc<Served>,
+        count: usize,
+        now: Instant,
+    ) -> Option<u64> {
+        let counters = &served.shared.counters;
+        if !served.shared.route.allows(key.client.ip()) {
+            counters.refused_not_allowed.add(count);
+            return None;
+        }
+        let Some(id) = self.flows.find(&key) else {
+            let begun = self.begin(key, served, now);
+            if begun.is_none() {
+                counters.datagrams_dropped.add(count);
             }
-        }
-    }
-
-    fn inwards(&mut self, token: Token, served: &Arc<Served>, arrival: Arrival, now: Instant) {
-        let shared = &served.shared;
-        let counters = &shared.counters;
-        if !shared.route.allows(arrival.from.ip()) {
-            counters.refused_not_allowed.up();
-            return;
-        }
-        let key = Key { token, client: arrival.from, asked: arrival.to.map(significant) };
-        let id = match self.flows.find(&key) {
-            Some(id) => id,
-            None => match self.begin(key, served, now) {
-                Some(id) => id,
-                None => return counters.datagrams_dropped.up(),
-            },
+            return begun;
         };
-        let payload = self.buffer.get(..arrival.length).unwrap_or_default();
-        let Some(flow) = self.flows.touch(id, now) else { return };
-        match send_past_errors(&flow.socket, payload, counters) {
-            Ok(()) => {
-                counters.datagrams_in.up();
-                counters.bytes_in.add(arrival.length);
-            }
-            Err(_) => counters.datagrams_dropped.up(),
+        let unheard = self.flows.get(id).is_some_and(Flow::is_unheard);
+        if unheard && !self.trusts_source(&served.shared, now) {
+            self.begin_again(id);
         }
+        Some(id)
     }
 
     fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Option<u64> {
         let shared = &served.shared;
-        let (port, dual) = shared.locate(key.token);
+        let (port, _) = shared.locate(key.token);
         let target = SocketAddr::from(shared.route.target(key.client.ip(), port)?);
         if self.flows.is_full() {
             self.evict(shared)?;
@@ -159,13 +154,36 @@ impl Udp {
                 None => self.evict(shared)?,
             }
         };
-        let socket = connected(target).inspect_err(|error| {
+        let trusted = self.trusts_source(shared, now);
+        let source = kept(&shared.route, key.client, target).filter(|_| trusted);
+        let opened = open(target, source.map(|source| source.ip())).inspect_err(|error| {
             tracing::debug!(route = shared.route.id, %target, %error, "no flow to the target");
             shared.counters.target_refused.up();
         });
-        let flow = Flow::new(key, Arc::clone(served), dual, socket.ok()?, share, now);
+        let flow = Flow::new(key, Arc::clone(served), opened.ok()?, share, now);
         shared.counters.flows_total.up();
         self.insert(flow)
+    }
+
+    /// Gives a flow that was never answered the gateway's address, for the way back to the
+    /// client's seems to be missing.
+    fn begin_again(&mut self, id: u64) {
+        let (Some(flow), Some(seat)) =
+            (self.flows.get_mut(id), self.context.seats.get(self.seat))
+        else {
+            return;
+        };
+        let Some(Ok(opened)) = flow.target().map(|target| open(target, None)) else { return };
+        if seat.poller.watch(&opened.socket, Subject::Flow(id).into()).is_ok() {
+            seat.poller.remove(&flow.socket);
+            flow.served.shared.counters.source_fallbacks.up();
+            flow.reconnect(opened);
+        }
+    }
+
+    fn trusts_source(&self, shared: &Shared, now: Instant) -> bool {
+        let life = now.saturating_duration_since(self.context.began);
+        shared.trusts_source(u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Makes room; `None` when every flow is a streaming one and none may be given up.
@@ -179,61 +197,5 @@ impl Udp {
         flow.served.shared.counters.flows_evicted.up();
         self.end(flow);
         Some(())
-    }
-
-    /// Takes what the target sent to a flow.
-    pub(crate) fn take_out(&mut self, id: u64, now: Instant) {
-        for _ in 0..BURST {
-            let Some(flow) = self.flows.get(id) else { return };
-            match flow.socket.recv(&mut self.buffer) {
-                Ok(length) => self.outwards(id, length, now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The target's port is closed just now, or it cannot be reached.
-                Err(_) => flow.served.shared.counters.target_refused.up(),
-            }
-        }
-    }
-
-    fn outwards(&mut self, id: u64, length: usize, now: Instant) {
-        let Some(flow) = self.flows.answered(id, now) else { return };
-        let payload = self.buffer.get(..length).unwrap_or_default();
-        let Key { token, client, asked } = flow.key;
-        let Some(socket) = flow.served.socket(token) else { return };
-        let counters = &flow.served.shared.counters;
-        match pktinfo::send(socket, payload, client, asked, flow.dual) {
-            Ok(_) => {
-                counters.datagrams_out.up();
-                counters.bytes_out.add(length);
-            }
-            Err(_) => counters.datagrams_dropped.up(),
-        }
-    }
-}
-
-/// Sends a datagram, past the ICMP errors of earlier ones: each pending error fails one send
-/// without sending anything.
-fn send_past_errors(socket: &UdpSocket, payload: &[u8], counters: &Counters) -> io::Result<()> {
-    match socket.send(payload) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            counters.target_refused.up();
-            socket.send(payload).map(|_| ())
-        }
-        other => other.map(|_| ()),
-    }
-}
-
-fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
-    let kind = Type::DGRAM.nonblocking().cloexec();
-    let socket = Socket::new_raw(Domain::for_address(target), kind, Some(Protocol::UDP))?;
-    socket.connect(&target.into())?;
-    Ok(socket.into())
-}
-
-/// The interface is part of an address only if that is link-local; otherwise a flow may move
-/// between interfaces.
-fn significant(local: Local) -> Local {
-    match local.address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => local,
-        address => Local { address, interface: 0 },
     }
 }

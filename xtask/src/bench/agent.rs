@@ -1,10 +1,11 @@
-//! The program at both ends: `cargo xtask bench-agent serve | load`.
+//! The program at both ends: `cargo xtask bench-agent serve | load | hold`.
 //!
 //! Both are processes of their own, one in the container's namespace and one, for each window, in
 //! the client's, so that they are scheduled as real peers are. Threads block: with as few cores as
 //! connections an event loop of ours would measure itself.
 
 mod cpu;
+mod hold;
 mod order;
 mod serve;
 mod tcp;
@@ -31,6 +32,15 @@ pub(crate) enum Agent {
         #[arg(long)]
         at: IpAddr,
     },
+    /// Keep connections open until standard input ends.
+    Hold {
+        /// Where to.
+        #[arg(long)]
+        to: SocketAddr,
+        /// How many.
+        #[arg(long)]
+        connections: usize,
+    },
     /// Put one window of load on a service and write what happened as JSON.
     Load(Target),
 }
@@ -53,6 +63,7 @@ pub(crate) struct Target {
 pub(crate) fn run(agent: &Agent) -> Result<()> {
     match agent {
         Agent::Serve { at } => serve::run(*at),
+        Agent::Hold { to, connections } => hold::run(*to, *connections),
         Agent::Load(target) => {
             let window = load(target)?;
             println!("{}", serde_json::to_string(&window)?);

@@ -5,19 +5,22 @@ mod peers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use self::ours::Ours;
 use self::peers::Programs;
+use super::agent;
 use super::column::{Column, Service};
-use super::ground::{CONTAINER, Ground, HOST, await_on};
+use super::ground::{CONTAINER, Ground, HOST};
 
 /// Each proxy has a block of ports that begins at a multiple of this; its sixth and later ports all
 /// lead to [`Service::Short`].
 const BLOCK: u16 = 2000;
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// Much shorter than any start that is measured.
+const STEP: Duration = Duration::from_micros(200);
 
 /// What kind of thing carries the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +141,14 @@ impl Running {
         Ok(running)
     }
 
+    /// Gives a running contender more ports; `false` when it would have to be started anew.
+    pub(crate) fn add(&mut self, ground: &Ground, mappings: &[Mapping]) -> Result<bool> {
+        match &mut self.engine {
+            Engine::Ours(ours) => ours.publish(ground, mappings).map(|()| true),
+            Engine::Kernel | Engine::Programs(_) => Ok(false),
+        }
+    }
+
     /// Its processes now.
     pub(crate) fn processes(&self) -> Result<Vec<u32>> {
         match &self.engine {
@@ -150,10 +161,19 @@ impl Running {
 
 /// Waits until every port answers, each in its own way.
 pub(crate) fn await_answers(ground: &Ground, mappings: &[Mapping]) -> Result<()> {
-    for Mapping { port, service } in mappings {
-        let to = SocketAddr::new(HOST, *port);
-        let what = format!("an answer from port {port}");
-        await_on(&ground.host, &what, START_LIMIT, || super::agent::answers(*service, to))?;
+    let deadline = Instant::now() + START_LIMIT;
+    ground.host.run(|| mappings.iter().try_for_each(|mapping| await_answer(*mapping, deadline)))?
+}
+
+fn await_answer(mapping: Mapping, deadline: Instant) -> Result<()> {
+    let Mapping { port, service } = mapping;
+    loop {
+        match agent::answers(service, SocketAddr::new(HOST, port)) {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).with_context(|| format!("no answer from port {port}"));
+            }
+            Err(_) => std::thread::sleep(STEP),
+        }
     }
-    Ok(())
 }

@@ -4,7 +4,6 @@
 //! path, which crosses the same cables and the same bridge as a proxied connection does, and is
 //! passed on by the kernel in between.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -87,7 +86,7 @@ impl Ground {
 }
 
 /// This very program, as one end of a measurement.
-fn agent(verb: &str) -> Command {
+pub(crate) fn agent(verb: &str) -> Command {
     let mut command = Command::new(current_exe());
     command.args(["bench-agent", verb]);
     command
@@ -131,26 +130,6 @@ fn plug(host: &Host, container: &Host) -> Result<()> {
     inside.apply(&[Change::Address { link, net }, Change::Up("eth0")])?;
     ensure!(links.settle("port0")?, "the container's cable carries nothing");
     Ok(())
-}
-
-/// Asks `ready` on `host` until it succeeds.
-pub(crate) fn await_on(
-    host: &Host,
-    what: &str,
-    limit: Duration,
-    mut ready: impl FnMut() -> io::Result<()> + Send,
-) -> Result<()> {
-    host.run(|| {
-        let mut last = None;
-        let asked = wharf_lab::wait::until(limit, what, || match ready() {
-            Ok(()) => Some(()),
-            Err(error) => {
-                last = Some(error);
-                None
-            }
-        });
-        asked.with_context(|| format!("last answer: {last:?}"))
-    })?
 }
 
 /// The directory that holds both this program and the one that is measured.

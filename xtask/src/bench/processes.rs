@@ -1,16 +1,65 @@
-//! Processes on this machine, by group or by what they were started with.
+//! Processes on this machine, by group or by what they were started with, and their end.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-/// All processes of these groups.
+use anyhow::{Context, Result};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process_group, set_child_subreaper, waitpgid, waitpid,
+};
+
+/// How long those who were asked to end may take before they are killed.
+const END_LIMIT: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(5);
+
+/// Makes this process the parent of what its children leave behind, so that it can be waited for.
+pub(crate) fn adopt_orphans() -> Result<()> {
+    set_child_subreaper(Some(getpid())).context("become the parent of orphans")
+}
+
+/// Asks all processes of these groups to end, and kills those that do not.
+pub(crate) fn end_groups(groups: &BTreeSet<u32>) {
+    signal(groups, Signal::TERM);
+    let deadline = Instant::now() + END_LIMIT;
+    while of_groups(groups).is_ok_and(|left| !left.is_empty()) && Instant::now() < deadline {
+        sleep(STEP);
+    }
+    signal(groups, Signal::KILL);
+}
+
+fn signal(groups: &BTreeSet<u32>, signal: Signal) {
+    for group in groups.iter().filter_map(|group| pid(*group)) {
+        // There may be nobody left.
+        let _told = kill_process_group(group, signal);
+    }
+}
+
+/// Waits for the dead of these groups whose parents are dead, too.
+pub(crate) fn reap_groups(groups: &BTreeSet<u32>) {
+    for group in groups.iter().filter_map(|group| pid(*group)) {
+        while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
+    }
+}
+
+/// Waits for a process that has ended, if it has become our child.
+pub(crate) fn reap(process: u32) {
+    // Somebody else's child is somebody else's to wait for.
+    let _reaped = waitpid(pid(process), WaitOptions::NOHANG);
+}
+
+fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
+}
+
+/// All processes of these groups that have not ended.
 pub(crate) fn of_groups(groups: &BTreeSet<u32>) -> Result<Vec<u32>> {
     let in_group = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        group(&stat).is_some_and(|group| groups.contains(&group))
+        living_group(&stat).is_some_and(|group| groups.contains(&group))
     };
     Ok(all()?.into_iter().filter(in_group).collect())
 }
@@ -30,10 +79,13 @@ fn all() -> Result<Vec<u32>> {
     Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// The third field after the name, which may hold anything.
-fn group(stat: &str) -> Option<u32> {
+/// The third field after the name, which may hold anything; a zombie has no group any more.
+fn living_group(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split(' ').nth(2)?.parse().ok()
+    let mut fields = rest.split(' ');
+    let state = fields.next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(group)
 }
 
 #[cfg(test)]
@@ -42,14 +94,15 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_brackets() {
-        assert_eq!(group("12 (a) b (c)) S 1 77 77 0"), Some(77));
-        assert_eq!(group("12"), None);
+        assert_eq!(living_group("12 (a) b (c)) S 1 77 77 0"), Some(77));
+        assert_eq!(living_group("12 (a) Z 1 77 77 0"), None);
+        assert_eq!(living_group("12"), None);
     }
 
     #[test]
     fn this_process_is_found() {
         let me = std::process::id();
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        assert!(of_groups(&BTreeSet::from([group(&stat).unwrap()])).unwrap().contains(&me));
+        assert!(of_groups(&BTreeSet::from([living_group(&stat).unwrap()])).unwrap().contains(&me));
     }
 }

@@ -1,18 +1,58 @@
 //! The results as text.
 
 use super::column::Column;
-use super::rounds::{Sample, Samples};
-use super::statistics::{Spread, median};
+use super::costs::Costs;
+use super::memory::Memory;
+use super::statistics::Spread;
+use super::summary::{Figure, Summary};
 
-/// One line for each column: the ratio and the rate of every contender.
-pub(crate) fn print(columns: &[Column], baseline: &str, names: &[String], samples: &Samples) {
-    println!("\nrates (median), and their ratio to {baseline} (median of paired ratios)\n");
-    line("", [baseline].into_iter().chain(names.iter().map(String::as_str)).map(str::to_owned));
+/// Prints rates and ratios, and what else was seen in the windows.
+pub(crate) fn print(summary: &Summary) {
+    rates(summary);
+    let timed = |column: &Column| !column.unit().starts_with("Gbit");
+    detail(summary, "median time, µs", timed, |figure| figure.p50_us);
+    detail(summary, "99th percentile, µs", timed, |figure| figure.p99_us);
+    let percent = |figure: &Figure| figure.loss.map(|loss| loss * 100.0);
+    detail(summary, "datagrams lost, %", |column| column.is_udp(), percent);
+    let title = "processor time of the whole machine, s/GB";
+    detail(summary, title, |column| column.is_bulk(), |figure| figure.cpu_per_gigabyte);
+}
+
+fn rates(summary: &Summary) {
+    let baseline = summary.baseline();
+    println!("\nratio to {baseline} (median of paired ratios), and the median rate\n");
+    line("", summary.names.iter().cloned());
+    for column in &summary.columns {
+        let cell = |name: &String| match summary.figure(*column, name) {
+            Some(figure) => with_ratio(figure),
+            None => nothing(),
+        };
+        line(&column.name(), summary.names.iter().map(cell));
+    }
+}
+
+fn with_ratio(figure: &Figure) -> String {
+    let rate = figure.rate.map_or_else(nothing, short);
+    figure.ratio.map_or(rate.clone(), |ratio| format!("{:.2} ({rate})", ratio.median))
+}
+
+fn detail(
+    summary: &Summary,
+    title: &str,
+    wanted: impl Fn(&Column) -> bool,
+    pick: impl Fn(&Figure) -> Option<f64>,
+) {
+    let mut columns = summary.columns.iter().filter(|column| wanted(column)).peekable();
+    if columns.peek().is_none() {
+        return;
+    }
+    println!("\n{title}\n");
+    line("", summary.names.iter().cloned());
     for column in columns {
-        let of = |name: &str| samples.get(&(*column, name.to_owned())).map(Vec::as_slice);
-        let base = of(baseline).map(rate).unwrap_or_default();
-        let others = names.iter().map(|name| of(name).map(figure).unwrap_or_else(nothing));
-        line(&column.name(), std::iter::once(base).chain(others));
+        let cell = |name: &String| {
+            summary.figure(*column, name).and_then(&pick).map_or_else(nothing, short)
+        };
+        line(&column.name(), summary.names.iter().map(cell));
     }
 }
 
@@ -25,16 +65,6 @@ fn nothing() -> String {
     "–".to_owned()
 }
 
-fn rate(samples: &[Sample]) -> String {
-    median(samples.iter().map(|it| it.window.rate)).map_or_else(nothing, short)
-}
-
-fn figure(samples: &[Sample]) -> String {
-    let ratio = median(samples.iter().filter_map(|it| it.ratio));
-    let ratio = ratio.map_or_else(nothing, |ratio| format!("{ratio:.2}"));
-    format!("{ratio} ({})", rate(samples))
-}
-
 /// Three digits are as much as a benchmark knows.
 pub(crate) fn short(number: f64) -> String {
     match number {
@@ -45,47 +75,60 @@ pub(crate) fn short(number: f64) -> String {
     }
 }
 
-/// What else was seen in the windows of each column: times, losses, processor time.
-pub(crate) fn print_details(columns: &[Column], names: &[String], samples: &Samples) {
-    let detail = |title: &str, wanted: &[Column], pick: &dyn Fn(&Sample) -> Option<f64>| {
-        if wanted.is_empty() {
-            return;
-        }
-        println!("\n{title}\n");
-        line("", names.iter().cloned());
-        for column in wanted {
-            let cell = |name: &String| {
-                let found = samples.get(&(*column, name.clone()))?;
-                median(found.iter().filter_map(pick)).map(short)
-            };
-            line(&column.name(), names.iter().map(|name| cell(name).unwrap_or_else(nothing)));
-        }
-    };
-    let chosen = |keep: &dyn Fn(&Column) -> bool| -> Vec<Column> {
-        columns.iter().copied().filter(|column| keep(column)).collect()
-    };
-    let timed = chosen(&|column| !column.unit().starts_with("Gbit"));
-    detail("median time, µs", &timed, &|sample| sample.window.p50_us);
-    detail("99th percentile, µs", &timed, &|sample| sample.window.p99_us);
-    let lossy = chosen(&|column| column.is_udp());
-    detail("datagrams lost, %", &lossy, &|sample| sample.window.loss.map(|loss| loss * 100.0));
-    let bulk = chosen(&|column| column.is_bulk());
-    detail("processor time of the whole machine, s/GB", &bulk, &|sample| {
-        sample.window.cpu_per_gigabyte()
-    });
+/// Prints start times and memory.
+pub(crate) fn print_costs(costs: &[Costs]) {
+    if costs.is_empty() {
+        return;
+    }
+    println!(
+        "\nstart time of ports, ms; memory of ports and idle connections, KiB: user + kernel\n"
+    );
+    let heads = ["first port", "each of many", "one more", "per port", "per connection"];
+    line("", heads.map(str::to_owned).into_iter());
+    for cost in costs {
+        let milliseconds = |time: std::time::Duration| format!("{:.2}", time.as_secs_f64() * 1e3);
+        let cells = [
+            milliseconds(cost.first_port),
+            format!("{} ({})", milliseconds(cost.each_port), cost.ports),
+            cost.another_port.map_or_else(nothing, milliseconds),
+            kibibytes(cost.port),
+            kibibytes(cost.connection),
+        ];
+        line(&cost.name, cells.into_iter());
+    }
 }
 
-/// The spread of the ratios, for a comparison of two builds.
-pub(crate) fn print_spread(columns: &[Column], name: &str, samples: &Samples) {
-    println!("\nratio of {name} to the release build: median, and the middle half of the pairs\n");
-    for column in columns {
-        let Some(found) = samples.get(&(*column, name.to_owned())) else { continue };
-        let ratios = Spread::of(found.iter().filter_map(|it| it.ratio));
-        let costs = Spread::of(found.iter().filter_map(|it| it.cpu_ratio));
-        let text = |spread: Spread| {
-            format!("{:.3}  ({:.3} to {:.3})", spread.median, spread.low, spread.high)
-        };
-        let cost = costs.map(|it| format!("   CPU/GB {}", text(it))).unwrap_or_default();
-        println!("{:<14}{}{cost}", column.name(), ratios.map_or_else(nothing, text));
+fn kibibytes(memory: Memory) -> String {
+    format!("{:.1} + {:.1}", memory.user / 1024.0, memory.kernel / 1024.0)
+}
+
+/// Prints the spread of the ratios, for a comparison of two builds.
+pub(crate) fn print_spread(summary: &Summary) {
+    for name in summary.others() {
+        println!(
+            "\nratio of {name} to {}: median (middle half of the pairs)\n",
+            summary.baseline()
+        );
+        for column in &summary.columns {
+            let Some(figure) = summary.figure(*column, name) else { continue };
+            let rate = figure.ratio.map_or_else(nothing, spread);
+            let cost = figure.cpu_ratio.map(|it| format!("   CPU/GB {}", spread(it)));
+            println!("{:<14}{rate}{}", column.name(), cost.unwrap_or_default());
+        }
+    }
+}
+
+fn spread(spread: Spread) -> String {
+    format!("{:.3} ({:.3} to {:.3})", spread.median, spread.low, spread.high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits() {
+        let shown = [0.123, 12.34, 123.4, 12_345.6].map(short);
+        assert_eq!(shown, ["0.12", "12.3", "123", "12.3k"]);
     }
 }

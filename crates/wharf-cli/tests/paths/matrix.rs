@@ -78,18 +78,28 @@ impl Matrix {
 
     /// Every source address that would be right.
     fn sources(&self, client: Client, family: Family, via: Via) -> Vec<IpAddr> {
+        let other_family = self.gateway.is_ipv4() != (family == Family::V4);
+        match client {
+            _ if via == Via::Gateway || other_family => vec![self.gateway],
+            Client::HostLoopback | Client::Neighbour | Client::Itself => vec![self.gateway],
+            Client::Remote | Client::HostAddress | Client::OtherNetwork => {
+                self.own_addresses(client, family)
+            }
+        }
+    }
+
+    /// The addresses of a client itself.
+    fn own_addresses(&self, client: Client, family: Family) -> Vec<IpAddr> {
         let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let v4 = family == Family::V4;
+        let field = if v4 { "IPAddress" } else { "GlobalIPv6Address" };
         match client {
-            _ if via == Via::Relay || self.gateway.is_ipv4() != v4 => vec![self.gateway],
-            Client::HostLoopback | Client::Neighbour | Client::Itself => vec![self.gateway],
+            Client::HostLoopback => parsed(if v4 { &["127.0.0.1"] } else { &["::1"] }),
             Client::Remote => parsed(if v4 { &REMOTE[..1] } else { &REMOTE[1..] }),
             // Any of its own: the kernel prefers the first of a subnet.
             Client::HostAddress => parsed(if v4 { &HOST[..2] } else { &HOST[2..] }),
-            Client::OtherNetwork => {
-                let field = if v4 { "IPAddress" } else { "GlobalIPv6Address" };
-                vec![self.scene.address("client", field)]
-            }
+            Client::Itself => vec![self.scene.address("target", field)],
+            Client::Neighbour | Client::OtherNetwork => vec![self.scene.address("client", field)],
         }
     }
 
@@ -97,6 +107,7 @@ impl Matrix {
     fn run(&self, client: Client, family: Family) -> Vec<String> {
         let from = self.client(client);
         let mut wrong = Vec::new();
+        let own = self.own_addresses(client, family);
         for offer in Offer::all() {
             let sources = self.sources(client, family, offer.via);
             for address in asked(client, offer.on, family) {
@@ -105,6 +116,12 @@ impl Matrix {
                         let at = at(address, host_port);
                         let fault = match ask(&from, proto, at) {
                             Err(error) => Some(format!("{error:#}")),
+                            // Whatever else goes wrong, this must not.
+                            Ok(told)
+                                if told.source != self.gateway && !own.contains(&told.source) =>
+                            {
+                                Some(format!("NEITHER CLIENT NOR GATEWAY: {told:?}"))
+                            }
                             Ok(told) => {
                                 let right = sources.contains(&told.source)
                                     && told.hostname == "target"

@@ -1,5 +1,5 @@
 //! What is published: every kind of host address × every shape of ports × with and without the
-//! kernel plane, over TCP and UDP and in both families.
+//! kernel plane and the client's address, over TCP and UDP and in both families.
 
 /// Which host addresses a port is published on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,13 @@ pub(crate) enum Shape {
     ShiftedRange,
 }
 
-/// Which planes may serve.
+/// Which planes may serve, and whose address is to be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
     Auto,
     Relay,
+    /// `source=gateway`.
+    Gateway,
 }
 
 /// One publication of the matrix; its port numbers follow from it.
@@ -40,7 +42,7 @@ impl Offer {
         let mut all = Vec::new();
         for on in [On::Wildcard, On::Specific, On::Loopback] {
             for shape in [Shape::Single, Shape::EqualRange, Shape::ShiftedRange] {
-                for via in [Via::Auto, Via::Relay] {
+                for via in [Via::Auto, Via::Relay, Via::Gateway] {
                     all.push(Self { on, shape, via });
                 }
             }
@@ -61,7 +63,11 @@ impl Offer {
             On::Specific => &["10.1.0.3:", "[fd01::3]:"],
             On::Loopback => &["127.0.0.1:", "[::1]:"],
         };
-        let via = if self.via == Via::Relay { ",via=relay" } else { "" };
+        let via = match self.via {
+            Via::Auto => "",
+            Via::Relay => ",via=relay",
+            Via::Gateway => ",source=gateway",
+        };
         let spec = |address, proto| format!("{address}{ports}/{proto}{via}");
         addresses.iter().flat_map(|it| [spec(it, "tcp"), spec(it, "udp")]).collect()
     }
@@ -88,14 +94,19 @@ impl Offer {
     fn base(self) -> u16 {
         let on = match self.on {
             On::Wildcard => 20_000,
-            On::Specific => 21_000,
-            On::Loopback => 22_000,
+            On::Specific => 22_000,
+            On::Loopback => 24_000,
         };
         let shape = match self.shape {
             Shape::Single => 0,
             Shape::EqualRange => 100,
             Shape::ShiftedRange => 200,
         };
-        on + shape + if self.via == Via::Relay { 500 } else { 0 }
+        let via = match self.via {
+            Via::Auto => 0,
+            Via::Relay => 500,
+            Via::Gateway => 1_000,
+        };
+        on + shape + via
     }
 }

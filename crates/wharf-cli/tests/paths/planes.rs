@@ -96,7 +96,7 @@ fn planes_and_sources_are_listed_as_they_are() {
     };
     assert_eq!(line("8080", "tcp"), r#"["nft","relay"] "client""#);
     assert_eq!(line("8080", "udp"), r#"["nft","relay"] "client""#);
-    assert_eq!(line("8082", "tcp"), r#"["relay"] "gateway""#);
+    assert_eq!(line("8082", "tcp"), r#"["relay"] "client""#);
     assert_eq!(line("8083", "tcp"), r#"["relay"] "gateway""#);
     assert_eq!(seen_from_remote(&scene, 8080), REMOTE);
 }

@@ -45,7 +45,7 @@ fn a_publish_option_is_refused_with_what_may_stand_there() {
         ("80,via=iptables", &["invalid value \"iptables\" for via: use auto, relay, nft, ebpf"]),
         ("80,via=nft,via=nft", &["duplicate field key: via"]),
         ("80,allow=lan", &["invalid value \"lan\" for allow"]),
-        ("80,source=host", &["invalid value \"host\" for source: use client, gateway"]),
+        ("80,source=host", &["invalid value \"host\" for source: use auto, client, gateway"]),
         ("80,proxy-protocol=v3", &["invalid value \"v3\" for proxy-protocol: use v1, v2"]),
     ]));
 }
@@ -59,9 +59,13 @@ fn what_no_plane_can_serve_is_refused_with_the_way_out() {
             "8080:80,via=ebpf",
             &["via=ebpf is not available in this version: use auto, nft or relay"],
         ),
-        ("8080:80/udp,proxy-protocol=v2", &["proxy-protocol is carried for tcp only"]),
+        ("8080:80/udp,proxy-protocol=v1", &["knows no udp: use proxy-protocol=v2"]),
         ("127.0.0.1:8080:80,via=nft", &["via=nft cannot be honoured", "use via=auto"]),
         ("8080:80,via=nft,allow=10.0.0.0/8", &["the relay enforces the allow-list"]),
+        (
+            "127.0.0.1:8080:80,source=client",
+            &["source=client cannot be honoured", "other hosts can reach", "leave it out"],
+        ),
     ]));
 }
 

@@ -1,7 +1,7 @@
 //! Sockets of flows: connected to a target, and if wanted bound to the client's own address.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,21 +15,21 @@ const QUEUE: usize = 1 << 20;
 const MOST_STRAYS: usize = 2048;
 
 /// A non-blocking UDP socket connected to `target`, with GRO; with a `source` it is bound to
-/// that foreign address.
+/// that foreign address, and to a port that no other socket of this host has.
 ///
-/// A source needs CAP_NET_RAW or CAP_NET_ADMIN in the namespace of the socket, a port below
-/// net.ipv4.ip_unprivileged_port_start CAP_NET_BIND_SERVICE as well, and answers come back only
-/// where policy routing delivers packets for the foreign address locally.
+/// A source needs CAP_NET_RAW or CAP_NET_ADMIN in the namespace of the socket, and answers come
+/// back only where policy routing delivers packets for the foreign address locally.
 ///
-/// Sockets of several flows may share a source if their targets differ: a connected socket is
-/// found only for datagrams of its own peer. For two flows with the same source *and* target the
-/// kernel would give every answer to one of them, and this is not noticed here; give all but one
-/// of them a source with port 0, which gets a port that no other socket has.
+/// The port is not the foreign host's own: a bound socket keeps every program of this host from
+/// binding the wildcard address with its port, so strangers could choose which services of this
+/// host cannot start. Besides, two sockets with the same source and the same target, as for one
+/// client that asks two published ports of one server, could not tell their answers apart, and
+/// neither could the foreign host's own conversation with the target, if that passes here.
 ///
 /// # Errors
-/// `EPERM` without the capability; `EADDRINUSE` when a socket of somebody else has the source;
+/// `EPERM` without the capability; `EADDRINUSE` when all ports of the source are taken;
 /// `EADDRNOTAVAIL` and `ENETUNREACH` when routing has no way between the two.
-pub fn flow_socket(target: SocketAddr, source: Option<SocketAddr>) -> io::Result<OwnedFd> {
+pub fn flow_socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
     let kind = Type::DGRAM.nonblocking().cloexec();
     let socket = Socket::new_raw(Domain::for_address(target), kind, Some(Protocol::UDP))?;
     enable_gro(&socket);
@@ -46,15 +46,14 @@ pub fn flow_socket(target: SocketAddr, source: Option<SocketAddr>) -> io::Result
     Ok(socket.into())
 }
 
-pub(super) fn bind_foreign(socket: &Socket, source: SocketAddr) -> io::Result<()> {
+pub(super) fn bind_foreign(socket: &Socket, source: IpAddr) -> io::Result<()> {
     let (level, name) = match source {
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
-        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
     };
     set_flag(socket.as_fd(), level, name)?;
-    // With SO_REUSEADDR port 0 could turn into a port that another such socket has.
-    socket.set_reuse_address(source.port() != 0)?;
-    socket.bind(&source.into())
+    // No SO_REUSEADDR: with it the port could be one that another such socket has.
+    socket.bind(&SocketAddr::new(source, 0).into())
 }
 
 /// Until it is connected, a bound socket takes what is sent to its address by anybody for whom

@@ -86,6 +86,11 @@ impl<'a> Train<'a> {
         self.segment.map_or(1, |segment| self.payload.len().div_ceil(usize::from(segment)))
     }
 
+    /// The length of each datagram but the last; `None` when there is one datagram only.
+    pub fn segment(&self) -> Option<u16> {
+        self.segment
+    }
+
     /// The bytes of all datagrams.
     pub fn bytes(&self) -> usize {
         self.payload.len()

@@ -83,6 +83,15 @@ impl Rule {
     }
 }
 
+/// The place of a rule in the order; the first one of all comes without a number.
+pub(super) fn priority_of(message: &RuleMessage) -> u32 {
+    let mut numbers = message.attributes.iter().filter_map(|attribute| match attribute {
+        RuleAttribute::Priority(value) => Some(*value),
+        _ => None,
+    });
+    numbers.next().unwrap_or_default()
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.ipv6 { "IPv6" } else { "IPv4" })?;

@@ -20,7 +20,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{MARK, PRIORITY, TABLE, added, everything_local, families, gone};
+use super::{MARK, PRIORITY, TABLE, added, everything_local, families, gone, to_table};
 use crate::error::{Error, Result};
 use crate::netlink::{Family, Netlink};
 use crate::netns::Netns;
@@ -101,7 +101,7 @@ fn lay(udp_ports: &[(u16, u16)], changes: &mut Vec<Changed>) -> Result<()> {
         let source: IpAddr =
             if ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
         added(routes.add_from(&everything_local(ipv6), source))?;
-        added(routes.add_rule(&of_marked(ipv6)))?;
+        added(routes.add_rule(&to_table(ipv6, PRIORITY)))?;
         for ports in udp_ports {
             added(routes.add_rule(&of_ports(ipv6, *ports)))?;
         }
@@ -126,27 +126,8 @@ fn take_up(changes: &[Changed]) -> Result<()> {
     sysctl::restore(changes).into_iter().next().map_or(Ok(()), Err)
 }
 
-fn of_marked(ipv6: bool) -> Rule {
-    Rule {
-        ipv6,
-        mark: MARK.value,
-        mask: MARK.mask,
-        own: false,
-        udp_source_ports: None,
-        table: TABLE,
-        priority: Some(PRIORITY),
-    }
-}
-
 fn of_ports(ipv6: bool, ports: (u16, u16)) -> Rule {
-    Rule {
-        mark: 0,
-        mask: 0,
-        own: true,
-        udp_source_ports: Some(ports),
-        priority: Some(LAST),
-        ..of_marked(ipv6)
-    }
+    Rule { mark: 0, mask: 0, own: true, udp_source_ports: Some(ports), ..to_table(ipv6, LAST) }
 }
 
 /// The proxy's own packets mark their flow; whatever else belongs to it is marked in turn.

@@ -8,6 +8,7 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 use crate::link::Links;
 use crate::netns::Netns;
+use crate::route::RuleWatch;
 use crate::sysctl;
 
 /// Long enough for an answer inside one namespace.
@@ -52,13 +53,62 @@ fn half_a_way_back_is_no_way_back_and_is_completed() {
     netns
         .run(|| {
             lay_way_back().unwrap();
-            let [own, _] = rules(true);
+            let [own, _] = rules(true, PRIORITY);
             assert!(Routes::open().unwrap().delete_rule(&own).unwrap());
             assert!(!is_laid().unwrap());
             lay_way_back().unwrap();
             assert!(is_laid().unwrap());
         })
         .unwrap();
+}
+
+#[test]
+fn the_way_back_goes_ahead_of_rules_that_come_later_and_returns() {
+    let Some(netns) = netns() else { return };
+    let mut routes = Routes::open_in(&netns).unwrap();
+    let places = |routes: &mut Routes| -> Vec<u32> {
+        let ours = routes.rules().unwrap().into_iter().filter(|rule| is_ours(rule) && !rule.ipv6);
+        ours.filter_map(|rule| rule.priority).collect()
+    };
+    netns.run(|| lay_way_back().unwrap()).unwrap();
+    assert_eq!(places(&mut routes), [80, 81]);
+    // The kernel chooses the place, as for wg-quick.
+    let foreign = Rule { mark: 7, priority: None, ..to_table(false, 0) };
+    routes.add_rule(&foreign).unwrap();
+    netns
+        .run(|| {
+            assert!(!is_laid().unwrap());
+            lay_way_back().unwrap();
+            assert!(is_laid().unwrap());
+        })
+        .unwrap();
+    assert_eq!(places(&mut routes), [77, 78]);
+    assert!(routes.delete_rule(&foreign).unwrap());
+    netns.run(|| lay_way_back().unwrap()).unwrap();
+    assert_eq!(places(&mut routes), [80, 81]);
+    // Nobody can be ahead of this one.
+    routes.add_rule(&Rule { priority: Some(1), ..foreign }).unwrap();
+    netns.run(|| lay_way_back().unwrap()).unwrap();
+    assert_eq!(places(&mut routes), [80, 81]);
+}
+
+#[test]
+fn changes_of_rules_are_told() {
+    let Some(netns) = netns() else { return };
+    let mut watch = netns.run(|| RuleWatch::open().unwrap()).unwrap();
+    let readable = |watch: &RuleWatch| {
+        let mut poll = [rustix::event::PollFd::new(watch, rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        rustix::event::poll(&mut poll, Some(&limit)).unwrap() > 0
+    };
+    assert!(!readable(&watch));
+    let mut routes = Routes::open_in(&netns).unwrap();
+    for ipv6 in [false, true] {
+        routes.add_rule(&to_table(ipv6, 5)).unwrap();
+        assert!(readable(&watch));
+        watch.clear();
+        assert!(!readable(&watch));
+    }
 }
 
 #[test]

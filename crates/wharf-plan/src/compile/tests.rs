@@ -219,6 +219,13 @@ fn what_cannot_be_honoured_is_refused_with_the_reason() {
     let nft = PublishOptions { via: Via::Nft, ..PublishOptions::default() };
     let text = refuse(&Publication { options: nft, ..plain.clone() }, &networks, FACTS).unwrap();
     assert!(text.starts_with("via=nft cannot be honoured: "), "{text}");
-    let sctp = Publication { proto: Proto::Sctp, ..plain };
+    let sctp = Publication { proto: Proto::Sctp, ..plain.clone() };
     assert!(refuse(&sctp, &networks, FACTS).unwrap().contains("sctp"));
+    let header = |version| Publication {
+        proto: Proto::Udp,
+        options: PublishOptions { proxy_protocol: Some(version), ..PublishOptions::default() },
+        ..plain.clone()
+    };
+    assert_eq!(refuse(&header(ProxyProtocol::V2), &networks, FACTS), None);
+    assert!(refuse(&header(ProxyProtocol::V1), &networks, FACTS).unwrap().contains("v2"));
 }

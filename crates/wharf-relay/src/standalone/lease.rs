@@ -11,6 +11,7 @@ use super::port::Port;
 use super::route;
 use crate::client::RelayClient;
 use crate::error::{During, Error, Result};
+use crate::protocol::Refusal;
 
 /// dockerd gives its proxy 16 s in all; a relay that said hello answers at once.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -41,7 +42,11 @@ impl Lease {
         limit_waits(&client)?;
         let route = route::of(port);
         let id = route.id.clone();
-        client.add(vec![route], &[port.socket()])?;
+        match client.add(vec![route], &[port.socket()]) {
+            // It has the route from its predecessor, which left it to us to lease it anew.
+            Ok(()) | Err(Error::Refused(Refusal::Duplicate { .. })) => {}
+            Err(error) => return Err(error),
+        }
         if let Err(error) = client.open_leased(std::slice::from_ref(&id)) {
             // It puts the drop filter back, on the socket that may be served here meanwhile.
             open_to_traffic(port.socket()).during(|| format!("open {port}"))?;

@@ -6,15 +6,18 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use wharf_host::reserve::pktinfo::Local;
+use socket2::SockRef;
+use wharf_host::datagram::{Arrival, Local, Path, Segmentation};
 
 use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
 use crate::table::succession::FlowInTransit;
+use crate::udp::open::Opened;
 
 /// The least each loop may hold, however many loops share the total.
 const LEAST: usize = 1024;
@@ -33,13 +36,27 @@ pub(super) struct Key {
 pub(super) struct Flow {
     pub(super) key: Key,
     pub(super) served: Arc<Served>,
-    pub(super) dual: bool,
-    pub(super) socket: UdpSocket,
+    dual: bool,
+    pub(super) socket: OwnedFd,
+    /// Whether the target sees the client's address.
+    as_client: bool,
+    /// From the client to the target, and back.
+    pub(super) inwards: Way,
+    pub(super) outwards: Way,
     begun: Instant,
     last: Instant,
     answered: bool,
     streams: bool,
     _share: Share,
+}
+
+/// What is known of one direction of a flow.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) segmentation: Segmentation,
+    /// Whether the last datagram came alone: somebody waits for the next one, and it had better
+    /// not wait for company.
+    pub(super) single: bool,
 }
 
 /// All flows.
@@ -57,42 +74,57 @@ pub(super) struct Flows {
     streams: HashMap<IpAddr, usize>,
 }
 
+// === impl Key ===
+
+impl Key {
+    pub(super) fn of(token: Token, arrival: &Arrival) -> Self {
+        Self { token, client: arrival.from, asked: arrival.to.map(significant) }
+    }
+}
+
 // === impl Flow ===
 
 impl Flow {
     pub(super) fn new(
         key: Key,
         served: Arc<Served>,
-        dual: bool,
-        socket: UdpSocket,
+        opened: Opened,
         share: Share,
         now: Instant,
     ) -> Self {
+        let Opened { socket, as_client } = opened;
+        let dual = served.shared.locate(key.token).1;
+        let (inwards, outwards) = (Way::new(), Way::new());
         let (begun, last, answered, streams) = (now, now, false, false);
-        Self { key, served, dual, socket, begun, last, answered, streams, _share: share }
+        Self {
+            key,
+            served,
+            dual,
+            socket,
+            as_client,
+            inwards,
+            outwards,
+            begun,
+            last,
+            answered,
+            streams,
+            _share: share,
+        }
     }
 
     /// A flow that another relay carried.
     pub(super) fn take_over(
         token: Token,
         served: Arc<Served>,
-        dual: bool,
         from: FlowInTransit,
         share: Share,
     ) -> Self {
         let key = Key { token, client: from.client, asked: from.asked };
-        Self {
-            key,
-            served,
-            dual,
-            socket: from.socket.into(),
-            begun: from.begun,
-            last: from.last,
-            answered: from.answered,
-            // Counted by client, so it is decided anew with the next datagram.
-            streams: false,
-            _share: share,
-        }
+        let as_client = local_address(&from.socket) == Some(from.client.ip());
+        let opened = Opened { socket: from.socket, as_client };
+        let flow = Self::new(key, served, opened, share, from.last);
+        // How many streams a client may have is counted anew, with the next datagram.
+        Self { begun: from.begun, answered: from.answered, ..flow }
     }
 
     /// What another relay needs to go on.
@@ -104,13 +136,56 @@ impl Flow {
             last: self.last,
             answered: self.answered,
             streams: self.streams,
-            socket: self.socket.into(),
+            socket: self.socket,
         };
         (self.key.token, flow)
     }
 
+    /// How answers go to the client.
+    pub(super) fn path_back(&self) -> Path {
+        Path { to: self.key.client, from: self.key.asked, dual: self.dual }
+    }
+
+    /// The address and port the client asked.
+    pub(super) fn asked(&self) -> SocketAddr {
+        let shared = &self.served.shared;
+        let (place, _) = shared.locate(self.key.token);
+        let port = shared.route.host_ports.iter().nth(place).unwrap_or_default();
+        let any = match self.key.client {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        SocketAddr::new(self.key.asked.map_or(any, |local| local.address), port)
+    }
+
+    /// Where it leads.
+    pub(super) fn target(&self) -> Option<SocketAddr> {
+        let shared = &self.served.shared;
+        let (port, _) = shared.locate(self.key.token);
+        shared.route.target(self.key.client.ip(), port).map(SocketAddr::from)
+    }
+
+    /// Goes on with another socket.
+    pub(super) fn reconnect(&mut self, opened: Opened) {
+        (self.socket, self.as_client) = (opened.socket, opened.as_client);
+        self.inwards = Way::new();
+    }
+
+    /// Whether nothing has come back to the client's address.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.as_client && !self.answered
+    }
+
     fn expires(&self, limits: &Limits) -> Instant {
         self.last + if self.streams { limits.stream_idle } else { limits.flow_idle }
+    }
+}
+
+// === impl Way ===
+
+impl Way {
+    fn new() -> Self {
+        Self { segmentation: Segmentation::default(), single: true }
     }
 }
 
@@ -144,6 +219,10 @@ impl Flows {
         self.flows.get(&id)
     }
 
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Flow> {
+        self.flows.get_mut(&id)
+    }
+
     /// The number the next inserted flow will have.
     pub(super) fn next_id(&self) -> u64 {
         self.next_id
@@ -171,16 +250,16 @@ impl Flows {
     }
 
     /// Notes a datagram from the client.
-    pub(super) fn touch(&mut self, id: u64, now: Instant) -> Option<&Flow> {
+    pub(super) fn touch(&mut self, id: u64, now: Instant) -> Option<&mut Flow> {
         self.note(id, now, false)
     }
 
     /// Notes a datagram from the target.
-    pub(super) fn answered(&mut self, id: u64, now: Instant) -> Option<&Flow> {
+    pub(super) fn answered(&mut self, id: u64, now: Instant) -> Option<&mut Flow> {
         self.note(id, now, true)
     }
 
-    fn note(&mut self, id: u64, now: Instant, answer: bool) -> Option<&Flow> {
+    fn note(&mut self, id: u64, now: Instant, answer: bool) -> Option<&mut Flow> {
         let flow = self.flows.get_mut(&id)?;
         flow.last = now;
         flow.answered |= answer;
@@ -241,7 +320,9 @@ impl Flows {
 
     fn take(&mut self, id: u64) -> Option<Flow> {
         let flow = self.flows.remove(&id)?;
-        self.by_key.remove(&flow.key);
+        if self.by_key.get(&flow.key) == Some(&id) {
+            self.by_key.remove(&flow.key);
+        }
         if flow.streams {
             let client = flow.key.client.ip();
             if let Some(held) = self.streams.get_mut(&client) {
@@ -252,5 +333,18 @@ impl Flows {
             }
         }
         Some(flow)
+    }
+}
+
+fn local_address(socket: impl AsFd) -> Option<IpAddr> {
+    SockRef::from(&socket).local_addr().ok()?.as_socket().map(|address| address.ip())
+}
+
+/// The interface is part of an address only if that is link-local; otherwise a flow may move
+/// between interfaces.
+fn significant(local: Local) -> Local {
+    match local.address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => local,
+        address => Local { address, interface: 0 },
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
+use wharf_host::datagram::enlarge_buffers;
 use wharf_host::process::raise_descriptor_limit;
 
 use self::count::Tally;
@@ -21,7 +22,7 @@ const BACKLOG: i32 = 4096;
 /// As many as the client opens at a time.
 const SHORT_WORKERS: usize = 8;
 /// What a server that means to keep up sets; the kernel's default holds 150 datagrams.
-const UDP_BUFFER: usize = 8 << 20;
+const UDP_BUFFER: usize = 16 << 20;
 
 /// Serves until standard input ends, which it does with whoever started this.
 pub(crate) fn run(at: IpAddr) -> Result<()> {
@@ -30,7 +31,7 @@ pub(crate) fn run(at: IpAddr) -> Result<()> {
     short(&listen(at, Service::Short)?)?;
     held::start(listen(at, Service::Held)?)?;
     let tally = Arc::new(Tally::default());
-    count::sink(bind(at, Service::Sink)?, Arc::clone(&tally))?;
+    count::sink(bind(at, Service::Sink)?, Arc::clone(&tally));
     count::answers(listen(at, Service::Count)?, tally);
     let echo = bind(at, Service::Echo)?;
     std::thread::spawn(move || return_datagrams(&echo));
@@ -54,8 +55,7 @@ fn listen(at: IpAddr, service: Service) -> Result<TcpListener> {
 fn bind(at: IpAddr, service: Service) -> Result<UdpSocket> {
     let address = SocketAddr::new(at, service.port());
     let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
-    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, UDP_BUFFER)
-        .context("enlarge a receive buffer")?;
+    enlarge_buffers(&socket, UDP_BUFFER);
     Ok(socket)
 }
 

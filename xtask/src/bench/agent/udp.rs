@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
+use wharf_host::datagram::{Segmentation, Train, send_train};
 
 use super::tcp::{MESSAGE, opened};
 use super::window::{Meter, Window};
 
 /// The payload of a QUIC packet on an Ethernet.
-const DATAGRAM: usize = 1400;
+const DATAGRAM: u16 = 1400;
 /// Datagrams handed to the kernel at once (`UDP_SEGMENT`): what QUIC stacks send, between the 10 of
 /// the careful and the 46 that fit.
 const BUNDLE: usize = 16;
@@ -147,6 +147,7 @@ struct Sender {
     socket: UdpSocket,
     count: TcpStream,
     bundle: Vec<u8>,
+    segmentation: Segmentation,
 }
 
 // === impl Sender ===
@@ -154,9 +155,9 @@ struct Sender {
 impl Sender {
     fn new(to: SocketAddr, count: SocketAddr) -> Result<Self> {
         let socket = connected(to).context("make a socket")?;
-        setsockopt(&socket, UdpGsoSegment, &i32::try_from(DATAGRAM)?).context("UDP_SEGMENT")?;
         let count = opened(count).context("connect to who counts")?;
-        Ok(Self { socket, count, bundle: vec![0; BUNDLE * DATAGRAM] })
+        let bundle = vec![0; BUNDLE * usize::from(DATAGRAM)];
+        Ok(Self { socket, count, bundle, segmentation: Segmentation::default() })
     }
 
     /// Sends for `lasting`, at `pace` Gbit/s if given.
@@ -180,7 +181,7 @@ impl Sender {
     fn begin(&mut self) -> Result<u64> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock before 1970")?;
         let number = u64::try_from(now.as_nanos()).context("a clock beyond 2554")?;
-        for datagram in self.bundle.chunks_exact_mut(DATAGRAM) {
+        for datagram in self.bundle.chunks_exact_mut(usize::from(DATAGRAM)) {
             if let Some(start) = datagram.first_chunk_mut() {
                 *start = number.to_be_bytes();
             }
@@ -189,11 +190,12 @@ impl Sender {
     }
 
     /// Sends one bundle; what the kernel has no room for was not sent.
-    fn send(&self) -> io::Result<u64> {
-        match self.socket.send(&self.bundle) {
-            Ok(count) => Ok(u64::try_from(count).unwrap_or_default()),
-            Err(error) if is_passing(&error) => Ok(0),
-            Err(error) => Err(error),
+    fn send(&mut self) -> io::Result<u64> {
+        let bundle = Train::new(&self.bundle, Some(DATAGRAM));
+        let sent = send_train(&self.socket, bundle, None, &mut self.segmentation);
+        match sent.error {
+            Some(error) if !is_passing(&error) => Err(error),
+            _ => Ok(u64::try_from(sent.bytes).unwrap_or_default()),
         }
     }
 
@@ -218,9 +220,9 @@ impl Sender {
     }
 }
 
-/// An ICMP error that an earlier datagram caused, or a full device queue.
+/// An ICMP error that an earlier datagram caused, or a full queue.
 fn is_passing(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::ConnectionRefused
+    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::WouldBlock)
         || error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error())
 }
 

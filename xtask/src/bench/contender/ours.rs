@@ -33,7 +33,8 @@ impl Ours {
     pub(crate) fn start(ground: &Ground, name: &str, program: &Path) -> Result<Self> {
         let directory = ground.directory(name)?;
         let client = ground.host.run(|| ensure(&directory, program))?;
-        Ok(Self { client: client.context("start our relay")?, directory })
+        let client = client.inspect_err(|_| end(&directory)).context("start our relay")?;
+        Ok(Self { client, directory })
     }
 
     /// Binds ports and hands them over, as the daemon does.
@@ -59,12 +60,22 @@ impl Ours {
 
 impl Drop for Ours {
     fn drop(&mut self) {
-        let Ok(relay) = Pid::of(self.client.pid()) else { return };
-        if relay.signal(Signal::TERM).is_ok() && relay.wait_exit(END_LIMIT).unwrap_or(false) {
-            return;
+        end(&self.directory);
+    }
+}
+
+/// Ends what runs from `directory`, also when it never answered.
+fn end(directory: &Path) {
+    let pids = processes::naming(directory).unwrap_or_default();
+    let relays: Vec<Pid> = pids.iter().filter_map(|pid| Pid::of(*pid).ok()).collect();
+    for relay in &relays {
+        let told = relay.signal(Signal::TERM);
+        if told.is_err() || !relay.wait_exit(END_LIMIT).unwrap_or(false) {
+            eprintln!("our relay (process {}) did not end when told; killing it", relay.pid);
+            drop(relay.signal(Signal::KILL));
+            drop(relay.wait_exit(END_LIMIT));
         }
-        eprintln!("our relay (process {}) did not end when told; killing it", relay.pid);
-        drop(relay.signal(Signal::KILL));
+        processes::reap(relay.pid);
     }
 }
 

@@ -1,12 +1,12 @@
 //! The others, as Debian packages them and with the settings their manuals recommend for this.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
 use wharf_lab::Process;
 
 use super::{Contender, Kind, Mapping};
@@ -145,13 +145,13 @@ impl Programs {
 impl Drop for Programs {
     fn drop(&mut self) {
         for leader in &mut self.leaders {
-            // The group's number is free for others only after its leader has been waited for.
-            let group = i32::try_from(leader.pid()).ok().and_then(Pid::from_raw);
-            if let Some(group) = group.filter(|_| leader.is_running()) {
-                let _gone = kill_process_group(group, Signal::KILL);
-            } else {
+            if !leader.is_running() {
                 eprintln!("{leader:?} had ended by itself: {}", leader.stderr().trim());
             }
         }
+        let leaders: BTreeSet<u32> = self.leaders.iter().map(Process::pid).collect();
+        processes::end_groups(&leaders);
+        self.leaders.clear();
+        processes::reap_groups(&leaders);
     }
 }

@@ -69,7 +69,10 @@ fn odd_lines_are_refused_with_the_reason() {
             "invalid value \"TCP\" for flag -proto: unsupported protocol; use tcp or udp",
         ),
         ("-host-ip=", "invalid value \"\" for flag -host-ip: not an IPv4 or IPv6 address"),
-        ("-host-ip <nil>", "invalid value \"<nil>\" for flag -host-ip: not an IPv4 or IPv6 address"),
+        (
+            "-host-ip <nil>",
+            "invalid value \"<nil>\" for flag -host-ip: not an IPv4 or IPv6 address",
+        ),
     ];
     for (line, wanted) in cases {
         assert_eq!(misuse(line), wanted, "{line:?}");

@@ -5,8 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
-use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
+use wharf_host::datagram::enable_gro;
 
 /// What has arrived of the newest window. Windows are numbered upwards, so that what a proxy has
 /// kept back from an older one is told apart.
@@ -36,8 +35,8 @@ impl Tally {
 }
 
 /// Counts what arrives, in bundles as QUIC stacks receive it (`UDP_GRO`).
-pub(crate) fn sink(socket: UdpSocket, tally: Arc<Tally>) -> Result<()> {
-    setsockopt(&socket, UdpGroSegment, &true).context("ask for UDP_GRO")?;
+pub(crate) fn sink(socket: UdpSocket, tally: Arc<Tally>) {
+    enable_gro(&socket);
     std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -46,7 +45,6 @@ pub(crate) fn sink(socket: UdpSocket, tally: Arc<Tally>) -> Result<()> {
             tally.add(u64::from_be_bytes(*window), u64::try_from(length).unwrap_or_default());
         }
     });
-    Ok(())
 }
 
 /// Answers the number of a window with the bytes that arrived of it.

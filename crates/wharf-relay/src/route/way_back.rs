@@ -1,0 +1,61 @@
+//! Whether answers to a client's address come back from a target: what a TCP connection has
+//! learned holds for every route to the same target, for UDP has no other sign of it.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::protocol::Route;
+
+/// What is left of removed routes is dropped when there is twice as much as there was, and this.
+const LEAST: usize = 64;
+
+/// The way back from one target.
+#[derive(Debug, Default)]
+pub(crate) struct WayBack {
+    /// Until when the client's address is not tried, in milliseconds of the relay's life.
+    distrusted: AtomicU64,
+}
+
+/// The ways back from all targets.
+#[derive(Debug, Default)]
+pub(crate) struct WaysBack {
+    of: HashMap<Target, Weak<WayBack>>,
+    most: usize,
+}
+
+type Target = (Option<Ipv4Addr>, Option<Ipv6Addr>);
+
+// === impl WayBack ===
+
+impl WayBack {
+    /// Notes that connections from a client's address get no answer.
+    pub(super) fn distrust_until(&self, milliseconds: u64) {
+        self.distrusted.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// Whether the client's address is worth trying.
+    pub(super) fn is_trusted(&self, milliseconds: u64) -> bool {
+        self.distrusted.load(Ordering::Relaxed) <= milliseconds
+    }
+}
+
+// === impl WaysBack ===
+
+impl WaysBack {
+    /// The way back from the target of `route`.
+    pub(crate) fn of(&mut self, route: &Route) -> Arc<WayBack> {
+        let target = (route.target_v4, route.target_v6);
+        if let Some(known) = self.of.get(&target).and_then(Weak::upgrade) {
+            return known;
+        }
+        if self.of.len() >= self.most {
+            self.of.retain(|_, known| known.strong_count() > 0);
+            self.most = 2 * self.of.len() + LEAST;
+        }
+        let new = Arc::default();
+        self.of.insert(target, Arc::downgrade(&new));
+        new
+    }
+}

@@ -1,0 +1,141 @@
+//! The results as files: JSON for programs, a chart for people.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::chart;
+use super::column::Column;
+use super::costs::Costs;
+use super::machine;
+use super::memory::Memory;
+use super::rounds::Plan;
+use super::statistics::Spread;
+use super::summary::{Figure, Summary};
+use super::verdict::Requirement;
+use crate::steps::root;
+
+/// Everything a run has found.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) summary: &'a Summary,
+    pub(crate) costs: &'a [Costs],
+    pub(crate) requirements: &'a [Requirement],
+}
+
+// === impl Record ===
+
+impl Record<'_> {
+    /// Writes `relay.json` and `relay.svg` below `docs/benchmarks`.
+    pub(crate) fn write(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.json()?)? + "\n";
+        for (name, text) in [("relay.json", text), ("relay.svg", chart::draw(self.summary))] {
+            let path = directory().join(name);
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            println!("wrote {}", path.display());
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Result<Value> {
+        let columns: Map<String, Value> =
+            self.summary.columns.iter().map(|it| (it.name(), self.column(*it))).collect();
+        let costs: Map<String, Value> =
+            self.costs.iter().map(|cost| (cost.name.clone(), cost_json(cost))).collect();
+        let requirements: Vec<Value> = self
+            .requirements
+            .iter()
+            .map(|Requirement { text, met }| json!({ "text": text, "met": met }))
+            .collect();
+        Ok(json!({
+            "machine": machine::describe()?,
+            "rounds": self.plan.rounds,
+            "window_seconds": self.plan.window.as_secs_f64(),
+            "columns": columns,
+            "costs": costs,
+            "requirements": requirements,
+        }))
+    }
+
+    fn column(&self, column: Column) -> Value {
+        let figure =
+            |name: &String| Some((name.clone(), figure_json(self.summary.figure(column, name)?)));
+        let figures: Map<String, Value> = self.summary.names.iter().filter_map(figure).collect();
+        json!({ "unit": column.unit(), "figures": figures })
+    }
+}
+
+fn directory() -> PathBuf {
+    root().join("docs/benchmarks")
+}
+
+fn figure_json(figure: &Figure) -> Value {
+    without_nulls(json!({
+        "rate": figure.rate.map(rounded),
+        "ratio": figure.ratio.map(spread_json),
+        "p50_us": figure.p50_us.map(rounded),
+        "p99_us": figure.p99_us.map(rounded),
+        "loss": figure.loss.map(rounded),
+        "cpu_seconds_per_gigabyte": figure.cpu_per_gigabyte.map(rounded),
+        "cpu_ratio": figure.cpu_ratio.map(spread_json),
+    }))
+}
+
+fn cost_json(cost: &Costs) -> Value {
+    let milliseconds = |time: Duration| rounded(time.as_secs_f64() * 1e3);
+    without_nulls(json!({
+        "first_port_ms": milliseconds(cost.first_port),
+        "each_port_ms": milliseconds(cost.each_port),
+        "ports": cost.ports,
+        "another_port_ms": cost.another_port.map(milliseconds),
+        "port_bytes": memory_json(cost.port),
+        "connection_bytes": memory_json(cost.connection),
+    }))
+}
+
+fn memory_json(memory: Memory) -> Value {
+    json!({ "user": memory.user.round(), "kernel": memory.kernel.round() })
+}
+
+fn spread_json(spread: Spread) -> Value {
+    let Spread { median, low, high } = spread;
+    json!({ "median": rounded(median), "quartiles": [rounded(low), rounded(high)] })
+}
+
+/// Four digits, so that files differ where results do.
+fn rounded(number: f64) -> f64 {
+    let digits = 10f64.powf(4.0 - number.abs().max(1e-9).log10().ceil());
+    (number * digits).round() / digits
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>().into()
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_four_digits() {
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(close(rounded(0.123_456), 0.1235));
+        assert!(close(rounded(12_345.6), 12_350.0));
+        assert!(close(rounded(0.0), 0.0));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_left_out() {
+        let figure = Figure { rate: Some(1.0), ..Figure::default() };
+        assert_eq!(figure_json(&figure), json!({ "rate": 1.0 }));
+    }
+}
