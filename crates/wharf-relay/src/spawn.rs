@@ -55,18 +55,18 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
     }
 }
 
-/// Starts this program as a relay that takes the place of the one that serves `run_dir`, without a
+/// Starts `exe`, or else this program, as a relay that takes the place of the one that serves `run_dir`, without a
 /// refused connection; that one's connections may go on for `drain_seconds`. Returns a connection
 /// to the new one.
 ///
 /// # Errors
 /// When no relay serves `run_dir`, or the new one did not take over within 20 s; the old one
 /// serves on then.
-pub fn upgrade(run_dir: &Path, drain_seconds: u32) -> Result<RelayClient> {
+pub fn upgrade(run_dir: &Path, exe: Option<&Path>, drain_seconds: u32) -> Result<RelayClient> {
     let socket = socket_path(run_dir);
     let old = RelayClient::connect(&socket)?.pid();
     let more = ["--take-over".to_owned(), drain_seconds.to_string()];
-    let (process, log_path) = launch(run_dir, &current_exe(), &more)?;
+    let (process, log_path) = launch(run_dir, exe.unwrap_or(&current_exe()), &more)?;
     let deadline = Instant::now() + UPGRADE_LIMIT;
     loop {
         let alive = process.is_some_and(|process| process.is_alive());

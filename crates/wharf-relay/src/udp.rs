@@ -168,8 +168,7 @@ impl Udp {
     /// Gives a flow that was never answered the gateway's address, for the way back to the
     /// client's seems to be missing.
     fn begin_again(&mut self, id: u64) {
-        let (Some(flow), Some(seat)) =
-            (self.flows.get_mut(id), self.context.seats.get(self.seat))
+        let (Some(flow), Some(seat)) = (self.flows.get_mut(id), self.context.seats.get(self.seat))
         else {
             return;
         };

@@ -4,7 +4,9 @@
 mod relay {
     mod bench;
     mod control;
+    mod endings;
     mod process;
+    mod succession;
     mod tcp;
     mod udp;
 }

@@ -9,38 +9,32 @@ use rustix::process::{Resource, Rlimit};
 use tempfile::TempDir;
 use wharf_host::process::{Pid, Signal};
 use wharf_host::reserve::Transport;
-use wharf_relay::{Error, Refusal, RelayClient, RelayConfig, ensure, socket_path};
+use wharf_relay::{Error, Refusal, RelayClient, ensure, socket_path};
 
 use super::bench::*;
 use super::tcp::{answer, is_turned_away};
 
-const RUN_DIR: &str = "WHARF_TEST_RELAY_RUN_DIR";
-
-/// Not a test: the body of the process that [`program`] starts.
-#[test]
-fn body() {
-    if let Some(dir) = std::env::var_os(RUN_DIR) {
-        wharf_relay::run(RelayConfig::new(PathBuf::from(dir))).unwrap();
-    }
-}
-
-/// A program that takes the arguments of `wharf relay` and runs this very test binary.
-fn program(dir: &TempDir) -> PathBuf {
+/// A program that takes the arguments of `wharf relay`.
+pub(super) fn program(dir: &TempDir) -> PathBuf {
     limited(dir, 20_000)
 }
 
 /// The same with a limit of open files.
 fn limited(dir: &TempDir, descriptors: u32) -> PathBuf {
     let path = dir.path().join("wharf");
-    let me = std::env::current_exe().unwrap();
-    let script = format!(
-        "#!/bin/sh\n[ \"$1 $2\" = 'relay --run-dir' ] || exit 2\nulimit -n {descriptors}\n{RUN_DIR}=\"$3\" exec {} --exact \
-         relay::process::body --nocapture\n",
-        me.display()
-    );
+    let script =
+        format!("#!/bin/sh\nulimit -n {descriptors}\nexec {} \"$@\"\n", example().display());
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
+}
+
+/// The example `relay`, which cargo builds beside the tests.
+fn example() -> PathBuf {
+    let me = std::env::current_exe().unwrap();
+    let built = me.ancestors().nth(2).unwrap().join("examples/relay");
+    assert!(built.exists(), "{} is missing: build the examples, too", built.display());
+    built
 }
 
 #[test]
