@@ -107,13 +107,19 @@ fn beside_peers(options: &Options) -> Result<()> {
     }
     let mut contenders = Contender::number(kinds);
     contenders.insert(0, Contender { name: DIRECT.to_owned(), kind: Kind::Direct, place: 0 });
+    let other_work = rounds::other_work()?;
     let (summary, costs) = measure(&plan, &contenders, options.measures_costs())?;
-    let requirements = verdict::judge(&summary);
+    let requirements = verdict::judge(&summary, &costs);
     table::print(&summary);
     table::print_costs(&costs);
     verdict::print(&requirements);
-    let record =
-        Record { plan: &plan, summary: &summary, costs: &costs, requirements: &requirements };
+    let record = Record {
+        plan: &plan,
+        other_work,
+        summary: &summary,
+        costs: &costs,
+        requirements: &requirements,
+    };
     if options.is_complete() { record.write() } else { Ok(()) }
 }
 
@@ -123,6 +129,7 @@ fn against(options: &Options, other: &Path) -> Result<()> {
         (OURS.to_owned(), Kind::Ours(options.ours()?)),
         ("other".to_owned(), Kind::Ours(found(other)?)),
     ];
+    rounds::other_work()?;
     let (summary, _) = measure(&plan, &Contender::number(kinds), false)?;
     table::print(&summary);
     table::print_spread(&summary);

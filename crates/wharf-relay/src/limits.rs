@@ -39,6 +39,9 @@ pub struct Limits {
     pub waiting_bytes: usize,
     /// Pipes each loop may have: 64 pages of 4 KiB at most are in each.
     pub pipes: usize,
+    /// How long a loop looks for the next event before it sleeps, while events come faster than
+    /// this: waking a sleeping thread takes longer than answering a small message.
+    pub spin: Duration,
     /// Event loops; `None` for one for each core.
     pub loops: Option<usize>,
 }
@@ -74,6 +77,7 @@ impl Default for Limits {
             idle: None,
             waiting_bytes: 64 << 20,
             pipes: 64,
+            spin: Duration::from_micros(50),
             loops: None,
         }
     }

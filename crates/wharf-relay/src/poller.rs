@@ -115,6 +115,11 @@ impl Events {
         Self { raw: Vec::with_capacity(BATCH), ready: Vec::with_capacity(BATCH) }
     }
 
+    /// How many events were reported.
+    pub(crate) fn len(&self) -> usize {
+        self.ready.len()
+    }
+
     /// What was reported last.
     pub(crate) fn take(&mut self) -> Vec<Ready> {
         std::mem::take(&mut self.ready)

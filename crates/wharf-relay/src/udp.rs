@@ -5,6 +5,7 @@
 //! port that was asked. What a full buffer cannot take is dropped and counted, as the network
 //! would; ICMP errors are counted and end nothing, for the target may come back.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -18,11 +19,13 @@ use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
 use crate::udp::flows::{Flow, Flows, Key};
 use crate::udp::open::open;
+use crate::udp::turn::Pace;
 use crate::worker::tokens::Subject;
 
 mod carry;
 mod flows;
 mod open;
+mod turn;
 
 /// The flows of one loop.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub(crate) struct Udp {
     context: Arc<Context>,
     seat: usize,
     flows: Flows,
+    /// Of listeners that have given something.
+    paces: HashMap<Token, Pace>,
+    /// How often the loop was woken.
+    round: u64,
     /// Keyed by flow; empty between two calls.
     coalescer: Coalescer<u64>,
     /// For what is longer than it came.
@@ -49,7 +56,15 @@ pub(crate) fn tune_listener(socket: BorrowedFd<'_>) {
 impl Udp {
     pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
         let flows = Flows::new(&context.limits, context.seats.len());
-        Self { context, seat, flows, coalescer: Coalescer::new(), room: Vec::new() }
+        Self {
+            context,
+            seat,
+            flows,
+            paces: HashMap::new(),
+            round: 0,
+            coalescer: Coalescer::new(),
+            room: Vec::new(),
+        }
     }
 
     /// When something is to be done though nothing happens.
@@ -57,8 +72,9 @@ impl Udp {
         self.flows.next_check()
     }
 
-    /// Ends the flows that were without traffic for too long.
+    /// Ends a round of the loop, and the flows that were without traffic for too long.
     pub(crate) fn tidy(&mut self, now: Instant) {
+        self.round += 1;
         if self.flows.next_check().is_some_and(|due| due <= now) {
             for flow in self.flows.expired(now) {
                 self.end(flow);
@@ -68,6 +84,7 @@ impl Udp {
 
     /// Ends the flows of a route.
     pub(crate) fn withdraw(&mut self, route: u32) {
+        self.paces.retain(|token, _| token.route != route);
         for flow in self.flows.take_all_of(route) {
             self.end(flow);
         }

@@ -11,8 +11,10 @@ use crate::poller::{Events, Ready};
 use crate::route::{Served, Token};
 use crate::tcp::{Exhausted, Tcp};
 use crate::udp::Udp;
+use crate::worker::pace::Pace;
 use crate::worker::tokens::Subject;
 
+mod pace;
 pub(crate) mod tokens;
 
 /// The thread's state.
@@ -25,6 +27,7 @@ pub(crate) struct Worker {
     paused: Vec<(Instant, Token)>,
     tcp: Tcp,
     udp: Udp,
+    pace: Pace,
     stopped: bool,
 }
 
@@ -35,6 +38,7 @@ impl Worker {
         Self {
             tcp: Tcp::new(Arc::clone(context), seat),
             udp: Udp::new(Arc::clone(context), seat),
+            pace: Pace::new(context.limits.spin),
             context: Arc::clone(context),
             seat,
             routes: HashMap::new(),
@@ -49,7 +53,7 @@ impl Worker {
         let Some(seat) = context.seats.get(self.seat) else { return };
         let mut events = Events::new();
         while !self.stopped {
-            let woken = seat.poller.wait(&mut events, self.limit());
+            let woken = self.pace.wait(&seat.poller, &mut events, self.limit());
             let now = Instant::now();
             let ready = events.take();
             for event in &ready {

@@ -21,6 +21,7 @@ use clap::{Args, Subcommand};
 
 use super::column::{Column, Load, Service};
 
+pub(crate) use self::cpu::busy_seconds;
 pub(crate) use self::window::Window;
 
 /// The two ends of a measurement.

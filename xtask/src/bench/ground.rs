@@ -135,5 +135,5 @@ fn plug(host: &Host, container: &Host) -> Result<()> {
 /// The directory that holds both this program and the one that is measured.
 pub(crate) fn built() -> Result<PathBuf> {
     let exe = current_exe();
-    Ok(exe.parent().map(Path::to_owned).context("a program without a directory")?)
+    exe.parent().map(Path::to_owned).context("a program without a directory")
 }

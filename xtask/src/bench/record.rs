@@ -22,6 +22,8 @@ use crate::steps::root;
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
     pub(crate) plan: &'a Plan,
+    /// Processors that were busy with something else before.
+    pub(crate) other_work: f64,
     pub(crate) summary: &'a Summary,
     pub(crate) costs: &'a [Costs],
     pub(crate) requirements: &'a [Requirement],
@@ -32,6 +34,7 @@ pub(crate) struct Record<'a> {
 impl Record<'_> {
     /// Writes `relay.json` and `relay.svg` below `docs/benchmarks`.
     pub(crate) fn write(&self) -> Result<()> {
+        fs::create_dir_all(directory()).context("make docs/benchmarks")?;
         let text = serde_json::to_string_pretty(&self.json()?)? + "\n";
         for (name, text) in [("relay.json", text), ("relay.svg", chart::draw(self.summary))] {
             let path = directory().join(name);
@@ -54,6 +57,7 @@ impl Record<'_> {
         Ok(json!({
             "machine": machine::describe()?,
             "rounds": self.plan.rounds,
+            "busy_processors_before": rounded(self.other_work),
             "window_seconds": self.plan.window.as_secs_f64(),
             "columns": columns,
             "costs": costs,

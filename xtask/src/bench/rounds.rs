@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::agent::Window;
+use super::agent::{Window, busy_seconds};
 use super::column::Column;
 use super::contender::{Contender, Running};
 use super::ground::Ground;
@@ -46,6 +46,25 @@ pub(crate) type Samples = BTreeMap<(Column, String), Vec<Sample>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
     flag: Arc<AtomicBool>,
+}
+
+/// How long the machine is watched before anything is measured.
+const WATCH: Duration = Duration::from_secs(1);
+/// Processors that other work may take before it is worth a warning.
+const QUIET: f64 = 0.1;
+
+/// How many processors are busy with something else, as a fraction; warns when it is too much.
+pub(crate) fn other_work() -> Result<f64> {
+    let before = busy_seconds()?;
+    std::thread::sleep(WATCH);
+    let busy = (busy_seconds()? - before) / WATCH.as_secs_f64();
+    if busy > QUIET {
+        eprintln!(
+            "other work takes {busy:.1} processors: ratios will scatter, and processor time per \
+             GB contains it"
+        );
+    }
+    Ok(busy)
 }
 
 /// Runs all rounds of `others` against `baseline`.

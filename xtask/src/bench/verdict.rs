@@ -4,6 +4,7 @@
 //! which is where a proxy looks worst: with a processor of its own it takes nothing from the ends.
 
 use super::column::Column;
+use super::costs::Costs;
 use super::summary::{Figure, Summary};
 
 const OURS: &str = "ours";
@@ -21,6 +22,9 @@ const FLOORS: [(Column, f64); 7] = [
     (Column::Connections, 0.60),
 ];
 
+/// What an idle connection may take of the relay's own memory, in KiB.
+const IDLE_KIB: f64 = 16.0;
+
 /// How many times as much must arrive as through these, with no more lost.
 const UDP_FACTORS: [(&str, f64); 2] = [(SOCAT, 5.0), (DOCKER_PROXY, 3.0)];
 
@@ -33,9 +37,18 @@ pub(crate) struct Requirement {
 }
 
 /// Everything that can be judged from what was measured.
-pub(crate) fn judge(summary: &Summary) -> Vec<Requirement> {
+pub(crate) fn judge(summary: &Summary, costs: &[Costs]) -> Vec<Requirement> {
     let columns = summary.columns.iter().copied();
-    columns.flat_map(|column| in_column(summary, column)).collect()
+    let mut found: Vec<Requirement> =
+        columns.flat_map(|column| in_column(summary, column)).collect();
+    found.extend(costs.iter().filter(|cost| cost.name == OURS).map(small_when_idle));
+    found
+}
+
+fn small_when_idle(costs: &Costs) -> Requirement {
+    let user = costs.connection.user / 1024.0;
+    let text = format!("idle connection: {user:.1} KiB of user memory, less than {IDLE_KIB:.0}");
+    Requirement { text, met: user < IDLE_KIB }
 }
 
 /// Prints one line each.
@@ -111,7 +124,7 @@ mod tests {
     use crate::bench::summary::tests::summary;
 
     fn verdict(figures: &[(Column, &str, f64)]) -> Vec<bool> {
-        judge(&summary(figures)).into_iter().map(|requirement| requirement.met).collect()
+        judge(&summary(figures), &[]).into_iter().map(|requirement| requirement.met).collect()
     }
 
     #[test]

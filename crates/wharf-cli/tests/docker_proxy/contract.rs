@@ -198,3 +198,32 @@ fn the_port_stays_open_while_relays_come_and_go() {
     assert_eq!(signalled(proxy, rustix::process::Signal::TERM), 0);
     assert!(scene.is_free(8080, "tcp"));
 }
+
+#[test]
+fn an_upgrade_of_the_relay_is_not_noticed() {
+    let Some(scene) = Scene::new("proxy upgrade") else { return };
+    let _target = target(&scene);
+    let _first = scene.relay();
+    let mut tcp = scene.serving(TCP, None);
+    let udp = scene.serving(&TCP.replace("tcp", "udp"), None);
+    let mut asked = 0;
+    for _ in 0..3 {
+        let mut upgrade = scene.wharf.spawn(["relay", "upgrade", "--drain-seconds=1"]).unwrap();
+        while upgrade.is_running() {
+            assert_eq!(seen(&scene.remote, "tcp", "10.1.0.2:8080"), GATEWAY);
+            assert_eq!(seen(&scene.remote, "udp", "10.1.0.2:8080"), GATEWAY);
+            asked += 1;
+        }
+        let output = upgrade.output(LIMIT).unwrap();
+        assert!(output.is_success(), "{output:?}");
+        assert!(scene.routes_become(2).iter().all(|it| it.leased));
+    }
+    assert!(asked > 0);
+    // The lease is the new relay's: it ends with the process that has it.
+    assert_eq!(signalled(udp, rustix::process::Signal::INT), 0);
+    assert!(scene.is_free(8080, "udp"));
+    assert_eq!(seen(&scene.remote, "tcp", "10.1.0.2:8080"), GATEWAY);
+    tcp.kill9().unwrap();
+    scene.becomes_free(8080, "tcp");
+    scene.routes_become(0);
+}

@@ -1,82 +1,25 @@
 //! What a real Docker saves.
 //!
-//! Debian's Docker runs in the test host with directories and a mount namespace of its own, and
-//! neither bridge nor firewall rules: enough to import, commit and save.
+//! Debian's Docker runs in the test host with neither bridge nor firewall rules: enough to import,
+//! commit and save.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use wharf_lab::{Output, Process, wait};
+use wharf_lab::{Docker, wait};
 
 use super::archive::{Layer, gzip};
 use super::site::Site;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
-const DAEMON: &str = "/usr/sbin/dockerd";
-const CLIENT: &str = "/usr/bin/docker";
 
-/// A Docker daemon; dropping it stops it.
-struct Docker<'a> {
-    site: &'a Site,
-    daemon: Process,
-    directory: PathBuf,
-}
-
-impl<'a> Docker<'a> {
-    fn start(site: &'a Site) -> Option<Self> {
-        if ![DAEMON, CLIENT].iter().all(|program| Path::new(program).exists()) {
-            eprintln!("skipped: {DAEMON} or {CLIENT} is not installed (Debian: docker.io)");
-            return None;
-        }
-        // In the instance's directory: should the test die, what is left is found and ended.
-        let directory = site.wharf.directory().join("docker");
-        std::fs::create_dir(&directory).unwrap();
-        // Its mounts would otherwise be seen in every mount namespace made meanwhile.
-        let mut command = Command::new("/usr/bin/unshare");
-        command.args(["--mount", "--propagation=private", "--", DAEMON]);
-        for (option, name) in [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")] {
-            command.arg(format!("--{option}={}", directory.join(name).display()));
-        }
-        command.arg(format!("--host=unix://{}", directory.join("sock").display())).args([
-            "--iptables=false",
-            "--bridge=none",
-            "--storage-driver=vfs",
-        ]);
-        let daemon = site.host.spawn(command).unwrap();
-        let mut docker = Self { site, daemon, directory };
-        docker.daemon.wait_for("API listen on", LIMIT).unwrap();
-        Some(docker)
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(CLIENT);
-        command
-            .arg(format!("--host=unix://{}", self.directory.join("sock").display()))
-            .args(args)
-            .env("DOCKER_CONFIG", &self.directory);
-        self.site.host.output(command, LIMIT).unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.is_success(), "docker {args:?}: {output:?}");
-        output.stdout.trim().to_owned()
-    }
-}
-
-impl Drop for Docker<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.daemon.stop() {
-            eprintln!("docker: {error:#}");
-        }
-    }
+fn docker(site: &Site) -> Option<Docker> {
+    Docker::start(&site.wharf, &["--iptables=false", "--bridge=none"]).unwrap()
 }
 
 /// Imports the tree as `site/web:1` and adds a layer and a second name as `site/web:2`.
-fn build(docker: &Docker<'_>) {
-    let tar = docker.directory.join("rootfs.tar");
-    std::fs::write(&tar, Layer::new().tree(&docker.site.rootfs).build()).unwrap();
+fn build(docker: &Docker, site: &Site) {
+    let tar = docker.directory().join("rootfs.tar");
+    std::fs::write(&tar, Layer::new().tree(&site.rootfs).build()).unwrap();
     let changes = [
         "ENV COLOUR=red",
         "ENV PATH=/bin:/sbin",
@@ -91,7 +34,7 @@ fn build(docker: &Docker<'_>) {
     docker.ok(&import);
     // A second layer without running anything: a file is copied into a container that never ran.
     let container = docker.ok(&["create", "--network=none", "site/web:1"]);
-    let page = docker.directory.join("page");
+    let page = docker.directory().join("page");
     std::fs::write(&page, "made by docker\n").unwrap();
     docker.ok(&["cp", page.to_str().unwrap(), &format!("{container}:/srv/page")]);
     docker.ok(&["commit", &container, "site/web:2"]);
@@ -101,8 +44,8 @@ fn build(docker: &Docker<'_>) {
 #[test]
 fn a_real_docker_save_is_loaded_and_runs() {
     let Some(site) = Site::new("docker save") else { return };
-    let Some(docker) = Docker::start(&site) else { return };
-    build(&docker);
+    let Some(docker) = docker(&site) else { return };
+    build(&docker, &site);
     let file = site.lab.directory().join("saved.tar");
     let path = file.to_str().unwrap();
     docker.ok(&[
@@ -149,8 +92,8 @@ fn a_real_docker_save_is_loaded_and_runs() {
 #[test]
 fn a_docker_save_is_read_from_a_pipe_or_named_as_a_source() {
     let Some(site) = Site::new("docker archive") else { return };
-    let Some(docker) = Docker::start(&site) else { return };
-    build(&docker);
+    let Some(docker) = docker(&site) else { return };
+    build(&docker, &site);
     let directory = site.lab.directory().to_owned();
     let one = directory.join("one.tar");
     docker.ok(&["save", "-o", one.to_str().unwrap(), "site/web:2"]);

@@ -40,7 +40,7 @@ fn until_laid(scene: &Scene) {
 #[test]
 fn the_way_back_is_there_as_long_as_anything_of_ours() {
     let Some(scene) = Scene::new("life") else { return };
-    let before = scene.wharf.snapshot().unwrap();
+    let before = scene.wharf.snapshot().unwrap().without("run directory");
     scene.whoami("loopback", &["-p", "127.0.0.1:8081:80"]);
     assert!(!laid(&scene), "nothing needs it yet");
     scene.whoami("web", &SPECS);

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wharf_host::datagram::{self, Received, Sent, Train, send_train};
+use wharf_host::datagram::{self, Sent, Train, send_train};
 
 use crate::proxy_header;
 use crate::route::{Served, Token};
@@ -12,27 +12,14 @@ use crate::stats::Counters;
 use crate::udp::Udp;
 use crate::udp::flows::{Flow, Flows, Key};
 
-/// What is taken from one socket before the others get their turn: about 0.3 ms of work, be it
-/// in single datagrams or in trains.
-const MOST_CALLS: usize = 64;
-const MOST_BYTES: usize = 512 << 10;
-
-/// What one socket gives before the others get their turn.
-#[derive(Debug, Default)]
-struct Turn {
-    calls: usize,
-    bytes: usize,
-    datagrams: usize,
-}
-
 // === impl Udp ===
 
 impl Udp {
     /// Carries what clients sent to a listener.
     pub(crate) fn take_in(&mut self, served: &Arc<Served>, token: Token, now: Instant) {
         let Some(socket) = served.socket(token) else { return };
-        let mut turn = Turn::default();
-        let (mut first, mut last) = (None, None);
+        let mut turn = self.paces.entry(token).or_default().begin(self.round);
+        let mut last = None;
         while turn.goes_on() {
             let arrival = match datagram::receive(socket, self.coalescer.room()) {
                 Ok(arrival) => arrival,
@@ -49,41 +36,32 @@ impl Udp {
             last = Some((key, id));
             let Self { flows, coalescer, room, .. } = self;
             carry_in(flows, served, coalescer.push(id, received), room, now);
-            if turn.is_first() && flows.get(id).is_some_and(|flow| flow.inwards.single) {
-                carry_in(flows, served, coalescer.take(), room, now);
-            }
-            first.get_or_insert(id);
         }
         let Self { flows, coalescer, room, .. } = self;
         carry_in(flows, served, coalescer.take(), room, now);
-        if let Some(flow) = first.and_then(|id| flows.get_mut(id)) {
-            flow.inwards.single = turn.is_single();
-        }
+        self.paces.entry(token).or_default().end(&turn);
     }
 
     /// Carries what the target sent to a flow.
     pub(crate) fn take_out(&mut self, id: u64, now: Instant) {
         let Self { flows, coalescer, .. } = self;
-        let mut turn = Turn::default();
+        let Some(flow) = flows.get_mut(id) else { return };
+        let mut turn = flow.pace.begin(self.round);
         while turn.goes_on() {
-            let Some(flow) = flows.get(id) else { return };
-            let single = flow.outwards.single;
             match datagram::receive_connected(&flow.socket, coalescer.room()) {
                 Ok(received) => {
                     turn.note(received);
-                    carry_out(flows, coalescer.push(id, received), now);
-                    if turn.is_first() && single {
-                        carry_out(flows, coalescer.take(), now);
-                    }
+                    flow.carry_out(coalescer.push(id, received));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // The target's port is closed just now, or it cannot be reached.
                 Err(_) => flow.served.shared.counters.target_refused.up(),
             }
         }
-        carry_out(flows, coalescer.take(), now);
-        if let Some(flow) = flows.get_mut(id).filter(|_| turn.datagrams > 0) {
-            flow.outwards.single = turn.is_single();
+        flow.carry_out(coalescer.take());
+        flow.pace.end(&turn);
+        if !turn.is_empty() {
+            flows.answered(id, now);
         }
     }
 }
@@ -100,14 +78,6 @@ fn carry_in(
         Some(flow) => flow.carry_in(train, room),
         // It was given up for another one, just now.
         None => served.shared.counters.datagrams_dropped.add(train.count()),
-    }
-}
-
-fn carry_out(flows: &mut Flows, train: Option<(u64, Train<'_>)>, now: Instant) {
-    if let Some((id, train)) = train
-        && let Some(flow) = flows.answered(id, now)
-    {
-        flow.carry_out(train);
     }
 }
 
@@ -154,17 +124,18 @@ impl Flow {
             Some(header) => greeted(train, &header, room),
             None => train,
         };
-        let sent = send_train(&self.socket, longer, None, &mut self.inwards.segmentation);
+        let sent = send_train(&self.socket, longer, None, &mut self.inwards);
         note_in(&self.served.shared.counters, train.count(), &sent, ahead);
     }
 
-    fn carry_out(&mut self, train: Train<'_>) {
+    fn carry_out(&mut self, train: Option<(u64, Train<'_>)>) {
+        let Some((_, train)) = train else { return };
         let path = self.path_back();
         let counters = &self.served.shared.counters;
         match self.served.socket(self.key.token) {
             Some(socket) => {
-                let memory = &mut self.outwards.segmentation;
-                note_out(counters, train.count(), &send_train(socket, train, Some(&path), memory));
+                let sent = send_train(socket, train, Some(&path), &mut self.outwards);
+                note_out(counters, train.count(), &sent);
             }
             None => counters.datagrams_dropped.add(train.count()),
         }
@@ -174,30 +145,6 @@ impl Flow {
     fn header(&self) -> Option<Vec<u8>> {
         self.served.shared.route.proxy_protocol?;
         Some(proxy_header::encode_datagram(self.key.client, self.asked()))
-    }
-}
-
-// === impl Turn ===
-
-impl Turn {
-    /// Whether one more call is due.
-    fn goes_on(&mut self) -> bool {
-        self.calls += 1;
-        self.calls <= MOST_CALLS && self.bytes < MOST_BYTES
-    }
-
-    fn note(&mut self, received: Received) {
-        self.bytes += received.length;
-        self.datagrams += received.count();
-    }
-
-    /// Whether this is the first call.
-    fn is_first(&self) -> bool {
-        self.calls == 1
-    }
-
-    fn is_single(&self) -> bool {
-        self.datagrams == 1
     }
 }
 
@@ -214,22 +161,6 @@ mod tests {
         for alone in [b"".as_slice(), b"alone"] {
             let train = greeted(Train::new(alone, None), b"--", &mut room);
             assert!(train.datagrams().eq([[b"--", alone].concat()]));
-        }
-    }
-
-    #[test]
-    fn a_turn_ends() {
-        let alone = Received { length: 0, truncated: false, segment: None };
-        let train = Received { length: 65_000, truncated: false, segment: Some(1000) };
-        for (received, most) in [(alone, 64), (train, 9)] {
-            let mut turn = Turn::default();
-            let mut calls = 0;
-            while turn.goes_on() {
-                turn.note(received);
-                calls += 1;
-            }
-            assert_eq!(calls, most);
-            assert!(!turn.is_single());
         }
     }
 }

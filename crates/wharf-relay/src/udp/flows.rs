@@ -18,6 +18,7 @@ use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
 use crate::table::succession::FlowInTransit;
 use crate::udp::open::Opened;
+use crate::udp::turn::Pace;
 
 /// The least each loop may hold, however many loops share the total.
 const LEAST: usize = 1024;
@@ -40,23 +41,15 @@ pub(super) struct Flow {
     pub(super) socket: OwnedFd,
     /// Whether the target sees the client's address.
     as_client: bool,
-    /// From the client to the target, and back.
-    pub(super) inwards: Way,
-    pub(super) outwards: Way,
+    pub(super) pace: Pace,
+    /// To the target, and to the client.
+    pub(super) inwards: Segmentation,
+    pub(super) outwards: Segmentation,
     begun: Instant,
     last: Instant,
     answered: bool,
     streams: bool,
     _share: Share,
-}
-
-/// What is known of one direction of a flow.
-#[derive(Debug)]
-pub(super) struct Way {
-    pub(super) segmentation: Segmentation,
-    /// Whether the last datagram came alone: somebody waits for the next one, and it had better
-    /// not wait for company.
-    pub(super) single: bool,
 }
 
 /// All flows.
@@ -94,7 +87,6 @@ impl Flow {
     ) -> Self {
         let Opened { socket, as_client } = opened;
         let dual = served.shared.locate(key.token).1;
-        let (inwards, outwards) = (Way::new(), Way::new());
         let (begun, last, answered, streams) = (now, now, false, false);
         Self {
             key,
@@ -102,8 +94,9 @@ impl Flow {
             dual,
             socket,
             as_client,
-            inwards,
-            outwards,
+            pace: Pace::default(),
+            inwards: Segmentation::default(),
+            outwards: Segmentation::default(),
             begun,
             last,
             answered,
@@ -168,7 +161,7 @@ impl Flow {
     /// Goes on with another socket.
     pub(super) fn reconnect(&mut self, opened: Opened) {
         (self.socket, self.as_client) = (opened.socket, opened.as_client);
-        self.inwards = Way::new();
+        (self.pace, self.inwards) = (Pace::default(), Segmentation::default());
     }
 
     /// Whether nothing has come back to the client's address.
@@ -178,14 +171,6 @@ impl Flow {
 
     fn expires(&self, limits: &Limits) -> Instant {
         self.last + if self.streams { limits.stream_idle } else { limits.flow_idle }
-    }
-}
-
-// === impl Way ===
-
-impl Way {
-    fn new() -> Self {
-        Self { segmentation: Segmentation::default(), single: true }
     }
 }
 
@@ -255,8 +240,8 @@ impl Flows {
     }
 
     /// Notes a datagram from the target.
-    pub(super) fn answered(&mut self, id: u64, now: Instant) -> Option<&mut Flow> {
-        self.note(id, now, true)
+    pub(super) fn answered(&mut self, id: u64, now: Instant) {
+        self.note(id, now, true);
     }
 
     fn note(&mut self, id: u64, now: Instant, answer: bool) -> Option<&mut Flow> {
