@@ -170,13 +170,16 @@ impl Planes {
         dropped
     }
 
-    /// Starts a relay in place of one that has died, with the sockets still held here.
-    pub(crate) fn replace_relay(&self, desire: Ask<'_>) {
+    /// Turns to the relay that serves now: the successor of the one known so far, or, if that has
+    /// died, a new one with the sockets still held here. Answers whether there was a successor.
+    pub(crate) fn replace_relay(&self, desire: Ask<'_>) -> bool {
         let mut inner = self.lock();
-        inner.relay = None;
+        inner.relay = RelayClient::connect(&wharf_relay::socket_path(self.paths.run_dir())).ok();
+        let succeeded = inner.relay.is_some();
         let desire = &desire();
         let plan = inner.prepare(desire);
         inner.restore(&self.paths, Planned { plan: &plan, desire });
+        succeeded
     }
 
     /// Puts the way back where it belongs after somebody has changed the host's rules.
@@ -208,6 +211,12 @@ impl Planes {
     /// The relay's process, if there is one.
     pub(crate) fn relay_pid(&self) -> Option<u32> {
         self.lock().relay.as_ref().map(RelayClient::pid)
+    }
+
+    /// A connection to the relay that says nothing: it becomes readable when the relay ends, or
+    /// gives way to a successor.
+    pub(crate) fn relay_line(&self) -> Option<RelayClient> {
+        RelayClient::connect(&wharf_relay::socket_path(self.paths.run_dir())).ok()
     }
 
     /// How a publication is served; and why it is not, if it could not be restored.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use wharf_host::process::Pid;
 use wharf_host::route::RuleWatch;
 use wharf_runtime::client::Shim;
 
@@ -70,8 +69,13 @@ pub(crate) async fn relay(daemon: Arc<Daemon>) {
             continue;
         };
         let began = tokio::time::Instant::now();
-        if let Ok(Some(pidfd)) = Pid::of(pid).and_then(|pid| pid.open()) {
-            readable(pidfd).await;
+        let shared = Arc::clone(&daemon);
+        let line = tokio::task::spawn_blocking(move || shared.planes.relay_line());
+        if let Ok(Some(line)) = line.await
+            && line.pid() == pid
+            && let Ok(line) = line.as_fd().try_clone_to_owned()
+        {
+            readable(line).await;
         }
         if daemon.planes.relay_pid() != served {
             continue;
@@ -79,9 +83,13 @@ pub(crate) async fn relay(daemon: Arc<Daemon>) {
         if began.elapsed() > RELAY_PAUSE_MAX {
             pause = RELAY_PAUSE;
         }
-        tracing::warn!(pid, "the relay has died; starting another");
-        daemon.events.tell("relay", "restart", &pid.to_string(), None);
-        start_relay(&daemon).await;
+        let succeeded = start_relay(&daemon).await;
+        let (verb, told) = match succeeded {
+            true => ("upgrade", "the relay has given way to another"),
+            false => ("restart", "the relay has died; another was started"),
+        };
+        tracing::warn!(pid, "{told}");
+        daemon.events.tell("relay", verb, &pid.to_string(), None);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RELAY_PAUSE_MAX);
     }
@@ -106,15 +114,19 @@ pub(crate) async fn rules(daemon: Arc<Daemon>) {
     }
 }
 
-async fn start_relay(daemon: &Arc<Daemon>) {
-    daemon.metrics.relay_restarts.inc();
+/// Answers whether a successor serves already.
+async fn start_relay(daemon: &Arc<Daemon>) -> bool {
     let shared = Arc::clone(daemon);
-    let started = tokio::task::spawn_blocking(move || {
-        shared.planes.replace_relay(&|| shared.desire());
-    });
-    if let Err(error) = started.await {
+    let started =
+        tokio::task::spawn_blocking(move || shared.planes.replace_relay(&|| shared.desire()));
+    let succeeded = started.await.unwrap_or_else(|error| {
         tracing::error!(%error, "starting a relay stumbled");
+        false
+    });
+    if !succeeded {
+        daemon.metrics.relay_restarts.inc();
     }
+    succeeded
 }
 
 /// Waits until `fd` is readable: the process behind a pidfd has ended, a socket has something.

@@ -12,6 +12,7 @@ use crate::route::{Served, Shared, Token};
 use crate::stats::Totals;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
+use crate::tcp::dial::default_is_paced;
 
 /// Limits, counters, and the way to each loop.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) totals: Totals,
     pub(crate) seats: Vec<Seat>,
     pub(crate) began: Instant,
+    /// Whether connections pace themselves unless told otherwise.
+    pub(crate) paced: bool,
 }
 
 /// One loop, as the others see it.
@@ -67,6 +70,7 @@ impl Context {
             totals: Totals::default(),
             seats: seats?,
             began: Instant::now(),
+            paced: default_is_paced(),
             limits,
         })
     }

@@ -59,6 +59,10 @@ pub struct Route {
     /// without passing this host, so that its answers would never come back to the relay.
     #[serde(default)]
     pub neighbours: Vec<IpNet>,
+    /// Whether the way to the target never leaves this host: there is no bottleneck on it for
+    /// congestion control to look for.
+    #[serde(default)]
+    pub on_host: bool,
 }
 
 /// Which source address the relay uses towards the target.
@@ -346,6 +350,7 @@ mod tests {
             idle_timeout_seconds: None,
             source: Source::Gateway,
             neighbours: Vec::new(),
+            on_host: true,
         }
     }
 

@@ -224,7 +224,9 @@ impl Tcp {
         let target = SocketAddr::from(shared.route.target(peer.ip(), port)?);
         let trusted = as_client && shared.trusts_source(self.milliseconds(now));
         let source = if trusted { kept(&shared.route, peer, target) } else { None };
-        let dialed = dial(target, source).inspect_err(|error| refused(shared, target, error));
+        let unpaced = shared.route.on_host && self.context.paced;
+        let dialed =
+            dial(target, source, unpaced).inspect_err(|error| refused(shared, target, error));
         let dialed = dialed.ok()?;
         let limit = shared.route.connect_timeout_ms.map(|ms| Duration::from_millis(ms.into()));
         let limit = limit.unwrap_or(limits.connect);

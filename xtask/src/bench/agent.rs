@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use super::column::{Column, Load, Service};
@@ -60,8 +60,9 @@ pub(crate) struct Target {
     pub(crate) seconds: f64,
 }
 
-/// Does what one end has to do.
+/// Does what one end has to do, in a session of its own as the proxies have.
 pub(crate) fn run(agent: &Agent) -> Result<()> {
+    rustix::process::setsid().context("begin a session")?;
     match agent {
         Agent::Serve { at } => serve::run(*at),
         Agent::Hold { to, connections } => hold::run(*to, *connections),

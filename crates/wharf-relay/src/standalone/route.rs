@@ -37,6 +37,7 @@ pub(super) fn of(port: &Port) -> Route {
         connect_timeout_ms: None,
         idle_timeout_seconds: None,
         source: source(neighbours.is_some()),
+        on_host: neighbours.is_some(),
         neighbours: neighbours.unwrap_or_default(),
     }
 }

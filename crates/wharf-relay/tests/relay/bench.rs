@@ -95,6 +95,7 @@ pub(super) fn route(
         idle_timeout_seconds: None,
         source: Source::Gateway,
         neighbours: Vec::new(),
+        on_host: true,
     };
     (route, held)
 }

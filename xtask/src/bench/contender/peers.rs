@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -20,7 +19,7 @@ const WORKERS: usize = 2;
 /// pipes; 20,000 is a usual limit.
 const CONNECTIONS: usize = 6000;
 
-/// Processes, each the first of its process group; dropping them ends the groups.
+/// Processes, each the first of its session and process group; dropping them ends the groups.
 #[derive(Debug)]
 pub(crate) struct Programs {
     leaders: Vec<Process>,
@@ -34,7 +33,7 @@ pub(crate) fn start(
 ) -> Result<Programs> {
     let mut programs = Programs { leaders: Vec::new() };
     for command in commands(contender, ground, mappings)? {
-        programs.leaders.push(in_own_group(ground, command)?);
+        programs.leaders.push(ground.host.spawn(command)?);
     }
     Ok(programs)
 }
@@ -50,13 +49,20 @@ fn commands(contender: &Contender, ground: &Ground, mappings: &[Mapping]) -> Res
     }
 }
 
-fn in_own_group(ground: &Ground, mut command: Command) -> Result<Process> {
-    command.process_group(0).stdin(Stdio::null());
-    ground.host.spawn(command)
+fn program(name: &str) -> Result<Command> {
+    let path = find_program(name).with_context(|| format!("{name} is not installed"))?;
+    let mut command = in_own_session();
+    command.arg(path);
+    Ok(command)
 }
 
-fn program(name: &str) -> Result<Command> {
-    Ok(Command::new(find_program(name).with_context(|| format!("{name} is not installed"))?))
+/// What runs in a session of its own gets a share of processor time of its own
+/// (`sched_autogroup_enabled`). Our relay does, as a service has it from its cgroup; so everybody
+/// must, and so must both ends.
+fn in_own_session() -> Command {
+    let mut command = Command::new("setsid");
+    command.stdin(Stdio::null());
+    command
 }
 
 /// Its parent learns over descriptor 3 that it listens; without one it closes whatever else has
@@ -64,8 +70,8 @@ fn program(name: &str) -> Result<Command> {
 fn docker_proxy(mapping: &Mapping) -> Result<Command> {
     let program = find_program("docker-proxy").context("docker-proxy is not installed")?;
     let proto = if mapping.service.is_udp() { "udp" } else { "tcp" };
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "exec \"$@\" 3>/dev/null", "sh"]).arg(program);
+    let mut command = in_own_session();
+    command.args(["/bin/sh", "-c", "exec \"$@\" 3>/dev/null", "sh"]).arg(program);
     command.args(["-proto", proto, "-host-ip", "0.0.0.0"]);
     command.args(["-host-port", &mapping.port.to_string()]);
     command.args(["-container-ip", &CONTAINER.to_string()]);
