@@ -2,9 +2,11 @@
 
 #[cfg(test)]
 mod crashes {
+    mod carrying;
     mod disk;
     mod processes;
     mod site;
     mod steps;
     mod teardown;
+    mod upgrade;
 }

@@ -19,7 +19,7 @@ use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
 use crate::udp::flows::{Flow, Flows, Key};
 use crate::udp::open::open;
-use crate::udp::turn::Pace;
+use crate::udp::turn::Habit;
 use crate::worker::tokens::Subject;
 
 mod carry;
@@ -34,7 +34,7 @@ pub(crate) struct Udp {
     seat: usize,
     flows: Flows,
     /// Of listeners that have given something.
-    paces: HashMap<Token, Pace>,
+    habits: HashMap<Token, Habit>,
     /// How often the loop was woken.
     round: u64,
     /// Keyed by flow; empty between two calls.
@@ -60,7 +60,7 @@ impl Udp {
             context,
             seat,
             flows,
-            paces: HashMap::new(),
+            habits: HashMap::new(),
             round: 0,
             coalescer: Coalescer::new(),
             room: Vec::new(),
@@ -84,7 +84,7 @@ impl Udp {
 
     /// Ends the flows of a route.
     pub(crate) fn withdraw(&mut self, route: u32) {
-        self.paces.retain(|token, _| token.route != route);
+        self.habits.retain(|token, _| token.route != route);
         for flow in self.flows.take_all_of(route) {
             self.end(flow);
         }

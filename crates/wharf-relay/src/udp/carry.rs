@@ -18,7 +18,7 @@ impl Udp {
     /// Carries what clients sent to a listener.
     pub(crate) fn take_in(&mut self, served: &Arc<Served>, token: Token, now: Instant) {
         let Some(socket) = served.socket(token) else { return };
-        let mut turn = self.paces.entry(token).or_default().begin(self.round);
+        let mut turn = self.habits.entry(token).or_default().begin(self.round);
         let mut last = None;
         while turn.goes_on() {
             let arrival = match datagram::receive(socket, self.coalescer.room()) {
@@ -39,14 +39,14 @@ impl Udp {
         }
         let Self { flows, coalescer, room, .. } = self;
         carry_in(flows, served, coalescer.take(), room, now);
-        self.paces.entry(token).or_default().end(&turn);
+        self.habits.entry(token).or_default().end(&turn);
     }
 
     /// Carries what the target sent to a flow.
     pub(crate) fn take_out(&mut self, id: u64, now: Instant) {
         let Self { flows, coalescer, .. } = self;
         let Some(flow) = flows.get_mut(id) else { return };
-        let mut turn = flow.pace.begin(self.round);
+        let mut turn = flow.habit.begin(self.round);
         while turn.goes_on() {
             match datagram::receive_connected(&flow.socket, coalescer.room()) {
                 Ok(received) => {
@@ -59,7 +59,7 @@ impl Udp {
             }
         }
         flow.carry_out(coalescer.take());
-        flow.pace.end(&turn);
+        flow.habit.end(&turn);
         if !turn.is_empty() {
             flows.answered(id, now);
         }

@@ -18,7 +18,7 @@ use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
 use crate::table::succession::FlowInTransit;
 use crate::udp::open::Opened;
-use crate::udp::turn::Pace;
+use crate::udp::turn::Habit;
 
 /// The least each loop may hold, however many loops share the total.
 const LEAST: usize = 1024;
@@ -41,7 +41,7 @@ pub(super) struct Flow {
     pub(super) socket: OwnedFd,
     /// Whether the target sees the client's address.
     as_client: bool,
-    pub(super) pace: Pace,
+    pub(super) habit: Habit,
     /// To the target, and to the client.
     pub(super) inwards: Segmentation,
     pub(super) outwards: Segmentation,
@@ -94,7 +94,7 @@ impl Flow {
             dual,
             socket,
             as_client,
-            pace: Pace::default(),
+            habit: Habit::default(),
             inwards: Segmentation::default(),
             outwards: Segmentation::default(),
             begun,
@@ -161,7 +161,7 @@ impl Flow {
     /// Goes on with another socket.
     pub(super) fn reconnect(&mut self, opened: Opened) {
         (self.socket, self.as_client) = (opened.socket, opened.as_client);
-        (self.pace, self.inwards) = (Pace::default(), Segmentation::default());
+        (self.habit, self.inwards) = (Habit::default(), Segmentation::default());
     }
 
     /// Whether nothing has come back to the client's address.

@@ -13,7 +13,7 @@ const MOST_BYTES: usize = 512 << 10;
 
 /// What is remembered of a socket between two turns.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct Habit {
     /// Whether there was one datagram, and no more, the last time.
     single: bool,
     /// The round of the loop in which that was.
@@ -29,16 +29,16 @@ pub(super) struct Turn {
     datagrams: usize,
 }
 
-// === impl Pace ===
+// === impl Habit ===
 
-impl Default for Pace {
+impl Default for Habit {
     fn default() -> Self {
         // Whoever begins is likely to ask something.
         Self { single: true, round: 0 }
     }
 }
 
-impl Pace {
+impl Habit {
     /// Begins a turn in a round of the loop.
     pub(super) fn begin(&mut self, round: u64) -> Turn {
         let again = round == self.round + 1;
@@ -81,8 +81,8 @@ mod tests {
     const TRAIN: Received = Received { length: 65_000, truncated: false, segment: Some(1000) };
 
     /// Takes as much as there may be of `received`, `waiting` times; the number of calls.
-    fn calls(pace: &mut Pace, round: u64, received: Received, waiting: usize) -> usize {
-        let mut turn = pace.begin(round);
+    fn calls(habit: &mut Habit, round: u64, received: Received, waiting: usize) -> usize {
+        let mut turn = habit.begin(round);
         let mut calls = 0;
         while turn.goes_on() {
             calls += 1;
@@ -91,27 +91,27 @@ mod tests {
             }
             turn.note(received);
         }
-        pace.end(&turn);
+        habit.end(&turn);
         calls
     }
 
     #[test]
     fn a_question_at_a_time_takes_one_call() {
-        let mut pace = Pace::default();
+        let mut habit = Habit::default();
         for round in [2, 4, 9, 11] {
-            assert_eq!(calls(&mut pace, round, ALONE, 1), 1);
+            assert_eq!(calls(&mut habit, round, ALONE, 1), 1);
         }
     }
 
     #[test]
     fn a_stream_is_noticed_and_so_is_its_end() {
-        let mut pace = Pace::default();
-        assert_eq!(calls(&mut pace, 5, ALONE, 1000), 1);
-        assert_eq!(calls(&mut pace, 6, ALONE, 1000), 64);
-        assert_eq!(calls(&mut pace, 9, ALONE, 3), 4);
-        assert_eq!(calls(&mut pace, 20, ALONE, 1), 2);
-        assert_eq!(calls(&mut pace, 30, ALONE, 1), 1);
-        assert_eq!(calls(&mut pace, 40, TRAIN, 1), 1);
-        assert_eq!(calls(&mut pace, 50, TRAIN, 1000), 9);
+        let mut habit = Habit::default();
+        assert_eq!(calls(&mut habit, 5, ALONE, 1000), 1);
+        assert_eq!(calls(&mut habit, 6, ALONE, 1000), 64);
+        assert_eq!(calls(&mut habit, 9, ALONE, 3), 4);
+        assert_eq!(calls(&mut habit, 20, ALONE, 1), 2);
+        assert_eq!(calls(&mut habit, 30, ALONE, 1), 1);
+        assert_eq!(calls(&mut habit, 40, TRAIN, 1), 1);
+        assert_eq!(calls(&mut habit, 50, TRAIN, 1000), 9);
     }
 }

@@ -27,16 +27,19 @@ pub(super) struct Bench {
 
 /// Runs `test` beside a relay in a namespace whose loopback has addresses of both families.
 pub(super) fn with_relay(limits: Limits, test: impl FnOnce(&mut Bench) + Send) {
-    in_netns(|| {
-        let dir = TempDir::new().unwrap();
-        let run_dir = dir.path().to_owned();
-        let relay = Relay::start(RelayConfig { limits, ..RelayConfig::new(run_dir) }).unwrap();
-        let client = RelayClient::connect(&socket_path(dir.path())).unwrap();
-        let mut bench = Bench { dir, client, relay: Some(relay) };
-        test(&mut bench);
-        bench.relay.take().unwrap().stop();
-        assert!(!socket_path(bench.dir.path()).exists());
-    });
+    in_netns(|| with_relay_here(limits, test));
+}
+
+/// The same in the namespace of the calling thread.
+pub(super) fn with_relay_here(limits: Limits, test: impl FnOnce(&mut Bench)) {
+    let dir = TempDir::new().unwrap();
+    let run_dir = dir.path().to_owned();
+    let relay = Relay::start(RelayConfig { limits, ..RelayConfig::new(run_dir) }).unwrap();
+    let client = RelayClient::connect(&socket_path(dir.path())).unwrap();
+    let mut bench = Bench { dir, client, relay: Some(relay) };
+    test(&mut bench);
+    bench.relay.take().unwrap().stop();
+    assert!(!socket_path(bench.dir.path()).exists());
 }
 
 pub(super) fn in_netns(test: impl FnOnce() + Send) {
@@ -112,6 +115,14 @@ impl Bench {
 
     pub(super) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Has another relay of this process take the place of the first.
+    pub(super) fn replace(&mut self) {
+        let config = RelayConfig { take_over: Some(1), ..RelayConfig::new(self.path()) };
+        let next = Relay::start(config).unwrap();
+        self.relay.replace(next).unwrap().stop();
+        self.client = self.connect();
     }
 
     /// Adds and opens a route, and lets go of our copies of its sockets.

@@ -6,6 +6,10 @@ use wharf_relay::Limits;
 
 use super::bench::*;
 
+mod header;
+mod source;
+mod trains;
+
 fn short() -> Limits {
     Limits {
         flow_idle: Duration::from_millis(1000),

@@ -94,6 +94,7 @@ fn held(mapping: &Mapping) -> Result<(Route, Reservation)> {
         "target_v6": null,
         "host_ports": [port, port],
         "target_ports": [service.port(), service.port()],
+        "on_host": true,
     }));
     Ok((route.context("describe a route")?, held))
 }
