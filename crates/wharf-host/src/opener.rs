@@ -59,7 +59,7 @@ pub enum Kind {
 pub struct Opener {
     socket: OwnedFd,
     turns: turn::Turns,
-    pid: u32,
+    pid: Option<u32>,
 }
 
 // === impl Opener ===
@@ -82,13 +82,15 @@ impl Opener {
         let stdin = Stdio::from(theirs);
         let start = Detached { stdin, stderr: Stdio::inherit(), ..Detached::new(program, args) };
         let pid = spawn_detached(start)?;
-        let opener = Self::over(socket, pid);
+        let opener = Self { pid: Some(pid), ..Self::over(socket) };
         opener.answer(wire::READY, Instant::now() + START_LIMIT).during(what)?;
         Ok(opener)
     }
 
-    fn over(socket: OwnedFd, pid: u32) -> Self {
-        Self { socket, turns: turn::Turns::default(), pid }
+    /// The helper at the other end of `socket`, which another process has started and passed on
+    /// (see [`AsFd`]). It lives until every copy is closed.
+    pub fn over(socket: OwnedFd) -> Self {
+        Self { socket, turns: turn::Turns::default(), pid: None }
     }
 
     /// Opens a socket inside `namespace`, non-blocking and close-on-exec. Any number of threads
@@ -120,8 +122,8 @@ impl Opener {
         socket.ok_or_else(|| Errno::MFILE.into())
     }
 
-    /// The helper's process number, for logs.
-    pub fn pid(&self) -> u32 {
+    /// The helper's process number, for logs; `None` when another process has started it.
+    pub fn pid(&self) -> Option<u32> {
         self.pid
     }
 
@@ -158,6 +160,13 @@ impl Opener {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+}
+
+impl AsFd for Opener {
+    /// The connection to the helper, to be passed on to the process that will ask.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

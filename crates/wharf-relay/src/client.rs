@@ -231,7 +231,7 @@ fn deal(
 ) -> Result<(Vec<(Listed, Vec<OwnedFd>)>, Vec<OwnedFd>)> {
     let holds = |listed: &Listed| match listed.phase {
         Phase::Leaving => 0,
-        Phase::Held | Phase::Open => listed.route.sockets(),
+        Phase::Held | Phase::Open => listed.route.descriptors(),
     };
     let needed: usize = routes.iter().map(holds).sum();
     if needed > sockets.len() {

@@ -13,6 +13,7 @@ use crate::stats::Totals;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
 use crate::tcp::dial::default_is_paced;
+use crate::worker::pace::Lookers;
 
 /// Limits, counters, and the way to each loop.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) waiting: Arc<Budget>,
     pub(crate) totals: Totals,
     pub(crate) seats: Vec<Seat>,
+    pub(crate) lookers: Lookers,
     pub(crate) began: Instant,
     /// Whether connections pace themselves unless told otherwise.
     pub(crate) paced: bool,
@@ -69,6 +71,7 @@ impl Context {
             waiting: Arc::new(Budget::new(limits.waiting_bytes)),
             totals: Totals::default(),
             seats: seats?,
+            lookers: Lookers::new(cores),
             began: Instant::now(),
             paced: default_is_paced(),
             limits,

@@ -21,7 +21,7 @@ pub(crate) const MAX_RESPONSE: usize = 64 << 20;
 
 /// One publication, as the relay sees it. A range is one route, never one per port.
 ///
-/// It takes `listeners.len() * host_ports.count()` descriptors, port by port and for each port
+/// It takes `listeners.len() * host_ports.count()` sockets, port by port and for each port
 /// place by place: the order in which [`wharf_host::reserve::Reservation`] holds them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -59,6 +59,11 @@ pub struct Route {
     /// without passing this host, so that its answers would never come back to the relay.
     #[serde(default)]
     pub neighbours: Vec<IpNet>,
+    /// Whether the target is inside a network namespace that may have no way to this one. Two
+    /// more descriptors follow the route's sockets: the connection to a helper that opens sockets
+    /// ([`wharf_host::opener`]), and the namespace.
+    #[serde(default)]
+    pub inside: bool,
     /// Whether the way to the target never leaves this host: there is no bottleneck on it for
     /// congestion control to look for.
     #[serde(default)]
@@ -289,9 +294,14 @@ pub enum Refusal {
 // === impl Route ===
 
 impl Route {
-    /// The number of descriptors that belong to the route.
+    /// The number of sockets listened on.
     pub fn sockets(&self) -> usize {
         self.listeners.len() * self.host_ports.count()
+    }
+
+    /// The number of descriptors that belong to the route.
+    pub fn descriptors(&self) -> usize {
+        self.sockets() + if self.inside { 2 } else { 0 }
     }
 
     /// Where a client of the family of `client` is led from the `port`th port of the range.
@@ -350,6 +360,7 @@ mod tests {
             idle_timeout_seconds: None,
             source: Source::Gateway,
             neighbours: Vec::new(),
+            inside: false,
             on_host: true,
         }
     }

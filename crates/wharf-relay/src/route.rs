@@ -1,8 +1,12 @@
 //! A route in service: what its sockets, connections and flows share.
 
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use wharf_host::opener::{Domain, Kind, Opener};
 
 use crate::protocol::Route;
 use crate::route::way_back::WayBack;
@@ -18,12 +22,21 @@ pub(crate) struct Shared {
     /// The route's number in this process, never used twice.
     pub(crate) key: u32,
     pub(crate) route: Route,
+    /// Where the target is, if not in the network namespace of this process.
+    pub(crate) inside: Option<Inside>,
     pub(crate) counters: Counters,
     /// Open connections of each port of the range.
     per_port: Vec<AtomicUsize>,
     /// When connections that are still open are cut, in milliseconds of the relay's life.
     end: AtomicU64,
     way_back: Arc<WayBack>,
+}
+
+/// A network namespace that sockets are opened in by another process.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    opener: Opener,
+    namespace: OwnedFd,
 }
 
 /// A route with its sockets, as long as it is in service.
@@ -43,10 +56,15 @@ pub(crate) struct Token {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(key: u32, route: Route, way_back: Arc<WayBack>) -> Self {
+    pub(crate) fn new(
+        key: u32,
+        route: Route,
+        inside: Option<Inside>,
+        way_back: Arc<WayBack>,
+    ) -> Self {
         let per_port = (0..route.host_ports.count()).map(|_| AtomicUsize::new(0)).collect();
         let (counters, end) = (Counters::default(), AtomicU64::new(NEVER));
-        Self { key, per_port, route, counters, end, way_back }
+        Self { key, per_port, route, inside, counters, end, way_back }
     }
 
     /// Decides when open connections are cut.
@@ -92,11 +110,36 @@ impl Shared {
     }
 }
 
+// === impl Inside ===
+
+impl Inside {
+    pub(crate) fn new(opener: OwnedFd, namespace: OwnedFd) -> Self {
+        Self { opener: Opener::over(opener), namespace }
+    }
+
+    /// A socket of the family of `target`. Takes some 70 µs, and a second at most.
+    pub(crate) fn open(&self, target: SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
+        let domain = if target.is_ipv4() { Domain::Ipv4 } else { Domain::Ipv6 };
+        self.opener.open(self.namespace.as_fd(), domain, kind)
+    }
+
+    /// What another relay needs, too.
+    fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.opener.as_fd(), self.namespace.as_fd()]
+    }
+}
+
 // === impl Served ===
 
 impl Served {
     pub(crate) fn new(shared: Arc<Shared>, sockets: Vec<OwnedFd>) -> Self {
         Self { shared, sockets }
+    }
+
+    /// Everything another relay needs, in the order of the protocol.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let inside = self.shared.inside.iter().filter(|_| !self.sockets.is_empty());
+        self.sockets.iter().map(AsFd::as_fd).chain(inside.flat_map(Inside::descriptors))
     }
 
     /// The number of sockets.

@@ -17,7 +17,7 @@ use crate::context::{Command, Context};
 use crate::limits::Share;
 use crate::protocol::{Listed, Phase, Refusal, Route};
 use crate::route::way_back::WaysBack;
-use crate::route::{Served, Shared};
+use crate::route::{Inside, Served, Shared};
 use crate::stats::{RouteStats, Stats};
 use crate::tcp;
 use crate::udp;
@@ -278,13 +278,20 @@ impl Table {
 // === impl State ===
 
 impl State {
-    fn insert(&mut self, route: Route, sockets: Vec<OwnedFd>, share: Share, owner: Owner) {
+    fn insert(&mut self, route: Route, mut sockets: Vec<OwnedFd>, share: Share, owner: Owner) {
         let key = self.next_key;
         // The two highest bits are for other things in the epoll sets.
         self.next_key = (key + 1) & (u32::MAX >> 2);
         self.keys.insert(route.id.clone(), key);
         let way_back = self.ways_back.of(&route);
-        let shared = Shared::new(key, route, way_back);
+        let inside = match (route.inside, sockets.pop(), sockets.pop()) {
+            (true, Some(namespace), Some(opener)) => Some(Inside::new(opener, namespace)),
+            (_, last, but_one) => {
+                sockets.extend([but_one, last].into_iter().flatten());
+                None
+            }
+        };
+        let shared = Shared::new(key, route, inside, way_back);
         let served = Arc::new(Served::new(Arc::new(shared), sockets));
         let (phase, lease) = (Phase::Held, None);
         self.entries.insert(key, Entry { served, phase, owner, lease, _share: share });

@@ -19,7 +19,7 @@ use crate::poller::{Poller, Ready};
 use crate::proxy_header;
 use crate::route::{Served, Shared, Token};
 use crate::tcp::connection::{Admitted, Connection, KEEPALIVE, Stage, Verdict, reset_on_close};
-use crate::tcp::dial::{dial, kept};
+use crate::tcp::dial::{Way, dial, kept};
 use crate::tcp::direction::Copier;
 use crate::tcp::pipes::Pipes;
 use crate::tcp::slots::Slots;
@@ -225,8 +225,8 @@ impl Tcp {
         let trusted = as_client && shared.trusts_source(self.milliseconds(now));
         let source = if trusted { kept(&shared.route, peer, target) } else { None };
         let unpaced = shared.route.on_host && self.context.paced;
-        let dialed =
-            dial(target, source, unpaced).inspect_err(|error| refused(shared, target, error));
+        let way = Way { target, unpaced, inside: shared.inside.as_ref() };
+        let dialed = dial(way, source).inspect_err(|error| refused(shared, target, error));
         let dialed = dialed.ok()?;
         let limit = shared.route.connect_timeout_ms.map(|ms| Duration::from_millis(ms.into()));
         let limit = limit.unwrap_or(limits.connect);

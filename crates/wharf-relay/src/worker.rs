@@ -14,7 +14,7 @@ use crate::udp::Udp;
 use crate::worker::pace::Pace;
 use crate::worker::tokens::Subject;
 
-mod pace;
+pub(crate) mod pace;
 pub(crate) mod tokens;
 
 /// The thread's state.
@@ -53,7 +53,7 @@ impl Worker {
         let Some(seat) = context.seats.get(self.seat) else { return };
         let mut events = Events::new();
         while !self.stopped {
-            let woken = self.pace.wait(&seat.poller, &mut events, self.limit());
+            let woken = self.pace.wait(&seat.poller, &mut events, self.limit(), &context.lookers);
             let now = Instant::now();
             let ready = events.take();
             for event in &ready {

@@ -143,6 +143,7 @@ impl Inner {
             source: if keeps_clients { Source::Client } else { Source::Gateway },
             // Whom the target answers without passing this host.
             neighbours: network.map(subnets).unwrap_or_default(),
+            inside: false,
             on_host: true,
         }
     }

@@ -32,7 +32,7 @@ fn start() -> Opener {
 fn pair() -> (Opener, OwnedFd) {
     let kind = SocketType::SEQPACKET;
     let (a, b) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-    (Opener::over(a, std::process::id()), b)
+    (Opener::over(a), b)
 }
 
 fn connect(socket: OwnedFd, address: &str) -> OwnedFd {
@@ -74,7 +74,7 @@ fn a_listener_on_loopback_of_another_namespace_is_reached() {
         client.send(b"datagram").unwrap();
         assert_eq!(echo.recv(&mut [0; 20]).unwrap(), 8);
     }
-    let helper = Pid::of(opener.pid()).unwrap();
+    let helper = Pid::of(opener.pid().unwrap()).unwrap();
     drop(opener);
     assert!(helper.wait_exit(LIMIT).unwrap());
 }

@@ -128,8 +128,8 @@ impl Answers {
 impl Answer<'_> {
     /// The descriptors to send along.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let sockets = self.served.iter().flat_map(|served| served.sockets().map(|(_, fd)| fd));
-        sockets.chain(self.flows.iter().chain(self.heirlooms).map(AsFd::as_fd))
+        let routes = self.served.iter().flat_map(|served| served.descriptors());
+        routes.chain(self.flows.iter().chain(self.heirlooms).map(AsFd::as_fd))
     }
 
     /// Does what had to wait until the answer was on its way.

@@ -59,3 +59,41 @@ impl WaysBack {
         new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(target: u32) -> Route {
+        let route = serde_json::json!({
+            "id": target.to_string(),
+            "proto": "udp",
+            "listeners": [],
+            "target_v4": Ipv4Addr::from(target),
+            "target_v6": null,
+            "host_ports": [80, 80],
+            "target_ports": [80, 80],
+        });
+        serde_json::from_value(route).unwrap()
+    }
+
+    #[test]
+    fn routes_to_one_target_learn_together() {
+        let mut ways = WaysBack::default();
+        let (one, same, other) = (ways.of(&route(1)), ways.of(&route(1)), ways.of(&route(2)));
+        one.distrust_until(10);
+        assert!(!same.is_trusted(9) && same.is_trusted(10) && other.is_trusted(9));
+    }
+
+    #[test]
+    fn removed_targets_do_not_pile_up() {
+        let mut ways = WaysBack::default();
+        let kept = ways.of(&route(0));
+        kept.distrust_until(10);
+        for target in 1..10_000 {
+            ways.of(&route(target));
+        }
+        assert!(ways.of.len() <= LEAST + 2);
+        assert!(!ways.of(&route(0)).is_trusted(9));
+    }
+}

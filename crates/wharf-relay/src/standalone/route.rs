@@ -36,16 +36,13 @@ pub(super) fn of(port: &Port) -> Route {
         proxy_protocol: None,
         connect_timeout_ms: None,
         idle_timeout_seconds: None,
-        source: source(neighbours.is_some()),
+        // A client's address needs the way back through this host, and a rule that marks answers
+        // for it. The daemon's marks what comes from its own bridges, and nothing of Docker's.
+        source: Source::Gateway,
+        inside: false,
         on_host: neighbours.is_some(),
         neighbours: neighbours.unwrap_or_default(),
     }
-}
-
-/// Whose address the target sees. A client's needs the way back through this host, which
-/// `docker-proxy` does not lay.
-fn source(_on_link: bool) -> Source {
-    Source::Gateway
 }
 
 /// The networks of the interface that leads to `target`; `None` when it is behind a router, so

@@ -19,14 +19,14 @@ pub(super) fn deal(routes: &[Route], sockets: Vec<OwnedFd>) -> Result<Vec<Vec<Ow
             return Err(Refusal::Duplicate { id: route.id.clone() });
         }
     }
-    let needed = routes.iter().map(Route::sockets).sum();
+    let needed = routes.iter().map(Route::descriptors).sum();
     if sockets.len() != needed {
         return Err(Refusal::Sockets { got: sockets.len(), needed });
     }
     let mut rest = sockets.into_iter();
     let mut sets = Vec::with_capacity(routes.len());
     for route in routes {
-        let set: Vec<OwnedFd> = rest.by_ref().take(route.sockets()).collect();
+        let set: Vec<OwnedFd> = rest.by_ref().take(route.descriptors()).collect();
         check_set(route, &set)?;
         sets.push(set);
     }

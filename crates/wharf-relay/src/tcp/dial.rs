@@ -8,7 +8,11 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use wharf_host::opener::Kind;
+use wharf_host::transparent::MARK;
+
 use crate::protocol::{Route, Source};
+use crate::route::Inside;
 
 /// A socket that is connecting.
 #[derive(Debug)]
@@ -16,6 +20,16 @@ pub(super) struct Dialed {
     pub(super) socket: OwnedFd,
     /// Whether it has the client's address.
     pub(super) as_client: bool,
+}
+
+/// Where a connection goes, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) target: SocketAddr,
+    /// Whether a congestion control without pacing is chosen.
+    pub(super) unpaced: bool,
+    /// The network namespace of the target, if it is another one.
+    pub(super) inside: Option<&'a Inside>,
 }
 
 /// The client's address, if the target may see it.
@@ -42,40 +56,51 @@ pub(crate) fn default_is_paced() -> bool {
     name.is_ok_and(|name| name.starts_with("bbr"))
 }
 
-/// Starts connecting, from the address `source` if the kernel lets us. With `unpaced`, a
-/// congestion control without pacing is chosen.
-pub(super) fn dial(
-    target: SocketAddr,
-    source: Option<SocketAddr>,
-    unpaced: bool,
-) -> io::Result<Dialed> {
+/// Starts connecting, from the address `source` if the kernel lets us.
+pub(super) fn dial(way: Way<'_>, source: Option<SocketAddr>) -> io::Result<Dialed> {
     if let Some(source) = source {
         // Its port, too, if that is free towards this target; else any port of this address.
         for port in [source.port(), 0] {
-            if let Ok(socket) = dial_from(target, Some(SocketAddr::new(source.ip(), port)), unpaced)
-            {
+            if let Ok(socket) = way.dial(Some(SocketAddr::new(source.ip(), port))) {
                 return Ok(Dialed { socket, as_client: true });
             }
         }
     }
-    Ok(Dialed { socket: dial_from(target, None, unpaced)?, as_client: false })
+    Ok(Dialed { socket: way.dial(None)?, as_client: false })
 }
 
-fn dial_from(target: SocketAddr, source: Option<SocketAddr>, unpaced: bool) -> io::Result<OwnedFd> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new_raw(Domain::for_address(target), kind, Some(Protocol::TCP))?;
-    // Small messages go at once. Failure costs latency only.
-    drop(socket.set_tcp_nodelay(true));
-    if unpaced {
-        // The one that every kernel has and every process may choose.
-        let _chosen = set_tcp_congestion(&socket, "reno");
+// === impl Way ===
+
+impl Way<'_> {
+    fn dial(self, source: Option<SocketAddr>) -> io::Result<OwnedFd> {
+        let socket = self.socket()?;
+        // Small messages go at once. Failure costs latency only.
+        drop(socket.set_tcp_nodelay(true));
+        if self.unpaced {
+            // The one that every kernel has and every process may choose.
+            let _chosen = set_tcp_congestion(&socket, "reno");
+        }
+        if let Some(source) = source {
+            be(&socket, source)?;
+            if self.inside.is_some() {
+                // In there it is the mark that leads answers back, see `wharf_host::transparent`.
+                socket.set_mark(MARK.value)?;
+            }
+        }
+        match socket.connect(&SockAddr::from(self.target)) {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+                Err(error)
+            }
+            _ => Ok(socket.into()),
+        }
     }
-    if let Some(source) = source {
-        be(&socket, source)?;
-    }
-    match socket.connect(&SockAddr::from(target)) {
-        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(socket.into()),
+
+    fn socket(self) -> io::Result<Socket> {
+        if let Some(inside) = self.inside {
+            return Ok(inside.open(self.target, Kind::Stream)?.into());
+        }
+        let kind = Type::STREAM.nonblocking().cloexec();
+        Socket::new_raw(Domain::for_address(self.target), kind, Some(Protocol::TCP))
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{SpliceFlags, splice};
 
 use crate::limits::{Budget, Share};
@@ -183,9 +183,9 @@ impl Direction {
         let room = if copier.is_crowded() { LITTLE } else { BUFFER };
         let room = copier.buffer.get_mut(..room).unwrap_or_default();
         let asked = room.len();
-        let read = match rustix::io::read(from, room) {
-            Ok(0) => return Ok(Moved::End),
-            Ok(read) => read,
+        let read = match rustix::net::recv(from, room, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Ok(Moved::End),
+            Ok((read, _)) => read,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
             Err(error) => return Err(error.into()),
         };

@@ -98,6 +98,7 @@ pub(super) fn route(
         idle_timeout_seconds: None,
         source: Source::Gateway,
         neighbours: Vec::new(),
+        inside: false,
         on_host: true,
     };
     (route, held)

@@ -6,11 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use wharf_host::link::{Links, Veth};
-use wharf_host::netns::Netns;
-use wharf_host::nftables::{
-    BaseHook, Batch, Chain, ChainKind, HookPoint, Ownership, Policy, Rule,
-};
 use wharf_host::netlink::{Family, Netlink};
+use wharf_host::netns::Netns;
+use wharf_host::nftables::{BaseHook, Batch, Chain, ChainKind, HookPoint, Ownership, Policy, Rule};
 use wharf_host::reserve::{Transport, reserve};
 use wharf_host::route::{Route, Routes};
 use wharf_host::sysctl;
@@ -70,12 +68,14 @@ impl Stage {
             return None;
         }
         host.run(lay).unwrap();
-        target.run(|| TARGET.map(|own| serve(own))).unwrap();
+        target.run(|| TARGET.map(serve)).unwrap();
         Some(Self { client, host, _target: target })
     }
 
     fn client(&self, own: &str) -> UdpSocket {
-        self.client.run(|| udp_client(&SocketAddr::new(own.parse().unwrap(), 0).to_string())).unwrap()
+        self.client
+            .run(|| udp_client(&SocketAddr::new(own.parse().unwrap(), 0).to_string()))
+            .unwrap()
     }
 }
 
@@ -144,4 +144,148 @@ fn seen(client: &UdpSocket, asked: &str, port: u16) -> SocketAddr {
 fn sees(client: &UdpSocket, asked: &str, wanted: &str) {
     let wanted: IpAddr = wanted.parse().unwrap();
     assert_eq!(seen(client, asked, 8080).ip(), wanted, "asked {asked}");
+}
+
+/// Runs `test` beside a relay on the stage's host.
+fn on_stage(limits: Limits, test: impl FnOnce(&Stage, &mut Bench) + Send) {
+    let Some(stage) = Stage::new() else { return };
+    stage.host.run(|| with_relay_here(limits, |bench| test(&stage, bench))).unwrap();
+}
+
+#[test]
+fn the_clients_wherever_it_can_be_kept() {
+    on_stage(Limits::default(), |stage, bench| {
+        for target in TARGET {
+            publish(bench, target, 8080, &[]);
+            let kept = usize::from(target.contains(':'));
+            sees(&stage.client(CLIENT[kept]), HOST[kept], CLIENT[kept]);
+            // Of the other family.
+            sees(&stage.client(CLIENT[1 - kept]), HOST[1 - kept], GATEWAY[kept]);
+            // The host itself, by its address and by loopback.
+            sees(&udp_client(&format!("{}:0", bracketed(HOST[kept]))), HOST[kept], HOST[kept]);
+            let loopback = ["127.0.0.1", "::1"][kept];
+            sees(&udp_client(&format!("{}:0", bracketed(loopback))), loopback, GATEWAY[kept]);
+            assert_eq!(bench.listed().stats.source_fallbacks, 0);
+            let id = bench.listed().route.id;
+            bench.client.remove(&[id], None).unwrap();
+        }
+    });
+}
+
+fn bracketed(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+}
+
+#[test]
+fn the_gateways_where_that_is_asked_for_and_for_neighbours() {
+    on_stage(Limits::default(), |stage, bench| {
+        publish(bench, TARGET[0], 8080, &["192.0.2.0/24"]);
+        sees(&stage.client(CLIENT[0]), HOST[0], GATEWAY[0]);
+        let target = SocketAddr::new(TARGET[0].parse().unwrap(), PORT);
+        // Source::Gateway.
+        bench.publish(route(Transport::Udp, &[V4], (8081, 8081), target));
+        let client = stage.client(CLIENT[0]);
+        assert_eq!(seen(&client, HOST[0], 8081).ip().to_string(), GATEWAY[0]);
+    });
+}
+
+#[test]
+fn one_client_port_may_ask_one_target_in_several_ways() {
+    on_stage(Limits::default(), |stage, bench| {
+        for port in [8080, 8081] {
+            publish(bench, TARGET[0], port, &[]);
+        }
+        let client = stage.client(CLIENT[0]);
+        let before = [8080, 8081].map(|port| seen(&client, HOST[0], port));
+        assert_ne!(before[0], before[1]);
+        for _ in 0..3 {
+            // Each answer comes from the port that was asked.
+            assert_eq!([8080, 8081].map(|port| seen(&client, HOST[0], port)), before);
+        }
+        assert!(before.iter().all(|seen| seen.ip().to_string() == CLIENT[0]));
+    });
+}
+
+#[test]
+fn a_clients_port_stays_free_for_the_host() {
+    on_stage(Limits::default(), |stage, bench| {
+        publish(bench, TARGET[0], 8080, &[]);
+        let client = stage.client(CLIENT[0]);
+        sees(&client, HOST[0], CLIENT[0]);
+        let port = client.local_addr().unwrap().port();
+        drop(reserve(Transport::Udp, &[V4, V6], (port, port)).unwrap());
+    });
+}
+
+#[test]
+fn a_relay_without_the_right_uses_the_gateways() {
+    let Some(stage) = Stage::new() else { return };
+    let unprivileged = || {
+        let mut sets = capabilities(None).unwrap();
+        for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+            set.remove(CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN);
+        }
+        set_capabilities(None, sets).unwrap();
+        with_relay_here(Limits::default(), |bench| {
+            publish(bench, TARGET[0], 8080, &[]);
+            sees(&udp_client("192.0.2.1:0"), HOST[0], GATEWAY[0]);
+        });
+    };
+    stage.host.run(unprivileged).unwrap();
+}
+
+#[test]
+fn the_gateways_when_tcp_shows_that_no_answer_comes_back() {
+    let limits = Limits { transparent: Duration::from_millis(200), ..Limits::default() };
+    on_stage(limits, |stage, bench| {
+        publish(bench, TARGET[0], 8080, &[]);
+        let heard = stage.client(CLIENT[0]);
+        sees(&heard, HOST[0], CLIENT[0]);
+        take_up_way_back().unwrap();
+        let unheard = stage.client(CLIENT[0]);
+        let asked = SocketAddr::new(HOST[0].parse().unwrap(), 8080);
+        unheard.send_to(b"who am I?", asked).unwrap();
+        // Silence alone says nothing: a target need not answer.
+        unheard.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        unheard.recv(&mut [0; 64]).unwrap_err();
+        unheard.set_read_timeout(Some(PATIENCE)).unwrap();
+
+        let target = SocketAddr::new(TARGET[0].parse().unwrap(), PORT);
+        let (mut tcp, held) = route(Transport::Tcp, &[V4], (8080, 8080), target);
+        tcp.source = Source::Client;
+        bench.publish((tcp, held));
+        let netns = &stage.client;
+        let refused = || {
+            std::net::TcpStream::connect((HOST[0], 8080))
+                .and_then(|mut stream| std::io::Read::read(&mut stream, &mut [0]))
+                .unwrap_err()
+        };
+        netns.run(refused).unwrap();
+        sees(&unheard, HOST[0], GATEWAY[0]);
+        sees(&stage.client(CLIENT[0]), HOST[0], GATEWAY[0]);
+        lay_way_back().unwrap();
+        // A conversation keeps the address it has.
+        sees(&heard, HOST[0], CLIENT[0]);
+        sees(&unheard, HOST[0], GATEWAY[0]);
+    });
+}
+
+#[test]
+fn a_successor_keeps_the_address_and_the_port() {
+    on_stage(Limits::default(), |stage, bench| {
+        for (target, port) in TARGET.into_iter().zip([8080, 8081]) {
+            publish(bench, target, port, &[]);
+        }
+        let clients = CLIENT.map(|own| stage.client(own));
+        let all =
+            || [0, 1].map(|family| seen(&clients[family], HOST[family], [8080, 8081][family]));
+        let before = all();
+        for _ in 0..2 {
+            bench.replace();
+            assert_eq!(all(), before);
+        }
+        assert_eq!(bench.client.stats().unwrap().flows_open, 2);
+        let fresh = stage.client(CLIENT[0]);
+        sees(&fresh, HOST[0], CLIENT[0]);
+    });
 }
