@@ -26,7 +26,7 @@ mod tests;
 mod train;
 
 pub use coalesce::Coalescer;
-pub use flow::flow_socket;
+pub use flow::{flow_socket, flow_socket_inside};
 pub use train::{Segmentation, Sent, Train, send_train};
 
 /// Bytes of a buffer that no datagram and no train outgrows: the length field of UDP has 16

@@ -18,7 +18,7 @@ use crate::route::{Served, Shared, Token};
 use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
 use crate::udp::flows::{Flow, Flows, Key};
-use crate::udp::open::open;
+use crate::udp::open::Sockets;
 use crate::udp::turn::Habit;
 use crate::worker::tokens::Subject;
 
@@ -33,6 +33,7 @@ pub(crate) struct Udp {
     context: Arc<Context>,
     seat: usize,
     flows: Flows,
+    sockets: Sockets,
     /// Of listeners that have given something.
     habits: HashMap<Token, Habit>,
     /// How often the loop was woken.
@@ -60,6 +61,7 @@ impl Udp {
             context,
             seat,
             flows,
+            sockets: Sockets::default(),
             habits: HashMap::new(),
             round: 0,
             coalescer: Coalescer::new(),
@@ -153,7 +155,7 @@ impl Udp {
         };
         let unheard = self.flows.get(id).is_some_and(Flow::is_unheard);
         if unheard && !self.trusts_source(&served.shared, now) {
-            self.begin_again(id);
+            self.begin_again(id, now);
         }
         Some(id)
     }
@@ -173,7 +175,9 @@ impl Udp {
         };
         let trusted = self.trusts_source(shared, now);
         let source = kept(&shared.route, key.client, target).filter(|_| trusted);
-        let opened = open(target, source.map(|source| source.ip())).inspect_err(|error| {
+        let source = source.map(|source| source.ip());
+        let opened = self.sockets.open(shared.inside.as_ref(), target, source, now);
+        let opened = opened.inspect_err(|error| {
             tracing::debug!(route = shared.route.id, %target, %error, "no flow to the target");
             shared.counters.target_refused.up();
         });
@@ -184,12 +188,14 @@ impl Udp {
 
     /// Gives a flow that was never answered the gateway's address, for the way back to the
     /// client's seems to be missing.
-    fn begin_again(&mut self, id: u64) {
+    fn begin_again(&mut self, id: u64, now: Instant) {
         let (Some(flow), Some(seat)) = (self.flows.get_mut(id), self.context.seats.get(self.seat))
         else {
             return;
         };
-        let Some(Ok(opened)) = flow.target().map(|target| open(target, None)) else { return };
+        let Some(target) = flow.target() else { return };
+        let inside = flow.served.shared.inside.as_ref();
+        let Ok(opened) = self.sockets.open(inside, target, None, now) else { return };
         if seat.poller.watch(&opened.socket, Subject::Flow(id).into()).is_ok() {
             seat.poller.remove(&flow.socket);
             flow.served.shared.counters.source_fallbacks.up();

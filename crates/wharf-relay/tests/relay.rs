@@ -5,6 +5,7 @@ mod relay {
     mod bench;
     mod control;
     mod endings;
+    mod inside;
     mod process;
     mod succession;
     mod tcp;

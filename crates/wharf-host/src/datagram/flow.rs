@@ -32,6 +32,28 @@ const MOST_STRAYS: usize = 2048;
 pub fn flow_socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
     let kind = Type::DGRAM.nonblocking().cloexec();
     let socket = Socket::new_raw(Domain::for_address(target), kind, Some(Protocol::UDP))?;
+    prepare(socket, target, source)
+}
+
+/// As [`flow_socket`], with a socket of the right family from another network namespace; one with
+/// a source is marked with `mark`, see [`crate::transparent`].
+///
+/// # Errors
+/// As [`flow_socket`].
+pub fn flow_socket_inside(
+    socket: OwnedFd,
+    target: SocketAddr,
+    source: Option<IpAddr>,
+    mark: u32,
+) -> io::Result<OwnedFd> {
+    let socket = Socket::from(socket);
+    if source.is_some() {
+        socket.set_mark(mark)?;
+    }
+    prepare(socket, target, source)
+}
+
+fn prepare(socket: Socket, target: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
     enable_gro(&socket);
     // Not by force: that would be two more system calls, which fail without CAP_NET_ADMIN.
     socket.set_recv_buffer_size(QUEUE / 2)?;

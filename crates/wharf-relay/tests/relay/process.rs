@@ -30,7 +30,7 @@ fn limited(dir: &TempDir, descriptors: u32) -> PathBuf {
 }
 
 /// The example `relay`, which cargo builds beside the tests.
-fn example() -> PathBuf {
+pub(super) fn example() -> PathBuf {
     let me = std::env::current_exe().unwrap();
     let built = me.ancestors().nth(2).unwrap().join("examples/relay");
     assert!(built.exists(), "{} is missing: build the examples, too", built.display());
