@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use socket2::SockRef;
 
-use crate::context::{Command, Context};
+use crate::context::Context;
 use crate::poller::{Poller, Ready};
 use crate::proxy_header;
-use crate::route::{Served, Shared, Token};
+use crate::route::Shared;
 use crate::tcp::connection::{Admitted, Connection, KEEPALIVE, Stage, Verdict, reset_on_close};
 use crate::tcp::dial::{Way, dial, kept};
 use crate::tcp::direction::Copier;
@@ -25,20 +24,17 @@ use crate::tcp::pipes::Pipes;
 use crate::tcp::slots::Slots;
 use crate::worker::tokens::{Side, Subject};
 
+mod accept;
 mod connection;
 pub(crate) mod dial;
 mod direction;
 mod pipes;
 mod slots;
 
-/// Connections taken from one listener before other events get their turn.
-const BURST: usize = 16;
 /// How often every connection is looked at: for idle limits, counters and ends.
 const ROUND: Duration = Duration::from_secs(1);
 /// How long the client's address is not tried again after it got no answer.
 const DISTRUST: Duration = Duration::from_secs(10);
-
-const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// The connections of one loop.
 #[derive(Debug)]
@@ -66,15 +62,6 @@ pub(crate) struct Accepted {
 /// Descriptors or memory ran out.
 #[derive(Debug)]
 pub(crate) struct Exhausted(pub(crate) Errno);
-
-/// What became of one attempt to accept.
-enum Attempt {
-    One(OwnedFd, SocketAddr),
-    Again,
-    Empty,
-    Exhausted(Errno),
-    Broken(Errno),
-}
 
 /// Sets what accepted connections inherit: small messages go at once, urgent bytes stay in their
 /// place, and vanished clients are noticed.
@@ -110,82 +97,6 @@ impl Tcp {
             return Some(self.context.began);
         }
         [self.next_deadline, self.next_round].into_iter().flatten().min()
-    }
-
-    /// Accepts what waits at a listener.
-    pub(crate) fn accept(
-        &mut self,
-        served: &Served,
-        token: Token,
-        now: Instant,
-    ) -> Result<(), Exhausted> {
-        let Some(socket) = served.socket(token) else { return Ok(()) };
-        for _ in 0..BURST {
-            match attempt(rustix::net::acceptfrom_with(socket, FLAGS)) {
-                Attempt::One(stream, peer) => self.admit(stream, peer, &served.shared, token, now),
-                Attempt::Again => {}
-                Attempt::Empty => return Ok(()),
-                Attempt::Exhausted(error) => return Err(Exhausted(error)),
-                Attempt::Broken(error) => {
-                    tracing::error!(%error, route = served.shared.route.id, "listener broken");
-                    self.poller(|poller| poller.remove(socket));
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn admit(
-        &mut self,
-        stream: OwnedFd,
-        peer: SocketAddr,
-        shared: &Arc<Shared>,
-        token: Token,
-        now: Instant,
-    ) {
-        let (port, _) = shared.locate(token);
-        let Some(admitted) = self.admission(shared, peer.ip(), port) else {
-            return reset_on_close(&stream);
-        };
-        let accepted = Accepted { admitted, stream, peer };
-        match self.context.less_busy_than(self.seat) {
-            Some(place) if place != self.seat => self.pass_on(accepted, place),
-            _ => {
-                self.context.carry(self.seat, true);
-                self.adopt(accepted, now);
-            }
-        }
-    }
-
-    fn pass_on(&self, accepted: Accepted, place: usize) {
-        self.context.carry(place, true);
-        if let Some(seat) = self.context.seats.get(place) {
-            seat.tell(Command::Adopt(Box::new(accepted)));
-        }
-    }
-
-    fn admission(&self, shared: &Arc<Shared>, client: IpAddr, port: usize) -> Option<Admitted> {
-        let counters = &shared.counters;
-        if !shared.route.allows(client) {
-            counters.refused_not_allowed.up();
-            return None;
-        }
-        // The client's socket and the target's.
-        let Some(share) = self.context.budget.take(2) else {
-            if counters.refused_total_limit.first() {
-                tracing::warn!(route = shared.route.id, "no descriptors left for connections");
-            }
-            return None;
-        };
-        let limit = self.context.budget.connections_per_port();
-        if shared.enter(port, limit).is_none() {
-            if counters.refused_port_limit.first() {
-                tracing::warn!(route = shared.route.id, limit, "too many connections to a port");
-            }
-            return None;
-        }
-        Some(Admitted::new(Arc::clone(&self.context), Arc::clone(shared), port, share))
     }
 
     /// Takes a connection in and dials its target.
@@ -450,24 +361,6 @@ impl Tcp {
 fn refused(shared: &Shared, target: SocketAddr, error: &io::Error) {
     tracing::debug!(route = shared.route.id, %target, %error, "target refused");
     shared.counters.target_refused.up();
-}
-
-fn attempt(result: rustix::io::Result<(OwnedFd, Option<rustix::net::SocketAddrAny>)>) -> Attempt {
-    match result {
-        Ok((stream, peer)) => match peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
-            Some(peer) => Attempt::One(stream, canonical(peer)),
-            None => Attempt::Again,
-        },
-        Err(Errno::AGAIN) => Attempt::Empty,
-        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-            Attempt::Exhausted(error)
-        }
-        Err(error @ (Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)) => {
-            Attempt::Broken(error)
-        }
-        // accept(2): errors of the new connection are passed on here and mean nothing to others.
-        Err(_) => Attempt::Again,
-    }
 }
 
 /// An IPv4 peer of a dual-stack socket, as IPv4.

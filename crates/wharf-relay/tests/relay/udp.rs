@@ -7,6 +7,7 @@ use wharf_relay::Limits;
 use super::bench::*;
 
 mod header;
+mod inside;
 mod source;
 mod trains;
 
