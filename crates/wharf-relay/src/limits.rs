@@ -77,7 +77,7 @@ impl Default for Limits {
             idle: None,
             waiting_bytes: 64 << 20,
             pipes: 64,
-            spin: Duration::from_micros(50),
+            spin: Duration::from_micros(200),
             loops: None,
         }
     }

@@ -172,10 +172,14 @@ impl Tcp {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let dialing = connection.stage != Stage::Open;
         connection.note(side, ready);
-        if dialing && connection.stage == Stage::Open {
+        let opened = dialing && connection.stage == Stage::Open;
+        if opened {
             self.greet(slot);
         }
         self.advance(slot, now);
+        if opened && let Some(connection) = self.connections.get_mut(slot) {
+            connection.announce();
+        }
     }
 
     /// Sends ahead what the target wants to know of the client.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_tcp_quickack;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::context::Context;
@@ -211,6 +212,15 @@ impl Connection {
             // If this process is killed, both sides shall see a failure and not an end.
             reset_on_close(&self.client);
             reset_on_close(&self.target);
+        }
+    }
+
+    /// Tells a target that hears nothing from the client yet that the connection stands: it may be
+    /// the one to speak first. See [`super::dial`] for why the kernel has not done so.
+    pub(super) fn announce(&self) {
+        if !self.inwards.has_begun() {
+            // Failure means that it is told 40 ms later.
+            let _told = set_tcp_quickack(&self.target, true);
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
+use rustix::net::sockopt::{set_tcp_congestion, set_tcp_quickack, tcp_congestion};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use wharf_host::opener::Kind;
@@ -80,6 +80,9 @@ impl Way<'_> {
             // The one that every kernel has and every process may choose.
             let _chosen = set_tcp_congestion(&socket, "reno");
         }
+        // The last packet of the handshake waits for the client's first bytes, which are usually
+        // here already, and travels with them.
+        let _delayed = set_tcp_quickack(&socket, false);
         if let Some(source) = source {
             be(&socket, source)?;
             if self.inside.is_some() {

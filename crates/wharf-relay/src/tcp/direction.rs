@@ -57,6 +57,8 @@ pub(super) struct Direction {
     rest: Rest,
     /// Whether anything was read since somebody asked.
     moved: bool,
+    /// Whether anything was ever there to be sent.
+    begun: bool,
 }
 
 /// What was read and not yet written.
@@ -114,6 +116,12 @@ impl Direction {
     pub(super) fn prefix(&mut self, bytes: Vec<u8>) {
         let bytes = bytes.into_boxed_slice();
         self.rest = Rest::Bytes { bytes, written: 0, _share: None };
+        self.begun = true;
+    }
+
+    /// Whether anything was ever there to be sent.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun || self.over
     }
 
     /// Whether the sender is done and everything is written.
@@ -183,14 +191,26 @@ impl Direction {
         let room = if copier.is_crowded() { LITTLE } else { BUFFER };
         let room = copier.buffer.get_mut(..room).unwrap_or_default();
         let asked = room.len();
-        let read = match rustix::net::recv(from, room, RecvFlags::DONTWAIT) {
+        let mut read = match rustix::net::recv(from, &mut *room, RecvFlags::DONTWAIT) {
             Ok((0, _)) => return Ok(Moved::End),
             Ok((read, _)) => read,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
             Err(error) => return Err(error.into()),
         };
+        let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         if read < asked && !self.short_reads_lie {
             self.readable = false;
+        } else if let Some(rest) = room.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            // Most likely the end is next: then it travels with these bytes, in one packet.
+            match rustix::net::recv(from, rest, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => {
+                    self.over = true;
+                    flags |= SendFlags::MORE;
+                }
+                Ok((more, _)) => read += more,
+                // Whatever is wrong is found again by the next read.
+                Err(_) => {}
+            }
         }
         self.run = if read == BUFFER { self.run + 1 } else { 0 };
         if self.run >= STREAM_AFTER {
@@ -198,7 +218,7 @@ impl Direction {
         }
         self.note_moved(read, count);
         let bytes = copier.buffer.get(..read).unwrap_or_default();
-        let written = send(to, bytes)?;
+        let written = send(to, bytes, flags)?;
         if written < read {
             let bytes = bytes.get(written..).unwrap_or_default().into();
             let share = copier.waiting.take(read - written);
@@ -240,7 +260,7 @@ impl Direction {
 
     fn note_moved(&mut self, bytes: usize, count: &Count) {
         count.add(bytes);
-        self.moved = true;
+        (self.moved, self.begun) = (true, true);
     }
 
     /// Writes what waits; answers whether all of it is gone.
@@ -248,7 +268,8 @@ impl Direction {
         let all = match &mut self.rest {
             Rest::Nothing => return Ok(true),
             Rest::Bytes { bytes, written, .. } => {
-                *written += send(to, bytes.get(*written..).unwrap_or_default())?;
+                let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+                *written += send(to, bytes.get(*written..).unwrap_or_default(), flags)?;
                 *written >= bytes.len()
             }
             Rest::Pipe(pipe) => drain(pipe, to)?,
@@ -261,8 +282,8 @@ impl Direction {
 }
 
 /// Sends without waiting; answers how much went.
-fn send(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    match rustix::net::send(to, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+fn send(to: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
+    match rustix::net::send(to, bytes, flags) {
         Ok(sent) => Ok(sent),
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
