@@ -39,8 +39,8 @@ pub(crate) fn relay(args: RelayArgs) -> Outcome {
 
 /// `wharf relay upgrade`.
 fn upgrade_relay(run_dir: &Path, drain_seconds: u32) -> Outcome {
-    let relay =
-        wharf_relay::upgrade(run_dir, None, drain_seconds).map_err(|e| Exit::failed(e.to_string()))?;
+    let relay = wharf_relay::upgrade(run_dir, None, drain_seconds)
+        .map_err(|e| Exit::failed(e.to_string()))?;
     println!("relay {} serves (pid {})", relay.release(), relay.pid());
     Ok(ExitCode::SUCCESS)
 }

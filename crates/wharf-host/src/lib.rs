@@ -18,6 +18,7 @@ pub mod opener;
 pub mod probe;
 pub mod process;
 pub mod reserve;
+pub mod round_trip;
 pub mod route;
 pub mod sandbox;
 pub mod sysctl;

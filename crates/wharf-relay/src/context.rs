@@ -23,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) budget: Arc<Budget>,
     /// Bytes that wait for slow receivers.
     pub(crate) waiting: Arc<Budget>,
+    /// Pipes to splice through.
+    pub(crate) pipes: Arc<Budget>,
     pub(crate) totals: Totals,
     pub(crate) seats: Vec<Seat>,
     pub(crate) lookers: Lookers,
@@ -69,6 +71,7 @@ impl Context {
         Ok(Self {
             budget: Arc::new(Budget::of_descriptors(descriptors)),
             waiting: Arc::new(Budget::new(limits.waiting_bytes)),
+            pipes: Arc::new(Budget::new(limits.pipes)),
             totals: Totals::default(),
             seats: seats?,
             lookers: Lookers::new(cores),

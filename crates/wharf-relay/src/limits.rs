@@ -37,7 +37,8 @@ pub struct Limits {
     /// Bytes that may wait in all for receivers slower than their senders; beyond it each
     /// connection keeps no more than 4 KiB.
     pub waiting_bytes: usize,
-    /// Pipes each loop may have: 64 pages of 4 KiB at most are in each.
+    /// Pipes in all, each for 1 MiB at most: three quarters of what the kernel grants a user.
+    /// Streams that get none are copied.
     pub pipes: usize,
     /// How long a loop looks for the next event before it sleeps, while events come faster than
     /// this: waking a sleeping thread takes longer than answering a small message.
@@ -76,7 +77,7 @@ impl Default for Limits {
             transparent: Duration::from_secs(1),
             idle: None,
             waiting_bytes: 64 << 20,
-            pipes: 64,
+            pipes: 48,
             spin: Duration::from_micros(200),
             loops: None,
         }

@@ -77,7 +77,7 @@ pub(crate) fn tune_listener(socket: BorrowedFd<'_>) {
 
 impl Tcp {
     pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
-        let pipes = Pipes::new(context.limits.pipes, Arc::clone(&context.budget));
+        let pipes = Pipes::new(Arc::clone(&context.pipes), Arc::clone(&context.budget));
         let copier = Copier::new(pipes, Arc::clone(&context.waiting));
         Self {
             context,
@@ -197,8 +197,15 @@ impl Tcp {
     fn advance(&mut self, slot: u32, now: Instant) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         match connection.advance(&mut self.copier, now) {
-            Verdict::Waiting => {}
+            Verdict::Waiting => {
+                if self.context.paced {
+                    connection.take_pacing_off();
+                }
+            }
             Verdict::Unfinished => {
+                if self.context.paced {
+                    connection.take_pacing_off();
+                }
                 if !std::mem::replace(&mut connection.queued, true) {
                     self.unfinished.push_back(slot);
                 }

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::set_tcp_quickack;
+use rustix::net::sockopt::{set_tcp_congestion, set_tcp_quickack};
 use socket2::{SockRef, TcpKeepalive};
+use wharf_host::round_trip;
 
 use crate::context::Context;
 use crate::limits::Share;
@@ -22,6 +23,9 @@ pub(super) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
+
+/// A way shorter than this stays within a host or a machine room.
+const NEAR: Duration = Duration::from_micros(500);
 
 /// An accepted, allowed and counted connection.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Whether the options of a connection that lasts are set.
     seasoned: bool,
+    /// Whether it has been decided if the client's leg needs pacing.
+    paced: bool,
     begun: Instant,
     moved: Instant,
 }
@@ -121,6 +127,7 @@ impl Connection {
             broken: None,
             queued: false,
             seasoned: false,
+            paced: false,
             begun: now,
             moved: now,
         }
@@ -212,6 +219,17 @@ impl Connection {
             // If this process is killed, both sides shall see a failure and not an end.
             reset_on_close(&self.client);
             reset_on_close(&self.target);
+        }
+    }
+
+    /// Takes the pacing off a stream to a client that is near, see [`super::dial`]: on so short a
+    /// way it costs more than it can find out. Far clients keep what the host has chosen.
+    pub(super) fn take_pacing_off(&mut self) {
+        if !self.paced && self.outwards.streams() {
+            self.paced = true;
+            if round_trip::shortest(&self.client).is_ok_and(|trip| trip < NEAR) {
+                let _chosen = set_tcp_congestion(&self.client, "reno");
+            }
         }
     }
 

@@ -119,6 +119,11 @@ impl Direction {
         self.begun = true;
     }
 
+    /// Whether it is a stream: large, and as fast as the sockets let it be.
+    pub(super) fn streams(&self) -> bool {
+        self.streams
+    }
+
     /// Whether anything was ever there to be sent.
     pub(super) fn has_begun(&self) -> bool {
         self.begun || self.over

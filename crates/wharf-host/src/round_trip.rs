@@ -1,0 +1,66 @@
+//! How far away the other end of a connection is.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+/// Where `tcpi_min_rtt` is in the kernel's `struct tcp_info` (Linux 4.6; the structure only ever
+/// grows at its end). The libc crate knows an older, shorter one.
+const MIN_RTT: usize = 148;
+const LENGTH: usize = MIN_RTT + 4;
+
+/// The shortest round trip of a TCP connection lately, as the kernel has measured it.
+///
+/// # Errors
+/// When `socket` is no TCP socket, or the kernel is older than 4.6.
+#[expect(unsafe_code, reason = "TCP_INFO has no safe wrapper among our crates")]
+pub fn shortest(socket: impl AsFd) -> io::Result<Duration> {
+    let mut info = [0u8; LENGTH];
+    let mut length = libc::socklen_t::try_from(LENGTH).unwrap_or(0);
+    // SAFETY: `info` and `length` live across the call, and `length` is the size of `info`.
+    // JUSTIFICATION: the option has no safe wrapper among our crates.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let known = usize::try_from(length).unwrap_or(0);
+    let bytes = info.get(MIN_RTT..known).and_then(|bytes| bytes.try_into().ok());
+    let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+    Ok(Duration::from_micros(u32::from_ne_bytes(bytes).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn loopback_is_near() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        for _ in 0..10 {
+            near.write_all(b"!").unwrap();
+            far.read_exact(&mut [0]).unwrap();
+            far.write_all(b"!").unwrap();
+            near.read_exact(&mut [0]).unwrap();
+        }
+        let shortest = shortest(&near).unwrap();
+        assert!(shortest > Duration::ZERO && shortest < Duration::from_secs(1), "{shortest:?}");
+    }
+
+    #[test]
+    fn datagrams_have_no_round_trip() {
+        assert!(shortest(UdpSocket::bind("127.0.0.1:0").unwrap()).is_err());
+    }
+}
