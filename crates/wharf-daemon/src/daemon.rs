@@ -69,6 +69,12 @@ impl Daemon {
             forwarding_v6: capabilities.ipv6_forwarding,
             transparent: wharf_host::transparent::is_possible(),
         };
+        if !facts.transparent {
+            tracing::warn!(
+                "the relay cannot keep clients' addresses: the kernel lacks the socket expression \
+                 of nftables, or policy routing"
+            );
+        }
         Ok(Self {
             pools: config.pools(&store)?,
             ledger: Ledger::open(store)?,

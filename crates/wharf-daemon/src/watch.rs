@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use wharf_host::process::Pid;
 use wharf_host::route::RuleWatch;
 use wharf_runtime::client::Shim;
 
@@ -71,11 +72,17 @@ pub(crate) async fn relay(daemon: Arc<Daemon>) {
         let began = tokio::time::Instant::now();
         let shared = Arc::clone(&daemon);
         let line = tokio::task::spawn_blocking(move || shared.planes.relay_line());
-        if let Ok(Some(line)) = line.await
-            && line.pid() == pid
-            && let Ok(line) = line.as_fd().try_clone_to_owned()
-        {
-            readable(line).await;
+        match line.await.ok().flatten().filter(|line| line.pid() == pid) {
+            Some(line) => {
+                if let Ok(line) = line.as_fd().try_clone_to_owned() {
+                    readable(line).await;
+                }
+            }
+            // Too busy to answer is not dead.
+            None if Pid::of(pid).is_ok_and(|process| process.is_alive()) => {
+                tokio::time::sleep(RELAY_POLL).await;
+            }
+            None => {}
         }
         if daemon.planes.relay_pid() != served {
             continue;
@@ -85,6 +92,8 @@ pub(crate) async fn relay(daemon: Arc<Daemon>) {
         }
         let succeeded = start_relay(&daemon).await;
         let (verb, told) = match succeeded {
+            // It has heard of a successor that failed.
+            true if daemon.planes.relay_pid() == served => continue,
             true => ("upgrade", "the relay has given way to another"),
             false => ("restart", "the relay has died; another was started"),
         };

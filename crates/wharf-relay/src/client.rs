@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use wharf_host::fdpass::{recv_frame, send_frame};
 
 use crate::error::{During, Error, Result};
@@ -39,10 +40,12 @@ impl RelayClient {
     /// # Errors
     /// When nobody listens there, or a relay of another version.
     pub fn connect(socket: &Path) -> Result<Self> {
-        let what = || format!("connect to the relay at {}", socket.display());
-        let stream = UnixStream::connect(socket).during(what)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT)).during(what)?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT)).during(what)?;
+        Self::connect_within(socket, ANSWER_LIMIT)
+    }
+
+    /// The same with another limit for this and for each later answer.
+    pub(crate) fn connect_within(socket: &Path, limit: Duration) -> Result<Self> {
+        let stream = dial(socket, limit)?;
         let socket = socket.to_owned();
         let (pid, namespace, release) = (0, 0, String::new());
         let (faithful, broken) = (true, false);
@@ -245,6 +248,20 @@ fn deal(
         dealt.push((listed, set));
     }
     Ok((dealt, rest.collect()))
+}
+
+fn dial(socket: &Path, limit: Duration) -> Result<UnixStream> {
+    let what = || format!("connect to the relay at {}", socket.display());
+    let stream = Socket::new(Domain::UNIX, Type::STREAM, None).during(what)?;
+    // Before connecting: a relay that does not accept would have us wait for ever.
+    stream.set_write_timeout(Some(limit)).during(what)?;
+    stream.set_read_timeout(Some(limit)).during(what)?;
+    match stream.connect(&SockAddr::unix(socket).during(what)?) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(Error::Silent { seconds: limit.as_secs() })
+        }
+        connected => connected.during(what).map(|()| stream.into()),
+    }
 }
 
 fn closed(error: wharf_host::Error) -> Error {

@@ -67,9 +67,11 @@ impl Context {
     pub(crate) fn new(limits: Limits, descriptors: u64) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let loops = limits.loops.unwrap_or(cores).max(1);
+        // Each loop has an epoll set and an eventfd; what is kept free anyway has room for some.
+        let own = 2 * u64::try_from(loops.saturating_sub(64)).unwrap_or(0);
         let seats: Result<Vec<Seat>> = (0..loops).map(|_| Seat::new()).collect();
         Ok(Self {
-            budget: Arc::new(Budget::of_descriptors(descriptors)),
+            budget: Arc::new(Budget::of_descriptors(descriptors.saturating_sub(own))),
             waiting: Arc::new(Budget::new(limits.waiting_bytes)),
             pipes: Arc::new(Budget::new(limits.pipes)),
             totals: Totals::default(),
@@ -104,6 +106,12 @@ impl Context {
         } else {
             seat.connections.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// A moment, in milliseconds of the relay's life.
+    pub(crate) fn milliseconds(&self, at: Instant) -> u64 {
+        let life = at.saturating_duration_since(self.began);
+        u64::try_from(life.as_millis()).unwrap_or(u64::MAX - 1)
     }
 
     /// Whether a route's connections end now, at the latest.

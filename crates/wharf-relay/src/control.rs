@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wharf_host::fdpass::{self, recv_frame, send_frame};
 
@@ -32,11 +32,14 @@ const CONNECTIONS: usize = 16_384;
 /// Connections that need no share of the descriptors: a daemon's, and a few curious commands'.
 const FREE: usize = 64;
 const LISTENER: u64 = 0;
+/// How often leases without a tenant are looked for while there are any.
+const ORPHAN_LOOK: Duration = Duration::from_millis(250);
 
 /// The control socket and what it commands.
 #[derive(Debug)]
 pub(crate) struct Control {
-    listener: UnixListener,
+    /// Until a successor has it.
+    listener: Mutex<Option<UnixListener>>,
     poller: Poller,
     answers: Answers,
     descriptors: Arc<Budget>,
@@ -48,6 +51,8 @@ pub(crate) struct Control {
     /// The successor's connection, while it is taking over. Requests hold it for reading, so that
     /// none is half done when the successor learns what there is.
     successor: RwLock<Option<Owner>>,
+    /// Connections that were ended for a successor.
+    cut: Mutex<Vec<Owner>>,
 }
 
 /// One connection.
@@ -68,7 +73,7 @@ impl Control {
     ) -> Result<Self> {
         Ok(Self {
             poller: Poller::new()?,
-            listener,
+            listener: Mutex::new(Some(listener)),
             answers,
             descriptors,
             quiet: Mutex::default(),
@@ -76,20 +81,22 @@ impl Control {
             threads: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             successor: RwLock::default(),
+            cut: Mutex::default(),
         })
     }
 
     /// Serves until told to stop.
     pub(crate) fn run(self: Arc<Self>) {
         let mut events = Events::new();
-        if let Err(error) = self.poller.watch(&self.listener, LISTENER) {
-            tracing::error!(%error, "the control socket cannot be watched");
-            return;
-        }
-        let mut last: Owner = 0;
+        self.watch_listener();
+        let (mut last, mut looked): (Owner, _) = (0, Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
-            self.poller.wait(&mut events, self.answers.table.next_orphan());
-            self.answers.table.drop_orphans();
+            let orphans = self.answers.table.has_orphans();
+            self.poller.wait(&mut events, orphans.then_some(ORPHAN_LOOK));
+            if orphans && looked.elapsed() >= ORPHAN_LOOK {
+                self.answers.table.drop_orphans();
+                looked = Instant::now();
+            }
             let ready = events.take();
             for event in &ready {
                 match event.token {
@@ -115,9 +122,13 @@ impl Control {
             return false;
         }
         *successor = Some(owner);
-        self.poller.remove(&self.listener);
+        if let Some(listener) = &*self.listener() {
+            self.poller.remove(listener);
+        }
         self.answers.table.orphan_leases();
-        self.quiet().clear();
+        let cut: Vec<(Owner, Peer)> = self.quiet().drain().collect();
+        self.connections.fetch_sub(cut.len(), Ordering::Relaxed);
+        self.cut().extend(cut.into_iter().map(|(owner, _)| owner));
         true
     }
 
@@ -127,10 +138,33 @@ impl Control {
         if *successor == Some(owner) && !self.answers.table.has_left() {
             *successor = None;
             tracing::warn!("the successor is gone; this relay goes on");
-            if let Err(error) = self.poller.watch(&self.listener, LISTENER) {
-                tracing::error!(%error, "the control socket cannot be watched");
+            for owner in std::mem::take(&mut *self.cut()) {
+                self.answers.forget(owner);
             }
+            self.watch_listener();
         }
+    }
+
+    /// Leaves the control socket and the run directory to the successor.
+    pub(crate) fn let_go(&self) {
+        *self.listener() = None;
+        self.answers.heirlooms.let_go();
+    }
+
+    fn watch_listener(&self) {
+        let listener = self.listener();
+        let watched = listener.as_ref().map(|listener| self.poller.watch(listener, LISTENER));
+        if let Some(Err(error)) = watched {
+            tracing::error!(%error, "the control socket cannot be watched");
+        }
+    }
+
+    fn listener(&self) -> MutexGuard<'_, Option<UnixListener>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cut(&self) -> MutexGuard<'_, Vec<Owner>> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn successor(&self) -> RwLockReadGuard<'_, Option<Owner>> {
@@ -138,7 +172,11 @@ impl Control {
     }
 
     fn accept(&self, last: &mut Owner) {
-        match self.listener.accept() {
+        let accepted = match &*self.listener() {
+            Some(listener) => listener.accept(),
+            None => return,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 *last += 1;
                 if let Err(error) = self.welcome(stream, *last) {
@@ -230,8 +268,12 @@ impl Control {
             return Ok(false);
         };
         let request = serde_json::from_slice::<Request>(&payload);
-        if matches!(request, Ok(Request::HandOver)) && !self.step_aside(owner) {
-            return Ok(false);
+        if matches!(request, Ok(Request::HandOver)) {
+            // While those can still be heard who hold them.
+            self.answers.table.await_none_held();
+            if !self.step_aside(owner) {
+                return Ok(false);
+            }
         }
         let successor = self.successor();
         if successor.is_some_and(|successor| successor != owner) {

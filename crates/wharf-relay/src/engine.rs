@@ -1,6 +1,7 @@
 //! The engine: the table of routes and one event loop for each core.
 
 use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -39,7 +40,8 @@ impl Engine {
         for seat in 0..context.seats.len() {
             let worker = Worker::new(&context, seat);
             let thread = std::thread::Builder::new().name(format!("loop-{seat}"));
-            threads.push(thread.spawn(|| worker.run()).during(|| "start an event loop")?);
+            let body = || or_abort(|| worker.run());
+            threads.push(thread.spawn(body).during(|| "start an event loop")?);
         }
         Ok(Self { table, context, threads })
     }
@@ -86,5 +88,14 @@ impl Engine {
                 tracing::error!("an event loop had panicked");
             }
         }
+    }
+}
+
+/// A loop that is missing would swallow its share of the connections. A process that is missing is
+/// replaced.
+fn or_abort(work: impl FnOnce()) {
+    if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!("an event loop has panicked; the relay ends");
+        std::process::abort();
     }
 }

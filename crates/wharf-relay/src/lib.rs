@@ -5,8 +5,7 @@
 //! ([`RelayClient`], [`ensure`]) is how a daemon starts, feeds and questions it.
 //!
 //! What it carries across: bytes, datagram boundaries (empty datagrams, too), half-closes and
-//! resets. What it does not: the client's address, unless the target understands the PROXY
-//! protocol.
+//! resets; and the client's address, where that can be kept (see [`Source`]).
 
 mod client;
 mod context;

@@ -30,7 +30,8 @@ pub struct Limits {
     pub accept_pause: Duration,
     /// How long to wait for an answer to a connection made from the client's address before
     /// trying it from the gateway's: whoever answers at all on the same host does so at once, and
-    /// a way back that someone has taken away must not cost clients their patience.
+    /// a way back that someone has taken away must not cost clients their patience. Longer than the
+    /// second after which a first packet is repeated.
     pub transparent: Duration,
     /// How long a TCP connection may carry nothing, unless its route says otherwise.
     pub idle: Option<Duration>,
@@ -74,7 +75,7 @@ impl Default for Limits {
             flows: 8192,
             streams_per_client: 1024,
             accept_pause: Duration::from_millis(100),
-            transparent: Duration::from_secs(1),
+            transparent: Duration::from_millis(1500),
             idle: None,
             waiting_bytes: 64 << 20,
             pipes: 48,

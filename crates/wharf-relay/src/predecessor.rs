@@ -7,13 +7,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use wharf_host::netns::Netns;
+
 use crate::client::RelayClient;
 use crate::error::{Error, Result};
 use crate::protocol::{Listed, PassedFlow};
 use crate::table::Table;
 
 /// How often the predecessor's counters are read.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The connection to a relay that is leaving.
 #[derive(Debug)]
@@ -37,6 +39,12 @@ impl Predecessor {
     /// Asks the relay at `socket` for everything it has.
     pub(crate) fn succeed(socket: &Path) -> Result<(Self, Estate)> {
         let mut client = RelayClient::connect(socket)?;
+        let (ours, theirs) = (Netns::current()?.identity()?, client.namespace());
+        if ours != theirs {
+            return Err(Error::Protocol(format!(
+                "the relay serves network namespace {theirs}, this is {ours}: upgrade it there"
+            )));
+        }
         let (routes, mut rest) = client.hand_over()?;
         let (lock, listener) = (rest.pop(), rest.pop());
         let (Some(lock), Some(listener)) = (lock, listener) else {

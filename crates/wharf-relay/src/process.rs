@@ -22,7 +22,7 @@ use wharf_host::sandbox::{CapabilitySet, Confinement, Profile};
 
 use crate::context::Context;
 use crate::control::Control;
-use crate::control::answer::{Answers, End};
+use crate::control::answer::{Answers, End, Heirlooms};
 use crate::engine::Engine;
 use crate::error::{During, Error, Result};
 use crate::limits::Limits;
@@ -36,7 +36,7 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// How often a relay that leaves looks whether its last connection has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// How long it stays after that, for its successor to read the last counters.
-const LAST_WORDS: Duration = Duration::from_millis(1500);
+const LAST_WORDS: Duration = Duration::from_millis(2500);
 
 /// What a relay needs to know.
 #[derive(Debug, Clone)]
@@ -59,7 +59,8 @@ pub struct Relay {
     threads: Vec<JoinHandle<()>>,
     end: mpsc::Receiver<End>,
     socket: PathBuf,
-    _lock: File,
+    /// Until a successor has it.
+    lock: Option<File>,
 }
 
 /// A relay that has everything it needs, and no threads yet.
@@ -150,7 +151,7 @@ impl Prepared {
             table: Arc::clone(&engine.table),
             end: asked,
             namespace,
-            heirlooms: [listener, base.lock.try_clone().during(what)?.into()],
+            heirlooms: Heirlooms::new(listener, base.lock.try_clone().during(what)?.into()),
             predecessor: base.predecessor,
         };
         let control = Arc::new(Control::new(base.listener, answers, engine.descriptors())?);
@@ -163,7 +164,8 @@ impl Prepared {
         let socket = socket_path(&config.run_dir);
         let threads = Vec::new();
         let serving = Arc::clone(&control);
-        let mut relay = Relay { engine, control, runtime, threads, end, socket, _lock: base.lock };
+        let mut relay =
+            Relay { engine, control, runtime, threads, end, socket, lock: Some(base.lock) };
         relay.spawn("control", move || serving.run())?;
         tracing::info!(pid = std::process::id(), socket = %relay.socket.display(), "relay started");
         Ok(relay)
@@ -212,6 +214,9 @@ impl Relay {
     /// Waits until the last connection has ended, for `limit` at most, or a signal or a request
     /// does not want to wait any longer.
     fn drain(&mut self, limit: Duration) -> Result<()> {
+        // Were they kept, nothing could take the successor's place if that is killed.
+        self.control.let_go();
+        self.lock = None;
         let Self { runtime, end, engine, .. } = self;
         let drained = async {
             while engine.table.is_busy() {
@@ -306,7 +311,8 @@ fn listen(path: &Path) -> Result<UnixListener> {
     socket.bind(&SockAddr::unix(path).during(what)?).during(what)?;
     // Before listen: until then nobody can connect.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).during(what)?;
-    socket.listen(64).during(what)?;
+    // As many tenants as may come back at once; the kernel cuts it to net.core.somaxconn.
+    socket.listen(4096).during(what)?;
     socket.set_nonblocking(true).during(what)?;
     Ok(socket.into())
 }

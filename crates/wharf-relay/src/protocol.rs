@@ -78,8 +78,12 @@ pub enum Source {
     #[default]
     Gateway,
     /// The client's, where it can be kept; needs the way back that
-    /// [`wharf_host::transparent`] lays. Else the gateway's.
+    /// [`wharf_host::transparent`] lays. Else the gateway's, also when no answer comes back.
     Client,
+    /// The same, except that silence is no reason for the gateway's: a target that drops what one
+    /// client sends must not meet it under another address.
+    #[serde(rename = "client-only")]
+    ClientOnly,
 }
 
 /// An address listened on.

@@ -83,6 +83,16 @@ impl Shared {
         self.way_back.distrust_until(milliseconds);
     }
 
+    /// Notes that a connection from a client's address was answered.
+    pub(crate) fn way_back_is_open_at(&self, milliseconds: u64) {
+        self.way_back.is_open_at(milliseconds);
+    }
+
+    /// Whether such a connection was answered since then, so that silence has another reason.
+    pub(crate) fn way_back_was_open_since(&self, milliseconds: u64) -> bool {
+        self.way_back.was_open_since(milliseconds)
+    }
+
     /// Whether the client's address is worth trying.
     pub(crate) fn trusts_source(&self, milliseconds: u64) -> bool {
         self.way_back.is_trusted(milliseconds)

@@ -75,7 +75,7 @@ counters! {
     /// Connections (and flows) from the gateway's address because those from the client's got no
     /// answer.
     source_fallbacks,
-    /// Connections that ended with a reset or another error after they were established.
+    /// Connections that ended with a reset or another error of either side.
     errors,
 }
 

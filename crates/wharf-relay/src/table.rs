@@ -57,6 +57,8 @@ struct State {
     inheriting: bool,
     /// Whether a successor serves.
     left: bool,
+    /// Whether there may be leases without a tenant.
+    orphans: bool,
 }
 
 #[derive(Debug)]
@@ -241,6 +243,8 @@ impl Table {
         entry.served.shared.end_at(u64::try_from(end.as_millis()).unwrap_or(u64::MAX - 1));
         if entry.phase == Phase::Open {
             self.withdraw(&entry.served);
+        }
+        if entry.served.shared.counters.connections_open.get() > 0 {
             self.context.tell_all(|| Command::Cut);
         }
     }
@@ -299,6 +303,7 @@ impl State {
 
     fn take(&mut self, id: &str) -> Option<Entry> {
         let key = self.keys.remove(id)?;
+        self.inherited.remove(id);
         self.entries.remove(&key)
     }
 

@@ -18,13 +18,13 @@ use crate::poller::{Poller, Ready};
 use crate::proxy_header;
 use crate::route::Shared;
 use crate::tcp::connection::{Admitted, Connection, KEEPALIVE, Stage, Verdict, reset_on_close};
-use crate::tcp::dial::{Way, dial, kept};
 use crate::tcp::direction::Copier;
 use crate::tcp::pipes::Pipes;
 use crate::tcp::slots::Slots;
 use crate::worker::tokens::{Side, Subject};
 
 mod accept;
+mod attempt;
 mod connection;
 pub(crate) mod dial;
 mod direction;
@@ -33,9 +33,6 @@ mod slots;
 
 /// How often every connection is looked at: for idle limits, counters and ends.
 const ROUND: Duration = Duration::from_secs(1);
-/// How long the client's address is not tried again after it got no answer.
-const DISTRUST: Duration = Duration::from_secs(10);
-
 /// The connections of one loop.
 #[derive(Debug)]
 pub(crate) struct Tcp {
@@ -115,71 +112,52 @@ impl Tcp {
         };
         let connection = Connection::new(admitted, peer, stream, target, stage, now);
         let slot = self.connections.insert(connection).map_err(|full| full.reset()).ok()?;
-        self.follow(slot, Side::Client);
-        self.follow(slot, Side::Target);
+        if !self.follow(slot, Side::Client) || !self.follow(slot, Side::Target) {
+            self.connections.take(slot)?.reset();
+            return None;
+        }
         self.await_dial(slot, stage);
         self.next_round.get_or_insert(now + ROUND);
         Some(())
     }
 
-    /// Starts to connect to the target, from the client's address if `as_client` and that can be.
-    fn dial(
-        &self,
-        shared: &Shared,
-        peer: SocketAddr,
-        port: usize,
-        as_client: bool,
-        now: Instant,
-    ) -> Option<(OwnedFd, Stage)> {
-        let limits = &self.context.limits;
-        let target = SocketAddr::from(shared.route.target(peer.ip(), port)?);
-        let trusted = as_client && shared.trusts_source(self.milliseconds(now));
-        let source = if trusted { kept(&shared.route, peer, target) } else { None };
-        let unpaced = shared.route.on_host && self.context.paced;
-        let way = Way { target, unpaced, inside: shared.inside.as_ref() };
-        let dialed = dial(way, source).inspect_err(|error| refused(shared, target, error));
-        let dialed = dialed.ok()?;
-        let limit = shared.route.connect_timeout_ms.map(|ms| Duration::from_millis(ms.into()));
-        let limit = limit.unwrap_or(limits.connect);
-        let limit = if dialed.as_client { limit.min(limits.transparent) } else { limit };
-        let stage = Stage::Dialing { until: now + limit, as_client: dialed.as_client };
-        Some((dialed.socket, stage))
-    }
-
-    fn await_dial(&mut self, slot: u32, stage: Stage) {
-        if let Stage::Dialing { until, .. } = stage {
-            self.dialing.push(slot);
-            self.next_deadline = Some(self.next_deadline.map_or(until, |next| next.min(until)));
-        }
-    }
-
-    fn follow(&mut self, slot: u32, side: Side) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    /// Watches one side; false without memory for it.
+    fn follow(&mut self, slot: u32, side: Side) -> bool {
+        let Some(connection) = self.connections.get_mut(slot) else { return false };
         let leg = match side {
             Side::Client => connection.client(),
             Side::Target => connection.target(),
         };
         let word = Subject::Leg { slot, side }.into();
-        let Some(seat) = self.context.seats.get(self.seat) else { return };
-        // Without memory for an entry the dialing limit ends the connection.
-        if let Err(error) = seat.poller.follow(leg, word) {
+        let Some(seat) = self.context.seats.get(self.seat) else { return false };
+        let followed = seat.poller.follow(leg, word);
+        if let Err(error) = followed {
             tracing::warn!(%error, "connection cannot be watched");
         }
+        followed.is_ok()
     }
 
     /// Something happened to one side of a connection.
     pub(crate) fn event(&mut self, slot: u32, side: Side, ready: Ready, now: Instant) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        let dialing = connection.stage != Stage::Open;
+        let before = connection.stage;
         connection.note(side, ready);
-        let opened = dialing && connection.stage == Stage::Open;
-        if opened {
-            self.greet(slot);
+        let mut opened = false;
+        if let (Stage::Dialing { as_client, .. }, Stage::Open) = (before, connection.stage) {
+            opened = true;
+            self.opened(slot, as_client, now);
         }
         self.advance(slot, now);
         if opened && let Some(connection) = self.connections.get_mut(slot) {
             connection.announce();
         }
+    }
+
+    fn opened(&mut self, slot: u32, as_client: bool, now: Instant) {
+        self.greet(slot);
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let connection: &Connection = connection;
+        Self::learn(&self.context, connection, as_client, now);
     }
 
     /// Sends ahead what the target wants to know of the client.
@@ -215,16 +193,20 @@ impl Tcp {
                     connection.close();
                 }
             }
-            Verdict::Failed(error) => self.fail(slot, &error),
+            Verdict::Failed(error) => self.fail(slot, &error, now),
         }
     }
 
-    fn fail(&mut self, slot: u32, error: &io::Error) {
+    fn fail(&mut self, slot: u32, error: &io::Error, now: Instant) {
         let Some(connection) = self.take(slot) else { return };
         let shared = &connection.admitted.shared;
         match connection.stage {
             Stage::Open => shared.counters.errors.up(),
-            Stage::Dialing { .. } => {
+            Stage::Dialing { as_client, .. } => {
+                if connection.target_failed() && error.kind() == io::ErrorKind::ConnectionRefused {
+                    // An answer, too.
+                    Self::learn(&self.context, &connection, as_client, now);
+                }
                 let target = shared.route.target(connection.peer.ip(), connection.admitted.port);
                 match target {
                     Some(target) if connection.target_failed() => {
@@ -259,60 +241,6 @@ impl Tcp {
             self.look_after_all(now);
         }
         self.connections.settle();
-    }
-
-    fn give_up_dialing(&mut self, now: Instant) {
-        self.next_deadline = None;
-        for slot in std::mem::take(&mut self.dialing) {
-            let Some(connection) = self.connections.get_mut(slot) else { continue };
-            match connection.stage {
-                Stage::Dialing { until, as_client } if until <= now => {
-                    self.not_answered(slot, as_client, now);
-                }
-                stage => self.await_dial(slot, stage),
-            }
-        }
-    }
-
-    /// The target did not answer in time. From the gateway's address it may, if somebody took
-    /// away what leads its answers to the client's address back here.
-    fn not_answered(&mut self, slot: u32, as_client: bool, now: Instant) {
-        let Some(mut connection) = self.connections.take(slot) else { return };
-        let shared = Arc::clone(&connection.admitted.shared);
-        let again = match as_client {
-            true => self.dial(&shared, connection.peer, connection.admitted.port, false, now),
-            false => None,
-        };
-        let Some((target, stage)) = again else {
-            self.context.carry(self.seat, false);
-            tracing::debug!(route = shared.route.id, "target timed out");
-            shared.counters.target_timeouts.up();
-            return connection.reset();
-        };
-        let until = self.milliseconds(now + DISTRUST);
-        if shared.counters.source_fallbacks.first() {
-            tracing::warn!(route = shared.route.id, "client address not kept: no answer came back");
-        }
-        shared.distrust_until(until);
-        connection.redial(target, stage);
-        match self.connections.insert(connection) {
-            Ok(slot) => {
-                self.rejoin(slot);
-                self.await_dial(slot, stage);
-            }
-            Err(connection) => connection.reset(),
-        }
-    }
-
-    /// Watches a connection that has moved to another slot.
-    fn rejoin(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let client = connection.client();
-        if let Some(seat) = self.context.seats.get(self.seat) {
-            seat.poller.remove(client);
-        }
-        self.follow(slot, Side::Client);
-        self.follow(slot, Side::Target);
     }
 
     /// Looks at every connection, now and then.
@@ -361,11 +289,6 @@ impl Tcp {
         if let Some(seat) = self.context.seats.get(self.seat) {
             work(&seat.poller);
         }
-    }
-
-    fn milliseconds(&self, at: Instant) -> u64 {
-        let life = at.saturating_duration_since(self.context.began);
-        u64::try_from(life.as_millis()).unwrap_or(u64::MAX - 1)
     }
 }
 

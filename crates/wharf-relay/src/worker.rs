@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use wharf_spec::Proto;
 
 use crate::context::{Command, Context, Seat};
@@ -115,17 +116,21 @@ impl Worker {
         }
         let Some(seat) = self.context.seats.get(self.seat) else { return };
         let routes = &self.routes;
-        self.paused.retain(|(until, token)| {
+        let pause = self.context.limits.accept_pause;
+        self.paused.retain_mut(|(until, token)| {
             if *until > now {
                 return true;
             }
             let socket = routes.get(&token.route).and_then(|served| served.socket(*token));
-            if let Some(socket) = socket {
-                // Without room for an entry it is left to the other loops, or to the next pause.
-                let watched = seat.poller.share(socket, Subject::Listener(*token).into());
-                return watched.is_err_and(|e| e == rustix::io::Errno::NOMEM);
+            let Some(socket) = socket else { return false };
+            match seat.poller.share(socket, Subject::Listener(*token).into()) {
+                Ok(()) | Err(Errno::EXIST) => false,
+                // No room for an entry now; later perhaps.
+                Err(_) => {
+                    *until = now + pause;
+                    true
+                }
             }
-            false
         });
     }
 
@@ -139,8 +144,10 @@ impl Worker {
                     if let Some(served) = self.routes.remove(&key) {
                         // Closing would not do: a daemon may have copies of the sockets.
                         served.sockets().for_each(|(_, socket)| seat.poller.remove(socket));
+                        if served.shared.route.proto == Proto::Udp {
+                            self.udp.withdraw(key);
+                        }
                     }
-                    self.udp.withdraw(key);
                     // Whoever asked may have given up waiting.
                     let _told = done.send(());
                 }

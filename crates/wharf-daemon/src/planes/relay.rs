@@ -8,7 +8,7 @@ use wharf_host::process::Pid;
 use wharf_host::reserve::Bound;
 use wharf_plan::NetworkPolicy;
 use wharf_relay::{Phase, Place, RelayClient, Route, Source};
-use wharf_spec::{Publication, PublicationId, Target};
+use wharf_spec::{Publication, PublicationId, SourceMode, Target};
 
 use super::{Inner, Planned};
 use crate::error::{Error, Result};
@@ -78,17 +78,28 @@ impl Inner {
     /// Gives the relay every publication it does not have, from the sockets held here or newly
     /// bound ones. A port that someone else took meanwhile is noted, not fatal.
     pub(super) fn restore(&mut self, paths: &Paths, planned: Planned<'_>) {
-        let known: BTreeSet<PublicationId> = match &mut self.relay {
-            Some(relay) => {
-                relay.open_routes().unwrap_or_default().into_iter().map(PublicationId).collect()
-            }
-            None => BTreeSet::new(),
+        let listed = match &mut self.relay {
+            Some(relay) => relay.open_routes(),
+            None => Ok(Vec::new()),
         };
-        for publication in &planned.desire.publications {
+        let known: BTreeSet<PublicationId> = match listed {
+            Ok(ids) => ids.into_iter().map(PublicationId).collect(),
+            Err(error) => return tracing::warn!(%error, "the relay does not say what it serves"),
+        };
+        let lacks = |publication: &&Publication| {
+            !known.contains(&publication.id) && !publication.host.addresses.is_empty()
+        };
+        let missing: Vec<&Publication> = planned.desire.publications.iter().filter(lacks).collect();
+        if !missing.is_empty()
+            && let Err(error) = self.relay(paths)
+        {
+            // Each would wait as long for the same end.
+            tracing::error!(%error, "no relay");
+            let reasons = missing.iter().map(|lost| (lost.id.clone(), error.to_string()));
+            return self.lost.extend(reasons);
+        }
+        for publication in missing {
             let id = publication.id.clone();
-            if known.contains(&id) || publication.host.addresses.is_empty() {
-                continue;
-            }
             match self.restore_one(paths, publication, planned) {
                 Ok(()) => {
                     self.lost.remove(&id);
@@ -128,6 +139,12 @@ impl Inner {
         let network = desire.networks.get(network);
         let subnets = |network: &NetworkPolicy| network.subnets.iter().map(|it| it.0).collect();
         let keeps_clients = served.is_some_and(|served| served.relay_keeps_clients);
+        let source = match publication.options.source {
+            _ if !keeps_clients => Source::Gateway,
+            // Whoever asked for it relies on it, with filters in the container perhaps.
+            SourceMode::Client => Source::ClientOnly,
+            _ => Source::Client,
+        };
         Route {
             id: publication.id.0.clone(),
             proto: publication.proto,
@@ -140,7 +157,7 @@ impl Inner {
             proxy_protocol: publication.options.proxy_protocol,
             connect_timeout_ms: self.limits.connect_timeout_ms,
             idle_timeout_seconds: self.limits.idle_timeout_seconds,
-            source: if keeps_clients { Source::Client } else { Source::Gateway },
+            source,
             // Whom the target answers without passing this host.
             neighbours: network.map(subnets).unwrap_or_default(),
             inside: false,

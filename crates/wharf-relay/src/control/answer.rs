@@ -1,7 +1,7 @@
 //! What the relay answers to each request.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -29,19 +29,40 @@ pub(crate) struct Answers {
     /// The network namespace served, by inode number.
     pub(crate) namespace: u64,
     /// What a successor gets besides the routes.
-    pub(crate) heirlooms: [OwnedFd; 2],
+    pub(crate) heirlooms: Heirlooms,
     /// The relay whose place this one took, as long as it has connections.
     pub(crate) predecessor: Option<Arc<Predecessor>>,
 }
 
+/// The control socket's listener and the lock of the run directory, until a successor has them.
+#[derive(Debug)]
+pub(crate) struct Heirlooms(Mutex<Arc<[OwnedFd]>>);
+
 /// A response and what travels with it.
 #[derive(Debug)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct Answer {
     pub(crate) response: Response,
     served: Vec<Arc<Served>>,
     flows: Vec<OwnedFd>,
-    heirlooms: &'a [OwnedFd],
+    heirlooms: Arc<[OwnedFd]>,
     then: Option<(mpsc::Sender<End>, End)>,
+}
+
+// === impl Heirlooms ===
+
+impl Heirlooms {
+    pub(crate) fn new(listener: OwnedFd, lock: OwnedFd) -> Self {
+        Self(Mutex::new(Arc::new([listener, lock])))
+    }
+
+    /// Closes them.
+    pub(crate) fn let_go(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new([]);
+    }
+
+    fn copies(&self) -> Arc<[OwnedFd]> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 // === impl Answers ===
@@ -52,7 +73,7 @@ impl Answers {
         request: Request,
         descriptors: Vec<OwnedFd>,
         owner: Owner,
-    ) -> Answer<'_> {
+    ) -> Answer {
         match request {
             Request::Hello { .. } => self.hello().into(),
             Request::Add { routes } => done(self.table.add(routes, descriptors, owner)),
@@ -86,7 +107,7 @@ impl Answers {
         Response::Removed { unknown }
     }
 
-    fn list(&self, with_sockets: bool) -> Answer<'_> {
+    fn list(&self, with_sockets: bool) -> Answer {
         let (routes, mut served): (Vec<Listed>, Vec<_>) = self.table.list().into_iter().unzip();
         if !with_sockets {
             served.clear();
@@ -94,18 +115,18 @@ impl Answers {
         Answer { served, ..Response::Listed { routes }.into() }
     }
 
-    fn hand_over(&self) -> Answer<'_> {
+    fn hand_over(&self) -> Answer {
         match self.table.hand_over() {
             Ok(list) => {
                 let (routes, served): (Vec<Listed>, Vec<_>) = list.into_iter().unzip();
                 let response = Response::HandedOver { routes };
-                Answer { served, heirlooms: &self.heirlooms, ..response.into() }
+                Answer { served, heirlooms: self.heirlooms.copies(), ..response.into() }
             }
             Err(refusal) => Response::Refused(refusal).into(),
         }
     }
 
-    fn leave(&self, drain_seconds: u32) -> Answer<'_> {
+    fn leave(&self, drain_seconds: u32) -> Answer {
         let (flows, sockets): (Vec<PassedFlow>, Vec<OwnedFd>) =
             self.table.leave().into_iter().unzip();
         let end = End::Drained(Duration::from_secs(drain_seconds.into()));
@@ -113,7 +134,7 @@ impl Answers {
         Answer { flows: sockets, then, ..Response::Left { flows }.into() }
     }
 
-    fn shutdown(&self) -> Answer<'_> {
+    fn shutdown(&self) -> Answer {
         // Closed here, so that the ports are free when the answer arrives.
         self.table.clear();
         if let Some(predecessor) = &self.predecessor {
@@ -125,11 +146,11 @@ impl Answers {
 
 // === impl Answer ===
 
-impl Answer<'_> {
+impl Answer {
     /// The descriptors to send along.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let routes = self.served.iter().flat_map(|served| served.descriptors());
-        routes.chain(self.flows.iter().chain(self.heirlooms).map(AsFd::as_fd))
+        routes.chain(self.flows.iter().chain(self.heirlooms.iter()).map(AsFd::as_fd))
     }
 
     /// Does what had to wait until the answer was on its way.
@@ -141,13 +162,13 @@ impl Answer<'_> {
     }
 }
 
-impl From<Response> for Answer<'_> {
+impl From<Response> for Answer {
     fn from(response: Response) -> Self {
         let (served, flows) = (Vec::new(), Vec::new());
-        Self { response, served, flows, heirlooms: &[], then: None }
+        Self { response, served, flows, heirlooms: Arc::new([]), then: None }
     }
 }
 
-fn done(result: Result<(), Refusal>) -> Answer<'static> {
+fn done(result: Result<(), Refusal>) -> Answer {
     result.map_or_else(Response::Refused, |()| Response::Done).into()
 }

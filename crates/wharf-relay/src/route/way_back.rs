@@ -16,6 +16,8 @@ const LEAST: usize = 64;
 pub(crate) struct WayBack {
     /// Until when the client's address is not tried, in milliseconds of the relay's life.
     distrusted: AtomicU64,
+    /// When a connection from a client's address was last answered, in the same milliseconds.
+    answered: AtomicU64,
 }
 
 /// The ways back from all targets.
@@ -33,6 +35,16 @@ impl WayBack {
     /// Notes that connections from a client's address get no answer.
     pub(super) fn distrust_until(&self, milliseconds: u64) {
         self.distrusted.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// Notes that a connection from a client's address was answered.
+    pub(super) fn is_open_at(&self, milliseconds: u64) {
+        self.answered.fetch_max(milliseconds, Ordering::Relaxed);
+    }
+
+    /// Whether such a connection was answered since then.
+    pub(super) fn was_open_since(&self, milliseconds: u64) -> bool {
+        self.answered.load(Ordering::Relaxed) >= milliseconds.max(1)
     }
 
     /// Whether the client's address is worth trying.

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use wharf_host::reserve::open_to_traffic;
 
 use super::port::Port;
@@ -31,7 +30,7 @@ impl Lease {
     /// # Errors
     /// When there is no relay, or it serves another network namespace, or refuses.
     pub(super) fn take(port: &Port, socket: &Path, namespace: u64) -> Result<Self> {
-        let mut client = RelayClient::connect(socket)?;
+        let mut client = RelayClient::connect_within(socket, ANSWER_LIMIT)?;
         let theirs = client.namespace();
         if theirs != namespace {
             return Err(Error::Protocol(format!(
@@ -39,7 +38,6 @@ impl Lease {
                 socket.display()
             )));
         }
-        limit_waits(&client)?;
         let route = route::of(port);
         let id = route.id.clone();
         match client.add(vec![route], &[port.socket()]) {
@@ -75,12 +73,4 @@ impl AsFd for Lease {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.client.as_fd()
     }
-}
-
-fn limit_waits(client: &RelayClient) -> Result<()> {
-    for direction in [Timeout::Recv, Timeout::Send] {
-        set_socket_timeout(client, direction, Some(ANSWER_LIMIT))
-            .during(|| "limit the waits for the relay")?;
-    }
-    Ok(())
 }

@@ -36,17 +36,25 @@ pub(crate) struct FlowInTransit {
 // === impl Table ===
 
 impl Table {
-    /// Everything, for a successor.
-    pub(crate) fn hand_over(&self) -> Result<Vec<(Listed, Arc<Served>)>, Refusal> {
+    /// Waits until no route is between being handed over and being opened, for a moment at most.
+    pub(crate) fn await_none_held(&self) {
         let deadline = Instant::now() + HELD_LIMIT;
-        while self.list().iter().any(|(listed, _)| listed.phase == Phase::Held) {
-            if Instant::now() >= deadline {
-                let reason = "a daemon is handing over routes just now; try again".to_owned();
-                return Err(Refusal::Untimely { reason });
-            }
+        while self.holds_any() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Everything, for a successor.
+    pub(crate) fn hand_over(&self) -> Result<Vec<(Listed, Arc<Served>)>, Refusal> {
+        if self.holds_any() {
+            let reason = "a daemon is handing over routes just now; try again".to_owned();
+            return Err(Refusal::Untimely { reason });
+        }
         Ok(self.list())
+    }
+
+    fn holds_any(&self) -> bool {
+        self.lock().entries.values().any(|entry| entry.phase == Phase::Held)
     }
 
     /// Lets go of all sockets and flows; connections go on.
@@ -112,7 +120,9 @@ impl Table {
     /// The connections of tenants are ended, but not their leases.
     pub(crate) fn orphan_leases(&self) {
         let now = Some(Instant::now());
-        for entry in self.lock().entries.values_mut() {
+        let mut state = self.lock();
+        state.orphans = true;
+        for entry in state.entries.values_mut() {
             if let Some(lease) = &mut entry.lease {
                 *lease = Lease { owner: NOBODY, orphaned: now };
             }
@@ -124,29 +134,31 @@ impl Table {
         let mut state = self.lock();
         let keys: Vec<u32> = ids.iter().filter_map(|id| state.keys.get(id).copied()).collect();
         let lease = Lease { owner: NOBODY, orphaned: Some(Instant::now()) };
+        state.orphans |= !keys.is_empty();
         keys.into_iter().for_each(|key| state.lease(key, Some(lease)));
     }
 
-    /// How long until an orphan may have to go.
-    pub(crate) fn next_orphan(&self) -> Option<Duration> {
-        let state = self.lock();
-        let since = state.entries.values().filter_map(Entry::orphaned).min()?;
-        Some((since + ORPHAN_LIMIT).saturating_duration_since(Instant::now()))
+    /// Whether leases are without a tenant.
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.lock().orphans
     }
 
     /// Removes the routes whose tenants did not come back.
     pub(crate) fn drop_orphans(&self) {
-        let gone: Vec<String> = {
-            let state = self.lock();
+        let gone: Vec<Entry> = {
+            let mut state = self.lock();
             let late = |entry: &&Entry| {
                 entry.orphaned().is_some_and(|since| since.elapsed() >= ORPHAN_LIMIT)
             };
             let ids = state.entries.values().filter(late);
-            ids.map(|entry| entry.served.shared.route.id.clone()).collect()
+            let ids: Vec<String> = ids.map(|entry| entry.served.shared.route.id.clone()).collect();
+            let gone = ids.iter().filter_map(|id| state.take(id)).collect();
+            state.orphans = state.entries.values().any(|entry| entry.orphaned().is_some());
+            gone
         };
         if !gone.is_empty() {
             tracing::info!(routes = gone.len(), "nobody came back for leased routes");
-            self.remove(&gone, None);
+            gone.into_iter().for_each(|entry| self.close(entry, None));
         }
     }
 

@@ -25,7 +25,9 @@ pub(super) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_retries(4);
 
 /// A way shorter than this stays within a host or a machine room.
-const NEAR: Duration = Duration::from_micros(500);
+const NEAR: Duration = Duration::from_millis(1);
+/// So often the way is measured: the first round trips of a busy host may be long.
+const TRIES: u8 = 16;
 
 /// An accepted, allowed and counted connection.
 #[derive(Debug)]
@@ -52,8 +54,10 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Whether the options of a connection that lasts are set.
     seasoned: bool,
-    /// Whether it has been decided if the client's leg needs pacing.
-    paced: bool,
+    /// How often the way to the client may still be measured, to decide whether it needs pacing.
+    tries: u8,
+    /// Whether the target did not answer a first attempt.
+    pub(super) redialed: bool,
     begun: Instant,
     moved: Instant,
 }
@@ -63,9 +67,11 @@ pub(super) struct Connection {
 pub(super) enum Stage {
     /// The target has not answered.
     Dialing {
+        /// When this attempt was begun.
+        since: Instant,
         /// When this attempt is given up.
         until: Instant,
-        /// Whether it has the client's address, so that another attempt is left.
+        /// Whether it has the client's address.
         as_client: bool,
     },
     /// Both legs stand.
@@ -127,7 +133,8 @@ impl Connection {
             broken: None,
             queued: false,
             seasoned: false,
-            paced: false,
+            tries: TRIES,
+            redialed: false,
             begun: now,
             moved: now,
         }
@@ -143,7 +150,7 @@ impl Connection {
 
     /// Puts a new attempt in the place of the last.
     pub(super) fn redial(&mut self, target: OwnedFd, stage: Stage) {
-        (self.target, self.stage) = (target, stage);
+        (self.target, self.stage, self.redialed) = (target, stage, true);
     }
 
     /// Puts bytes ahead of what the client sends.
@@ -167,8 +174,8 @@ impl Connection {
 
     /// Moves what can be moved.
     pub(super) fn advance(&mut self, copier: &mut Copier, now: Instant) -> Verdict {
-        if self.broken.is_some() {
-            return Verdict::Failed(self.error());
+        if let Some(side) = self.broken {
+            return Verdict::Failed(self.last_words(side, copier));
         }
         if self.stage != Stage::Open {
             return Verdict::Waiting;
@@ -202,6 +209,27 @@ impl Connection {
         self.broken == Some(Side::Target)
     }
 
+    /// Passes on what a side sent before it failed, an error page perhaps, and answers with what
+    /// broke it.
+    fn last_words(&mut self, side: Side, copier: &mut Copier) -> io::Error {
+        if self.stage != Stage::Open {
+            return self.error();
+        }
+        let (client, target) = (self.client.as_fd(), self.target.as_fd());
+        let counters = &self.admitted.shared.counters;
+        let ran = match side {
+            Side::Client => {
+                self.inwards.read_what_is_left();
+                self.inwards.run(client, target, copier, &counters.bytes_in)
+            }
+            Side::Target => {
+                self.outwards.read_what_is_left();
+                self.outwards.run(target, client, copier, &counters.bytes_out)
+            }
+        };
+        ran.err().unwrap_or_else(|| self.error())
+    }
+
     /// What broke a leg.
     fn error(&self) -> io::Error {
         let pending = |fd: &OwnedFd| SockRef::from(fd).take_error().ok().flatten();
@@ -225,10 +253,11 @@ impl Connection {
     /// Takes the pacing off a stream to a client that is near, see [`super::dial`]: on so short a
     /// way it costs more than it can find out. Far clients keep what the host has chosen.
     pub(super) fn take_pacing_off(&mut self) {
-        if !self.paced && self.outwards.streams() {
-            self.paced = true;
+        if self.tries > 0 && self.outwards.streams() {
+            self.tries -= 1;
             if round_trip::shortest(&self.client).is_ok_and(|trip| trip < NEAR) {
                 let _chosen = set_tcp_congestion(&self.client, "reno");
+                self.tries = 0;
             }
         }
     }

@@ -42,7 +42,7 @@ pub(crate) fn kept(route: &Route, client: SocketAddr, target: SocketAddr) -> Opt
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
     };
     let near = route.neighbours.iter().any(|net| net.contains(&client.ip()));
-    let keeps = route.source == Source::Client && client.is_ipv4() == target.is_ipv4();
+    let keeps = route.source != Source::Gateway && client.is_ipv4() == target.is_ipv4();
     (keeps && !bound_to_its_link && !near).then_some(client)
 }
 
@@ -76,6 +76,8 @@ impl Way<'_> {
         let socket = self.socket()?;
         // Small messages go at once. Failure costs latency only.
         drop(socket.set_tcp_nodelay(true));
+        // As on the client's leg: an urgent byte is a byte of the stream.
+        drop(socket.set_out_of_band_inline(true));
         if self.unpaced {
             // The one that every kernel has and every process may choose.
             let _chosen = set_tcp_congestion(&socket, "reno");

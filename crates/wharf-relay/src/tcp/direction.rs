@@ -55,10 +55,12 @@ pub(super) struct Direction {
     /// Full reads in a row while copying, meagre ones while splicing.
     run: u8,
     rest: Rest,
-    /// Whether anything was read since somebody asked.
+    /// Whether anything was read or written since somebody asked.
     moved: bool,
     /// Whether anything was ever there to be sent.
     begun: bool,
+    /// Whether the receiver has ever had to be waited for.
+    slow: bool,
 }
 
 /// What was read and not yet written.
@@ -112,6 +114,11 @@ impl Direction {
         self.short_reads_lie |= ready.short_reads_lie();
     }
 
+    /// Makes the next run read, whatever events said: a reset comes after bytes that count.
+    pub(super) fn read_what_is_left(&mut self) {
+        (self.readable, self.short_reads_lie, self.streams) = (true, true, false);
+    }
+
     /// Puts bytes ahead of what will be read.
     pub(super) fn prefix(&mut self, bytes: Vec<u8>) {
         let bytes = bytes.into_boxed_slice();
@@ -134,7 +141,7 @@ impl Direction {
         self.over && matches!(self.rest, Rest::Nothing)
     }
 
-    /// Whether anything was read since the last call.
+    /// Whether anything was read or written since the last call.
     pub(super) fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
@@ -179,7 +186,7 @@ impl Direction {
     ) -> io::Result<Moved> {
         if self.streams {
             match copier.pipes.take() {
-                Some(pipe) => return self.splice(from, pipe, copier, count),
+                Some(pipe) => return self.splice(from, to, pipe, copier, count),
                 None => self.streams = false,
             }
         }
@@ -193,7 +200,7 @@ impl Direction {
         copier: &mut Copier,
         count: &Count,
     ) -> io::Result<Moved> {
-        let room = if copier.is_crowded() { LITTLE } else { BUFFER };
+        let room = if self.slow && copier.is_crowded() { LITTLE } else { BUFFER };
         let room = copier.buffer.get_mut(..room).unwrap_or_default();
         let asked = room.len();
         let mut read = match rustix::net::recv(from, &mut *room, RecvFlags::DONTWAIT) {
@@ -203,6 +210,7 @@ impl Direction {
             Err(error) => return Err(error.into()),
         };
         let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let mut failed = None;
         if read < asked && !self.short_reads_lie {
             self.readable = false;
         } else if let Some(rest) = room.get_mut(read..).filter(|rest| !rest.is_empty()) {
@@ -213,8 +221,9 @@ impl Direction {
                     flags |= SendFlags::MORE;
                 }
                 Ok((more, _)) => read += more,
-                // Whatever is wrong is found again by the next read.
-                Err(_) => {}
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // Told once; asking again would say that all is over.
+                Err(error) => failed = Some(error),
             }
         }
         self.run = if read == BUFFER { self.run + 1 } else { 0 };
@@ -228,18 +237,26 @@ impl Direction {
             let bytes = bytes.get(written..).unwrap_or_default().into();
             let share = copier.waiting.take(read - written);
             self.rest = Rest::Bytes { bytes, written: 0, _share: share };
+            self.slow = true;
         }
-        Ok(Moved::Some(read))
+        failed.map_or(Ok(Moved::Some(read)), |error| Err(error.into()))
     }
 
     fn splice(
         &mut self,
         from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
         mut pipe: Pipe,
         copier: &mut Copier,
         count: &Count,
     ) -> io::Result<Moved> {
         match splice(from, None, &pipe.writer, None, SPLICE_MOST, SPLICE) {
+            // Splicing never gets past urgent bytes, and takes them for the end.
+            Ok(0) | Err(Errno::AGAIN | Errno::INTR) if self.short_reads_lie => {
+                copier.pipes.put(pipe);
+                self.streams = false;
+                self.copy(from, to, copier, count)
+            }
             Ok(0) => {
                 copier.pipes.put(pipe);
                 Ok(Moved::End)
@@ -270,6 +287,7 @@ impl Direction {
 
     /// Writes what waits; answers whether all of it is gone.
     fn flush(&mut self, to: BorrowedFd<'_>, copier: &mut Copier) -> io::Result<bool> {
+        let before = self.rest.length();
         let all = match &mut self.rest {
             Rest::Nothing => return Ok(true),
             Rest::Bytes { bytes, written, .. } => {
@@ -279,10 +297,23 @@ impl Direction {
             }
             Rest::Pipe(pipe) => drain(pipe, to)?,
         };
+        self.moved |= self.rest.length() < before;
         if all && let Rest::Pipe(pipe) = std::mem::take(&mut self.rest) {
             copier.pipes.put(pipe);
         }
         Ok(all)
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    fn length(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Bytes { bytes, written, .. } => bytes.len().saturating_sub(*written),
+            Self::Pipe(pipe) => pipe.length,
+        }
     }
 }
 

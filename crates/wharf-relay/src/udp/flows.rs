@@ -22,6 +22,8 @@ use crate::udp::turn::Habit;
 
 /// The least each loop may hold, however many loops share the total.
 const LEAST: usize = 1024;
+/// Streams that every client may have, however small the table.
+const FEW: usize = 16;
 
 /// What makes a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,6 +74,14 @@ pub(super) struct Flows {
 impl Key {
     pub(super) fn of(token: Token, arrival: &Arrival) -> Self {
         Self { token, client: arrival.from, asked: arrival.to.map(significant) }
+    }
+}
+
+/// Whom streams are counted for: an IPv6 host has a whole /64 to itself.
+fn household(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
@@ -181,8 +191,10 @@ impl Flows {
     pub(super) fn new(limits: &Limits, loops: usize) -> Self {
         let most = limits.flows / loops.max(1);
         let flows = most.max(LEAST.min(limits.flows));
+        // No client may hold more than an eighth, for streams are not given up for others.
+        let streams_per_client = limits.streams_per_client.min((flows / 8).max(FEW));
         Self {
-            limits: Limits { flows, ..limits.clone() },
+            limits: Limits { flows, streams_per_client, ..limits.clone() },
             flows: HashMap::new(),
             by_key: HashMap::new(),
             next_id: 0,
@@ -249,7 +261,7 @@ impl Flows {
         flow.last = now;
         flow.answered |= answer;
         if !flow.streams && flow.answered && now - flow.begun >= self.limits.stream_after {
-            let held = self.streams.entry(flow.key.client.ip()).or_default();
+            let held = self.streams.entry(household(flow.key.client.ip())).or_default();
             if *held < self.limits.streams_per_client {
                 *held += 1;
                 flow.streams = true;
@@ -309,7 +321,7 @@ impl Flows {
             self.by_key.remove(&flow.key);
         }
         if flow.streams {
-            let client = flow.key.client.ip();
+            let client = household(flow.key.client.ip());
             if let Some(held) = self.streams.get_mut(&client) {
                 *held -= 1;
                 if *held == 0 {

@@ -18,9 +18,9 @@ const MOST: i16 = 8;
 const FEW: usize = 2;
 /// One look takes a fraction of a microsecond. If it took this long, somebody else was on the
 /// processor meanwhile.
-const INTERRUPTED: Duration = Duration::from_micros(10);
+const INTERRUPTED: Duration = Duration::from_micros(30);
 /// So many short waits are slept through before looking is tried again.
-const PENALTY: i16 = 200;
+const PENALTY: i16 = 64;
 
 /// How fast events come.
 #[derive(Debug)]

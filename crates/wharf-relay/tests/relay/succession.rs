@@ -262,3 +262,26 @@ fn the_relay_says_who_it_is() {
         client.shutdown().unwrap();
     });
 }
+
+#[test]
+fn another_relay_takes_the_place_of_a_successor_that_is_killed_while_the_first_still_drains() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let target = tcp_target("127.0.0.1:0", echo);
+        let first = published(&dir, Transport::Tcp, target);
+        let lasting = connect("127.0.0.1:8080");
+        answer(&lasting, b"before");
+        let second = replace(&dir, 60);
+        let killed = process(&second);
+        killed.signal(Signal::KILL).unwrap();
+        assert!(killed.wait_exit(PATIENCE).unwrap());
+        let began = Instant::now();
+        let third = ensure(dir.path(), &program(&dir)).unwrap();
+        assert!(began.elapsed() < PATIENCE, "nobody waits for the first one");
+        assert_ne!(third.pid(), second.pid());
+        answer(&lasting, b"the first still carries this");
+        drop(lasting);
+        assert!(process(&first).wait_exit(PATIENCE).unwrap());
+        third.shutdown().unwrap();
+    });
+}
