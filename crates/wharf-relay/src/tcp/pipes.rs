@@ -7,8 +7,8 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::limits::{Budget, Share};
 
-/// The most that every user may have. The larger the pipe, the fewer packets wake a receiver:
-/// measured here (`docs/benchmarks`), 256 KiB carry some 8 % less and 64 KiB some 20 % less.
+/// The most that every user may have. The larger the pipe, the fewer packets wake a receiver: with
+/// `cargo xtask bench relay --against`, 256 KiB carried some 8 % less and 64 KiB some 20 % less.
 const SIZE: usize = 1 << 20;
 
 /// A pipe and how much is in it.
