@@ -160,3 +160,36 @@ fn a_flooded_port_leaves_room_for_the_others() {
         client.shutdown().unwrap();
     });
 }
+
+#[test]
+fn ten_thousand_ports_take_less_than_forty_megabytes() {
+    in_netns(|| {
+        wharf_host::process::raise_descriptor_limit().unwrap();
+        let dir = TempDir::new().unwrap();
+        let mut client = ensure(dir.path(), &program(&dir)).unwrap();
+        let target = tcp_target("127.0.0.1:0", echo);
+        for first in (10_000..20_000).step_by(1000) {
+            // A route for each: more than a range takes.
+            let published: Vec<_> = (first..first + 1000)
+                .map(|port| route(Transport::Tcp, &[V4], (port, port), target))
+                .collect();
+            let sockets: Vec<_> = published
+                .iter()
+                .flat_map(|(_, held)| &held.sockets)
+                .map(|bound| std::os::fd::AsFd::as_fd(&bound.socket))
+                .collect();
+            let routes: Vec<_> = published.iter().map(|(route, _)| route.clone()).collect();
+            let ids: Vec<_> = routes.iter().map(|route| route.id.clone()).collect();
+            client.add(routes, &sockets).unwrap();
+            client.open(&ids).unwrap();
+        }
+        answer(&connect("127.0.0.1:19999"), b"the last of them");
+        assert_eq!(client.stats().unwrap().sockets, 10_000);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", client.pid())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kilobytes: u32 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        println!("{kilobytes} kB");
+        assert!(kilobytes < 40_000, "{kilobytes} kB");
+        client.shutdown().unwrap();
+    });
+}
