@@ -9,7 +9,7 @@ use wharf_host::process::raise_descriptor_limit;
 use wharf_spec::Proto;
 
 use crate::context::{Command, Context};
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use crate::limits::{Budget, Limits};
 use crate::predecessor::{self, Predecessor};
 use crate::protocol::{Listed, Phase};
@@ -73,7 +73,14 @@ impl Engine {
         self.table.add(routes, sockets.into_iter().flatten().collect(), NOBODY)?;
         self.table.open(&tcp, None)?;
         self.table.lease_to_nobody(&leased);
-        let (flows, sockets) = predecessor.dismiss(drain_seconds)?;
+        let (flows, sockets) = match predecessor.dismiss(drain_seconds) {
+            // Killed meanwhile: everything that is left of it is here already.
+            Err(Error::Closed) => {
+                tracing::warn!("the predecessor is gone, and its UDP flows with it");
+                (Vec::new(), Vec::new())
+            }
+            left => left?,
+        };
         self.table.take_flows(flows, sockets);
         self.table.open(&udp, None)?;
         predecessor::watch(predecessor, &self.table)

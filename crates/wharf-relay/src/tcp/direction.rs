@@ -203,11 +203,9 @@ impl Direction {
         let room = if self.slow && copier.is_crowded() { LITTLE } else { BUFFER };
         let room = copier.buffer.get_mut(..room).unwrap_or_default();
         let asked = room.len();
-        let mut read = match rustix::net::recv(from, &mut *room, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Ok(Moved::End),
-            Ok((read, _)) => read,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
-            Err(error) => return Err(error.into()),
+        let mut read = match receive(from, room)? {
+            Moved::Some(read) => read,
+            nothing => return Ok(nothing),
         };
         let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let mut failed = None;
@@ -215,13 +213,13 @@ impl Direction {
             self.readable = false;
         } else if let Some(rest) = room.get_mut(read..).filter(|rest| !rest.is_empty()) {
             // Most likely the end is next: then it travels with these bytes, in one packet.
-            match rustix::net::recv(from, rest, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => {
+            match receive(from, rest) {
+                Ok(Moved::End) => {
                     self.over = true;
                     flags |= SendFlags::MORE;
                 }
-                Ok((more, _)) => read += more,
-                Err(Errno::AGAIN | Errno::INTR) => {}
+                Ok(Moved::Some(more)) => read += more,
+                Ok(Moved::Nothing) => {}
                 // Told once; asking again would say that all is over.
                 Err(error) => failed = Some(error),
             }
@@ -239,7 +237,7 @@ impl Direction {
             self.rest = Rest::Bytes { bytes, written: 0, _share: share };
             self.slow = true;
         }
-        failed.map_or(Ok(Moved::Some(read)), |error| Err(error.into()))
+        failed.map_or(Ok(Moved::Some(read)), Err)
     }
 
     fn splice(
@@ -314,6 +312,16 @@ impl Rest {
             Self::Bytes { bytes, written, .. } => bytes.len().saturating_sub(*written),
             Self::Pipe(pipe) => pipe.length,
         }
+    }
+}
+
+/// Receives without waiting.
+fn receive(from: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Moved> {
+    match rustix::net::recv(from, room, RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Ok(Moved::End),
+        Ok((read, _)) => Ok(Moved::Some(read)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Nothing),
+        Err(error) => Err(error.into()),
     }
 }
 
