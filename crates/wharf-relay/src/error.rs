@@ -50,6 +50,12 @@ pub enum Error {
     /// Another relay serves this run directory.
     #[error("another relay serves {}", .0.display())]
     AlreadyRunning(PathBuf),
+    /// There is no relay to be replaced.
+    #[error(
+        "no relay runs in {}: there is nothing to upgrade; the next published port starts one",
+        .0.display()
+    )]
+    NotRunning(PathBuf),
     /// A relay was started but did not answer.
     #[error("the relay did not start within {seconds} s: {log}")]
     NotStarted {

@@ -64,7 +64,11 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
 /// serves on then.
 pub fn upgrade(run_dir: &Path, exe: Option<&Path>, drain_seconds: u32) -> Result<RelayClient> {
     let socket = socket_path(run_dir);
-    let old = RelayClient::connect(&socket)?.pid();
+    let old = match RelayClient::connect(&socket) {
+        Ok(relay) => relay.pid(),
+        Err(error) if is_absent(&error) => return Err(Error::NotRunning(run_dir.to_owned())),
+        Err(error) => return Err(error),
+    };
     let more = ["--take-over".to_owned(), drain_seconds.to_string()];
     let (process, log_path) = launch(run_dir, exe.unwrap_or(&current_exe()), &more)?;
     let deadline = Instant::now() + UPGRADE_LIMIT;
