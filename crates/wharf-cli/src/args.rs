@@ -185,6 +185,7 @@ pub(crate) struct RelayArgs {
     /// Take the place of the relay that runs; its connections may go on for so many seconds
     #[arg(long, value_name = "SECONDS", hide = true)]
     pub(crate) take_over: Option<u32>,
+    /// What to do with the relay that runs, instead of running one
     #[command(subcommand)]
     pub(crate) action: Option<RelayAction>,
 }

@@ -29,6 +29,10 @@ pub(crate) fn daemon(args: &DaemonArgs) -> Outcome {
 pub(crate) fn relay(args: RelayArgs) -> Outcome {
     let run_dir = args.run_dir.unwrap_or_else(|| Paths::from_env().run_dir().to_owned());
     if let Some(RelayAction::Upgrade { drain_seconds }) = args.action {
+        if args.take_over.is_some() {
+            let text = "--take-over starts a relay and goes without `upgrade`, which uses it";
+            return Err(Exit::failed(text.to_owned()));
+        }
         return upgrade_relay(&run_dir, drain_seconds);
     }
     log_to_stderr();
