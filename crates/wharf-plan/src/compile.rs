@@ -106,8 +106,7 @@ fn network_of<'a>(
     publication: &Publication,
     networks: &'a BTreeMap<String, NetworkPolicy>,
 ) -> Option<&'a NetworkPolicy> {
-    let wharf_spec::Target::Container { network, .. } = &publication.target;
-    networks.get(network)
+    networks.get(publication.target.network()?)
 }
 
 fn bridge_policy(network: &NetworkPolicy) -> BridgePolicy {

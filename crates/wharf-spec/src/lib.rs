@@ -12,12 +12,14 @@ pub mod proto;
 pub mod publication;
 pub mod render;
 pub mod spec;
+pub mod target;
 
 pub use expose::Expose;
 pub use name::{ContainerName, NetworkName};
 pub use options::{ProxyProtocol, PublishOptions, SourceMode, Via};
 pub use ports::PortRange;
 pub use proto::Proto;
-pub use publication::{Clash, HostSide, Publication, PublicationId, Target};
+pub use publication::{Clash, HostSide, Publication, PublicationId};
 pub use render::PortLine;
 pub use spec::{HostPorts, PortSpec, SpecError};
+pub use target::{Engine, Target, TargetName};

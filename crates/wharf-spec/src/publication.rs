@@ -9,6 +9,7 @@ use crate::options::PublishOptions;
 use crate::ports::PortRange;
 use crate::proto::Proto;
 use crate::render::Bracketed;
+use crate::target::Target;
 
 /// The stable identity of a publication, assigned when it is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,23 +49,6 @@ pub struct Clash {
     pub address: IpAddr,
     /// The ports both want there.
     pub ports: PortRange,
-}
-
-/// Where traffic goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Target {
-    /// A container on one of our networks.
-    Container {
-        /// The container's identity.
-        id: String,
-        /// Its IPv4 address on the network that carries the publication.
-        ipv4: Option<Ipv4Addr>,
-        /// Its IPv6 address on that network.
-        ipv6: Option<Ipv6Addr>,
-        /// The network that carries the publication.
-        network: String,
-    },
 }
 
 // === impl PublicationId ===
@@ -119,24 +103,6 @@ fn contend(one: IpAddr, other: IpAddr) -> bool {
 impl fmt::Display for Clash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", Bracketed(self.address), self.ports)
-    }
-}
-
-// === impl Target ===
-
-impl Target {
-    /// The target's IPv4 address, if it has one.
-    pub fn ipv4(&self) -> Option<Ipv4Addr> {
-        match self {
-            Self::Container { ipv4, .. } => *ipv4,
-        }
-    }
-
-    /// The target's IPv6 address, if it has one.
-    pub fn ipv6(&self) -> Option<Ipv6Addr> {
-        match self {
-            Self::Container { ipv6, .. } => *ipv6,
-        }
     }
 }
 

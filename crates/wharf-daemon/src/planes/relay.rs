@@ -8,7 +8,7 @@ use wharf_host::process::Pid;
 use wharf_host::reserve::Bound;
 use wharf_plan::NetworkPolicy;
 use wharf_relay::{Phase, Place, RelayClient, Route, Source};
-use wharf_spec::{Publication, PublicationId, SourceMode, Target};
+use wharf_spec::{Publication, PublicationId, SourceMode};
 
 use super::{Inner, Planned};
 use crate::error::{Error, Result};
@@ -135,8 +135,7 @@ impl Inner {
         let first = sockets.first().map(|bound| bound.port);
         let places = sockets.iter().take_while(|bound| Some(bound.port) == first);
         let served = plan.publications.get(&publication.id);
-        let Target::Container { network, .. } = &publication.target;
-        let network = desire.networks.get(network);
+        let network = publication.target.network().and_then(|name| desire.networks.get(name));
         let subnets = |network: &NetworkPolicy| network.subnets.iter().map(|it| it.0).collect();
         let keeps_clients = served.is_some_and(|served| served.relay_keeps_clients);
         let source = match publication.options.source {

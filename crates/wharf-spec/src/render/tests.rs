@@ -2,7 +2,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::options::PublishOptions;
-use crate::publication::{HostSide, PublicationId, Target};
+use crate::publication::{HostSide, PublicationId};
+use crate::target::Target;
 
 const DUAL: &[&str] = &["0.0.0.0", "::"];
 

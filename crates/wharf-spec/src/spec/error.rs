@@ -77,6 +77,14 @@ pub enum SpecError {
     /// Not a name for a network.
     #[error("invalid network name ({0}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
     NetworkName(String),
+    /// Nothing that traffic could go to.
+    #[error("invalid target {text:?}: {reason}")]
+    Target {
+        /// What was written.
+        text: String,
+        /// What would be right.
+        reason: &'static str,
+    },
     /// Not a host name by RFC 1123.
     #[error("invalid hostname: {name}: {reason}")]
     Hostname {
@@ -124,6 +132,7 @@ impl SpecError {
             | Self::DuplicateKey(_)
             | Self::OptionValue { .. }
             | Self::Expose { .. }
+            | Self::Target { .. }
             | Self::Hostname { .. } => None,
         }
     }
