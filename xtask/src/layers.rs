@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::steps::{cargo, read, root};
 
 /// Which of our crates each may depend on.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("wharf-spec", &[]),
     ("wharf-plan", &["wharf-spec"]),
     ("wharf-host", &["wharf-spec"]),
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("wharf-relay", &["wharf-spec", "wharf-host"]),
     ("wharf-runtime", &["wharf-spec", "wharf-host"]),
     ("wharf-api", &["wharf-spec"]),
+    ("wharf-engine", &["wharf-spec"]),
     (
         "wharf-daemon",
         &[
@@ -33,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "wharf-relay",
             "wharf-runtime",
             "wharf-api",
+            "wharf-engine",
         ],
     ),
     ("wharf-cli", &["wharf-api", "wharf-daemon", "wharf-relay", "wharf-runtime", "wharf-spec"]),

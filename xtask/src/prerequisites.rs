@@ -19,13 +19,23 @@ const NEXTEST: &str = "cargo-nextest@0.9.143";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Units that come with the packages below, and that nobody here wants running.
-const UNITS: [&str; 5] =
-    ["docker.service", "docker.socket", "containerd.service", "haproxy.service", "nginx.service"];
+const UNITS: [&str; 10] = [
+    "docker.service",
+    "docker.socket",
+    "containerd.service",
+    "podman.service",
+    "podman.socket",
+    "podman-auto-update.service",
+    "podman-auto-update.timer",
+    "podman-restart.service",
+    "haproxy.service",
+    "nginx.service",
+];
 
 /// Where Debian puts the part of nginx that relays TCP and UDP.
 pub(crate) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 6] = [
     Need {
         package: "nftables",
         program: "nft",
@@ -40,6 +50,21 @@ const NEEDS: [Need; 3] = [
         package: "docker.io",
         program: "dockerd",
         reason: "writes a real `docker save` archive (its daemon is not started)",
+    },
+    Need {
+        package: "podman",
+        program: "podman",
+        reason: "runs beside Wharf on test hosts (its services are not started)",
+    },
+    Need {
+        package: "netavark",
+        program: "/usr/lib/podman/netavark",
+        reason: "makes Podman's networks",
+    },
+    Need {
+        package: "aardvark-dns",
+        program: "/usr/lib/podman/aardvark-dns",
+        reason: "answers for names on Podman's networks",
     },
 ];
 

@@ -16,12 +16,16 @@ use tokio::io::AsyncRead;
 use tokio::net::UnixStream;
 
 use crate::error::{ApiError, ErrorCode};
+use crate::event::Event;
 use crate::frame::Frame;
 
 /// No answer of the daemon is larger, log and exec streams aside (they are read piecewise).
 const MAX_ANSWER: usize = 256 << 20;
 /// Starting 10,000 ports takes well under a second; a daemon silent for this long is stuck.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
+/// An event is a few lines of text.
+const MAX_EVENT: usize = 1 << 20;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -64,6 +68,13 @@ pub struct Part<'a>(pub &'a str);
 /// Output of a container or of a command in one, piece by piece.
 #[derive(Debug)]
 pub struct Output {
+    body: Incoming,
+    buffer: BytesMut,
+}
+
+/// Events as they happen.
+#[derive(Debug)]
+pub struct Events {
     body: Incoming,
     buffer: BytesMut,
 }
@@ -128,6 +139,12 @@ impl Client {
         body: &B,
     ) -> Result<Output, ClientError> {
         self.stream(Method::POST, path, json(body)?).await
+    }
+
+    /// GETs events as they happen.
+    pub async fn events(&self, path: &str) -> Result<Events, ClientError> {
+        let Output { body, buffer } = self.stream(Method::GET, path, empty()).await?;
+        Ok(Events { body, buffer })
     }
 
     async fn stream(&self, method: Method, path: &str, body: Body) -> Result<Output, ClientError> {
@@ -196,6 +213,36 @@ impl Output {
         loop {
             if let Some(frame) = Frame::decode(&mut self.buffer).map_err(transport)? {
                 return Ok(Some(frame));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(piece) => {
+                    if let Ok(data) = piece.map_err(transport)?.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// === impl Events ===
+
+impl Events {
+    /// The next event; `None` when the daemon has ended.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(end + 1);
+                // Other lines name the event, or keep the connection from looking dead.
+                if let Some(data) = line.strip_prefix(b"data:")
+                    && let Ok(event) = serde_json::from_slice(data)
+                {
+                    return Ok(Some(event));
+                }
+            }
+            if self.buffer.len() > MAX_EVENT {
+                return Err(transport("an event without end"));
             }
             match self.body.frame().await {
                 None => return Ok(None),

@@ -22,5 +22,8 @@ pub use error::{ApiError, ErrorCode};
 pub use event::Event;
 pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
 pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
-pub use port::{AddressesAndPorts, PortEntry, PublishedPort};
+pub use port::{
+    AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,
+    Unpublished,
+};
 pub use system::{Shutdown, ShutdownRequest, Version};

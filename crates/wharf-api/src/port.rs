@@ -1,5 +1,7 @@
 //! Publications as `wharf ports` and `wharf ps` show them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,10 +19,11 @@ pub struct AddressesAndPorts {
 pub struct PortEntry {
     /// The publication's id.
     pub id: String,
-    /// The container's name.
-    pub container: String,
-    /// The container's id.
-    pub container_id: String,
+    /// What it leads to: the name of a container, or `netns:PATH`, `addr:IP`, `docker:NAME`,
+    /// `podman:NAME`.
+    pub target_name: String,
+    /// The container's id, where the target is one.
+    pub container_id: Option<String>,
     /// `tcp` or `udp`.
     pub protocol: String,
     /// Where clients reach it.
@@ -31,18 +34,72 @@ pub struct PortEntry {
     pub planes: Vec<String>,
     /// The source address a remote client is seen with: `client` or `gateway`.
     pub source: String,
-    /// `active`, or `down` with a reason in `notes`.
+    /// `active`, `suspended` while its target is away, or `down`; the reason is in `notes`.
     pub state: String,
+    /// Since when it has been in force (RFC 3339).
+    pub since: String,
+    /// The options it was published with, as they stand after a port spec.
+    pub options: String,
+    /// The networks clients may come from; empty means everyone.
+    pub allow: Vec<String>,
     /// Why not a faster plane, and what is wrong, one sentence each.
     pub notes: Vec<String>,
     /// Each path and what serves it.
     pub paths: Vec<PathEntry>,
-    /// Open connections and flows in the relay.
+    /// Open connections and flows, in the relay and in the kernel.
     pub connections: u64,
+    /// Those of them that the relay carries.
+    pub relayed: u64,
     /// Bytes the relay has carried from clients to the target.
     pub bytes_in: u64,
     /// Bytes the relay has carried from the target to clients.
     pub bytes_out: u64,
+    /// Clients turned away and targets not reached, by reason; only reasons that have occurred.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// What is to be published, on something that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishRequest {
+    /// A container's name or id, `netns:PATH`, `addr:IP`, `docker:NAME` or `podman:NAME`.
+    pub target: String,
+    /// Port specs, as `8080:80`.
+    pub specs: Vec<String>,
+    /// Options of all of them, as they may stand after a port spec: `via=relay,allow=10.0.0.0/8`.
+    pub options: String,
+    /// Whose publications of the same host addresses and ports these replace, without a gap.
+    pub replace: Option<String>,
+}
+
+/// What was published.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Published {
+    /// The publications, in the order of the target's ports.
+    pub ports: Vec<PortEntry>,
+    /// What whoever asked should know.
+    pub warnings: Vec<String>,
+}
+
+/// What is to be taken down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnpublishRequest {
+    /// The target, as for publishing.
+    pub target: String,
+    /// The port specs they were published with, or the target's ports, or ids.
+    pub specs: Vec<String>,
+    /// Everything published for the target.
+    pub all: bool,
+    /// How long open TCP connections may go on; without it they end at once.
+    pub drain_seconds: Option<u32>,
+}
+
+/// What was taken down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unpublished {
+    /// The ids of the publications.
+    pub ids: Vec<String>,
 }
 
 /// One path to a publication.

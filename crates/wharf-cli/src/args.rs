@@ -7,12 +7,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod container;
 mod network;
+mod publish;
 
 pub(crate) use container::{
     CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
     StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
+pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 
 /// Publishes container ports: runs containers and makes their ports reachable on this host.
 #[derive(Debug, Parser)]
@@ -71,8 +73,14 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// List the published ports of one container
     Port(PortArgs),
+    /// Publish ports of something that runs, or change how they are published
+    Publish(PublishArgs),
+    /// Take published ports down
+    Unpublish(UnpublishArgs),
     /// List every publication: where it is reached, where it goes, which plane serves it
-    Ports(ListArgs),
+    Ports(PortsArgs),
+    /// Tell what happens, as it happens
+    Events(EventsArgs),
     /// List images
     Images(ImagesArgs),
     /// Load images from an archive
@@ -97,6 +105,9 @@ pub(crate) enum Command {
     Completion(CompletionArgs),
     /// Write the man pages into a directory
     Man(ManArgs),
+    /// The process that opens sockets in other network namespaces for the relay
+    #[command(hide = true)]
+    RelayOpener,
     /// The process that holds one container
     #[command(hide = true)]
     Shim(DirArgs),
@@ -168,6 +179,12 @@ pub(crate) struct DaemonArgs {
     /// Address pools networks take their subnets from, as BASE/PREFIX:SUBNET-PREFIX (repeatable)
     #[arg(long = "pool", env = "WHARF_POOLS", value_name = "POOL", value_delimiter = ',')]
     pub(crate) pools: Vec<String>,
+    /// Where Docker is asked about its containers (default: /var/run/docker.sock)
+    #[arg(long, env = "WHARF_DOCKER_SOCKET", value_name = "PATH")]
+    pub(crate) docker_socket: Option<PathBuf>,
+    /// Where Podman is asked about its containers (default: /run/podman/podman.sock)
+    #[arg(long, env = "WHARF_PODMAN_SOCKET", value_name = "PATH")]
+    pub(crate) podman_socket: Option<PathBuf>,
     /// How long a relayed connection may take to reach its container (default: 5s)
     #[arg(long, env = "WHARF_CONNECT_TIMEOUT", value_name = "TIME")]
     pub(crate) connect_timeout: Option<String>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wharf_api::Client;
-use wharf_api::client::{ClientError, Output};
+use wharf_api::client::{ClientError, Events, Output};
 use wharf_daemon::paths::Paths;
 
 /// How long a new daemon may take until it answers: it has to repair what a crash left, which is
@@ -75,6 +75,11 @@ impl Session {
     ) -> Result<Output, ClientError> {
         self.ready().await?;
         self.client.post_output(path, body).await
+    }
+
+    pub(crate) async fn events(&self) -> Result<Events, ClientError> {
+        self.ready().await?;
+        self.client.events("/v1/events").await
     }
 
     /// The client itself, once the daemon answers.

@@ -10,6 +10,7 @@ mod connect;
 mod containers;
 mod create;
 mod docker_proxy;
+mod events;
 mod exec;
 mod failure;
 mod images;
@@ -17,6 +18,7 @@ mod listing;
 mod networks;
 mod ports;
 mod processes;
+mod publish;
 mod shell;
 
 use std::process::ExitCode;
@@ -43,6 +45,7 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Daemon(args) => processes::daemon(&args),
         Command::Relay(args) => processes::relay(args),
+        Command::RelayOpener => processes::relay_opener(),
         Command::Shim(args) => processes::shim(&args),
         Command::ShimExec(args) => processes::shim_exec(&args),
         Command::Whoami(args) => processes::whoami(&args),
@@ -75,7 +78,10 @@ async fn converse(command: Command) -> Outcome {
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Inspect(args) => listing::inspect(&session, args).await,
         Command::Port(args) => ports::port(&session, args).await,
+        Command::Publish(args) => publish::publish(&session, args).await,
+        Command::Unpublish(args) => publish::unpublish(&session, args).await,
         Command::Ports(args) => ports::ports(&session, args).await,
+        Command::Events(args) => events::events(&session, args).await,
         Command::Images(args) => images::images(&session, args).await,
         Command::Load(args) => images::load(&session, args).await,
         Command::Rmi(args) => images::rmi(&session, args).await,

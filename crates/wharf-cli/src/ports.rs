@@ -1,14 +1,19 @@
 //! `port` and `ports`.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use wharf_api::client::Part;
 use wharf_api::{AddressesAndPorts, PortEntry};
 
-use crate::args::{Format, ListArgs, PortArgs};
+use crate::args::{Format, PortArgs, PortsArgs};
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome, print_line};
 use crate::listing::{print_json, print_table};
+
+/// Counters change without an event.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// `wharf port`.
 pub(crate) async fn port(session: &Session, args: PortArgs) -> Outcome {
@@ -37,14 +42,34 @@ pub(crate) async fn port(session: &Session, args: PortArgs) -> Outcome {
 }
 
 /// `wharf ports`.
-pub(crate) async fn ports(session: &Session, args: ListArgs) -> Outcome {
-    let entries: Vec<PortEntry> = session.get("/v1/ports").await?;
-    if args.format == Format::Json {
-        return print_json(&entries);
+pub(crate) async fn ports(session: &Session, args: PortsArgs) -> Outcome {
+    if !args.watch {
+        return show(&session.get::<Vec<PortEntry>>("/v1/ports").await?, args.format);
+    }
+    let mut events = session.events().await?;
+    loop {
+        let entries: Vec<PortEntry> = session.get("/v1/ports").await?;
+        if args.format == Format::Table && std::io::stdout().is_terminal() {
+            // Back to the top, and whatever was there is gone.
+            print_line("\u{1b}[H\u{1b}[2J")?;
+        }
+        show(&entries, args.format)?;
+        let event = tokio::time::timeout(WATCH_PAUSE, events.next()).await;
+        if matches!(event, Ok(Ok(None) | Err(_))) {
+            // The daemon has ended; the ports go on, and the next question starts another.
+            tokio::time::sleep(WATCH_PAUSE).await;
+            events = session.events().await?;
+        }
+    }
+}
+
+fn show(entries: &[PortEntry], format: Format) -> Outcome {
+    if format == Format::Json {
+        return print_json(entries);
     }
     let rows = entries.iter().map(|entry| {
         vec![
-            entry.container.clone(),
+            entry.target_name.clone(),
             endpoint(&entry.host, &entry.protocol),
             endpoint(&entry.target, &entry.protocol),
             entry.planes.join("+"),
@@ -52,15 +77,23 @@ pub(crate) async fn ports(session: &Session, args: ListArgs) -> Outcome {
             entry.state.clone(),
             entry.connections.to_string(),
             size(entry.bytes_in.saturating_add(entry.bytes_out)),
-            entry.notes.join("; "),
+            notes(entry),
         ]
     });
     let header =
-        ["CONTAINER", "HOST", "TARGET", "PLANES", "SOURCE", "STATE", "RELAYED", "BYTES", "NOTES"];
+        ["TARGET", "HOST", "LEADS TO", "PLANES", "SOURCE", "STATE", "OPEN", "RELAYED", "NOTES"];
     print_table(&header, rows.collect())
 }
 
-fn endpoint(side: &AddressesAndPorts, protocol: &str) -> String {
+/// What there is to say of a publication besides its figures.
+fn notes(entry: &PortEntry) -> String {
+    let allow = (!entry.allow.is_empty()).then(|| format!("allows {}", entry.allow.join(", ")));
+    let errors =
+        entry.errors.iter().map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")));
+    entry.notes.iter().cloned().chain(allow).chain(errors).collect::<Vec<_>>().join("; ")
+}
+
+pub(crate) fn endpoint(side: &AddressesAndPorts, protocol: &str) -> String {
     let addresses = side.addresses.iter().map(|address| {
         let bracketed =
             if address.contains(':') { format!("[{address}]") } else { address.clone() };

@@ -15,7 +15,9 @@ pub(crate) fn daemon(args: &DaemonArgs) -> Outcome {
     log_to_stderr();
     let paths = Paths::from_env();
     let (connect, idle) = (args.connect_timeout.as_deref(), args.idle_timeout.as_deref());
-    let config = wharf_daemon::Config::new(paths.clone(), &args.pools);
+    let (docker, podman) = (args.docker_socket.clone(), args.podman_socket.clone());
+    let config = wharf_daemon::Config::new(paths.clone(), &args.pools)
+        .map(|config| config.with_engines(docker, podman));
     let config =
         config.and_then(|config| config.with_relay_limits(connect, idle)).map_err(|e| {
             wharf_daemon::start::leave_word(&paths, &e.to_string());
@@ -46,6 +48,13 @@ fn upgrade_relay(run_dir: &Path, drain_seconds: u32) -> Outcome {
     let relay = wharf_relay::upgrade(run_dir, None, drain_seconds)
         .map_err(|e| Exit::failed(e.to_string()))?;
     println!("relay {} serves (pid {})", relay.release(), relay.pid());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `wharf relay-opener`.
+pub(crate) fn relay_opener() -> Outcome {
+    log_to_stderr();
+    wharf_relay::serve_opener().map_err(|e| Exit::failed(e.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,9 @@
 //! What a daemon is told when it starts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use wharf_engine::Sockets;
 use wharf_network::{AddressPools, Pool};
 
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ pub struct Config {
     /// Its directories.
     pub paths: Paths,
     pub(crate) relay: RelayLimits,
+    pub(crate) engines: Sockets,
     pools: Vec<Pool>,
 }
 
@@ -41,7 +44,20 @@ impl Config {
         // An empty WHARF_POOLS is as good as none.
         let given = pools.iter().filter(|text| !text.is_empty());
         let pools = given.map(|text| text.parse()).collect::<Result<Vec<Pool>, _>>()?;
-        Ok(Self { paths, relay: RelayLimits::default(), pools })
+        Ok(Self { paths, relay: RelayLimits::default(), engines: Sockets::default(), pools })
+    }
+
+    /// The same with other sockets on which Docker and Podman are asked about their containers;
+    /// `None` and an empty path leave the usual one.
+    #[must_use]
+    pub fn with_engines(mut self, docker: Option<PathBuf>, podman: Option<PathBuf>) -> Self {
+        let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        let usual = self.engines;
+        self.engines = Sockets {
+            docker: given(docker).unwrap_or(usual.docker),
+            podman: given(podman).unwrap_or(usual.podman),
+        };
+        self
     }
 
     /// The same with limits for relayed connections: how long a target may take to accept one, and

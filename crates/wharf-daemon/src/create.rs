@@ -160,7 +160,6 @@ impl Daemon {
                 network: network.name.clone(),
                 endpoint,
                 phase: Phase::Creating,
-                publications: Vec::new(),
                 started: None,
                 exit: None,
                 failure: None,

@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use wharf_api::{ContainerState, Shutdown};
-use wharf_network::{AddressPools, GatewayMode, Network};
-use wharf_plan::{HostFacts, NetworkPolicy, SubnetMode};
+use wharf_engine::Engines;
+use wharf_network::AddressPools;
+use wharf_plan::HostFacts;
 use wharf_runtime::image::ImageStore;
-use wharf_spec::Publication;
 
 use crate::Config;
 use crate::error::{Error, Result};
 use crate::events::Events;
-use crate::ledger::{Ledger, State};
+use crate::ledger::Ledger;
 use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
 use crate::paths::Paths;
-use crate::planes::{Desire, Planes};
+use crate::planes::{Planes, TABLE};
 use crate::record::{ContainerRecord, Phase};
 use crate::store::Store;
 
@@ -38,6 +38,7 @@ pub struct Daemon {
     pub(crate) ledger: Ledger,
     pub(crate) images: ImageStore,
     pub(crate) planes: Planes,
+    pub(crate) engines: Engines,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) descriptor_limit: u64,
@@ -68,6 +69,7 @@ impl Daemon {
             forwarding_v4: capabilities.ipv4_forwarding,
             forwarding_v6: capabilities.ipv6_forwarding,
             transparent: wharf_host::transparent::is_possible(),
+            firewall: Arc::new(wharf_nft::foreign::read(TABLE).ruleset),
         };
         if !facts.transparent {
             tracing::warn!(
@@ -80,6 +82,7 @@ impl Daemon {
             ledger: Ledger::open(store)?,
             images: ImageStore::open(&paths.images())?,
             planes: Planes::new(paths.clone(), facts, config.relay),
+            engines: Engines::new(config.engines.clone()),
             events: Events::new(),
             metrics: Metrics::new(),
             descriptor_limit,
@@ -109,24 +112,6 @@ impl Daemon {
     /// The id of the container that `name` means.
     pub(crate) fn id_of(&self, name: &str) -> Result<String> {
         self.ledger.read(|state| state.find_container(name).map(|c| c.id.clone()))
-    }
-
-    /// What the planes are to do, as the ledger has it at this moment.
-    pub(crate) fn desire(&self) -> Desire {
-        self.ledger.read(|state| Desire {
-            publications: in_force(state).map(|(_, p)| p.clone()).collect(),
-            networks: state.networks.values().map(|n| (n.name.clone(), policy(n))).collect(),
-        })
-    }
-
-    /// Brings the planes in line with the ledger.
-    pub(crate) fn reconcile(&self) -> Result<()> {
-        self.planes.reconcile(&|| self.desire(), &self.metrics)
-    }
-
-    /// Every publication in force, with the name of its container.
-    pub(crate) fn publications(&self) -> Vec<(String, Publication)> {
-        self.ledger.read(|s| in_force(s).map(|(c, p)| (c.name.clone(), p.clone())).collect())
     }
 
     /// Tells when and how the container `name` ends; also shortly after it was removed.
@@ -190,6 +175,7 @@ impl Daemon {
 
     /// The text of `/metrics`.
     pub fn metrics_text(&self) -> String {
+        self.metrics.count_publications(&self.planes.count());
         self.metrics.containers.clear();
         let states: Vec<ContainerState> =
             self.ledger.read(|s| s.containers.values().map(ContainerRecord::state).collect());
@@ -242,28 +228,5 @@ impl Daemon {
             true => Ok(()),
             false => Err(Error::Conflict(format!("not everything went: {}", failures.join("; ")))),
         }
-    }
-}
-
-fn in_force(state: &State) -> impl Iterator<Item = (&ContainerRecord, &Publication)> {
-    state.containers.values().flat_map(|c| c.publications.iter().map(move |p| (c, p)))
-}
-
-/// What the plan has to know of a network.
-pub(crate) fn policy(network: &Network) -> NetworkPolicy {
-    let subnets = network.subnets().map(|subnet| {
-        let mode = match subnet.gateway_mode {
-            GatewayMode::Nat => SubnetMode::Nat,
-            GatewayMode::NatUnprotected => SubnetMode::NatUnprotected,
-            GatewayMode::Routed => SubnetMode::Routed,
-            GatewayMode::Isolated => SubnetMode::Isolated,
-        };
-        (subnet.subnet(), mode)
-    });
-    NetworkPolicy {
-        bridge: network.bridge.clone(),
-        subnets: subnets.collect(),
-        internal: network.internal,
-        trusted_interfaces: network.trusted_interfaces.clone(),
     }
 }

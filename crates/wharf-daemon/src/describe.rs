@@ -1,16 +1,19 @@
 //! What there is, as listings and `inspect` show it.
 
+use std::collections::BTreeMap;
+
 use wharf_api::port::{PathEntry, PortLine};
 use wharf_api::{AddressesAndPorts, ContainerState, ContainerSummary, PortEntry, PublishedPort};
 use wharf_plan::{PathPlan, PublicationPlan};
 use wharf_runtime::client::Shim;
-use wharf_spec::{Expose, PortRange, Proto, Publication, render};
+use wharf_spec::{Expose, PortRange, Proto, Publication, Target, render};
 
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::Result;
+use crate::ledger::State;
 use crate::planes::Traffic;
-use crate::record::ContainerRecord;
+use crate::record::{ContainerRecord, Owner, PublicationRecord};
 
 mod inspect;
 
@@ -22,7 +25,8 @@ impl Daemon {
         let mut records: Vec<ContainerRecord> =
             self.ledger.read(|state| state.containers.values().cloned().collect());
         records.sort_by(|a, b| b.created.cmp(&a.created));
-        records.iter().map(summary).collect()
+        let published = |record: &ContainerRecord| self.published_by_container(&record.id);
+        records.iter().map(|record| summary(record, &published(record))).collect()
     }
 
     /// Everything about one container, with Docker's field names.
@@ -30,13 +34,14 @@ impl Daemon {
         let record = self.ledger.read(|state| state.find_container(name).cloned())?;
         let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
         let pid = shim.and_then(|shim| shim.state().ok()?.pid).unwrap_or(0);
-        Ok(inspect::container(&record, pid, &self.paths))
+        let publications = self.published_by_container(&record.id);
+        Ok(inspect::container(&record, &publications, pid, &self.paths))
     }
 
     /// The published ports of one container, a line each.
     pub fn port_lines(&self, name: &str) -> Result<Vec<PortLine>> {
-        let record = self.ledger.read(|state| state.find_container(name).cloned())?;
-        Ok(render::port_lines(&record.publications)
+        let publications = self.published_by_container(&self.id_of(name)?);
+        Ok(render::port_lines(&publications)
             .into_iter()
             .map(|line| PortLine {
                 container: format!("{}/{}", line.container_port, line.proto),
@@ -45,28 +50,52 @@ impl Daemon {
             .collect())
     }
 
-    /// Every publication, by container and container port.
+    /// Every publication, by target and its port.
     pub fn ports(&self) -> Vec<PortEntry> {
+        self.port_entries(|_| true)
+    }
+
+    /// The publications that `wanted` asks for, by target and its port.
+    pub(crate) fn port_entries(
+        &self,
+        wanted: impl Fn(&PublicationRecord) -> bool,
+    ) -> Vec<PortEntry> {
         let traffic = self.planes.traffic();
-        let mut entries: Vec<(String, PortRange, PortEntry)> = Vec::new();
-        let records: Vec<ContainerRecord> =
-            self.ledger.read(|state| state.containers.values().cloned().collect());
-        for record in &records {
-            for publication in &record.publications {
-                let (plan, lost) = self.planes.served(&publication.id);
-                let counted = traffic.get(&publication.id).cloned().unwrap_or_default();
-                let entry = port_entry(record, publication, plan.as_ref(), lost, &counted);
-                entries.push((record.name.clone(), publication.target_ports, entry));
-            }
-        }
-        entries.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        entries.into_iter().map(|(_, _, entry)| entry).collect()
+        let mut found: Vec<(String, PublicationRecord)> = self.ledger.read(|state| {
+            let wanted = state.publications.values().filter(|record| wanted(record));
+            wanted.map(|record| (name_of(state, &record.owner), record.clone())).collect()
+        });
+        found.sort_by(|a, b| {
+            let place = |(name, record): &(String, PublicationRecord)| {
+                (name.clone(), record.publication.target_ports)
+            };
+            place(a).cmp(&place(b))
+        });
+        let flows = crate::flows::count(found.iter().map(|(_, record)| &record.publication));
+        let entries = found.iter().map(|(name, record)| {
+            let id = &record.publication.id;
+            let (plan, lost) = self.planes.served(id);
+            let counted = traffic.get(id).cloned().unwrap_or_default();
+            let in_kernel = flows.get(id).copied().unwrap_or(0);
+            port_entry(name, record, plan.as_ref(), lost, &counted, in_kernel)
+        });
+        entries.collect()
     }
 }
 
-fn summary(record: &ContainerRecord) -> ContainerSummary {
+/// What `owner` is called: a container by its name now.
+pub(crate) fn name_of(state: &State, owner: &Owner) -> String {
+    match owner {
+        Owner::Container(id) => {
+            state.containers.get(id).map_or_else(|| id.clone(), |c| c.name.clone())
+        }
+        Owner::Target(name) => name.to_string(),
+    }
+}
+
+fn summary(record: &ContainerRecord, publications: &[Publication]) -> ContainerSummary {
     let state = record.state();
-    let exposed = shown_as_exposed(record);
+    let exposed = shown_as_exposed(record, publications);
     ContainerSummary {
         id: record.id.clone(),
         name: record.name.clone(),
@@ -76,37 +105,37 @@ fn summary(record: &ContainerRecord) -> ContainerSummary {
         state,
         status: status(record),
         exit_code: record.exit.as_ref().filter(|_| state == ContainerState::Exited).map(|e| e.code),
-        ports: ports(record, &exposed),
-        ports_text: render::ports_column(&with_host_side(record), &exposed),
+        ports: ports(publications, &exposed),
+        ports_text: render::ports_column(&with_host_side(publications), &exposed),
         networks: vec![record.network.clone()],
         labels: record.spec.labels.clone(),
     }
 }
 
 /// Publications that have a host side; a routed one is open on the container's own address only.
-fn with_host_side(record: &ContainerRecord) -> Vec<Publication> {
-    record.publications.iter().filter(|p| !p.host.addresses.is_empty()).cloned().collect()
+fn with_host_side(publications: &[Publication]) -> Vec<Publication> {
+    publications.iter().filter(|p| !p.host.addresses.is_empty()).cloned().collect()
 }
 
 /// Exposed ports are listed while the container runs, as in Docker; a published port counts as
 /// exposed.
-fn shown_as_exposed(record: &ContainerRecord) -> Vec<Expose> {
+fn shown_as_exposed(record: &ContainerRecord, publications: &[Publication]) -> Vec<Expose> {
     if record.state() != ContainerState::Running {
         return Vec::new();
     }
-    let routed = record.publications.iter().filter(|p| p.host.addresses.is_empty());
+    let routed = publications.iter().filter(|p| p.host.addresses.is_empty());
     let routed = routed.map(|p| Expose { ports: p.target_ports, proto: p.proto });
     record.exposed.iter().copied().chain(routed).collect()
 }
 
-fn ports(record: &ContainerRecord, exposed: &[Expose]) -> Vec<PublishedPort> {
-    let published = record.publications.iter().map(|publication| PublishedPort {
+fn ports(publications: &[Publication], exposed: &[Expose]) -> Vec<PublishedPort> {
+    let published = publications.iter().map(|publication| PublishedPort {
         protocol: publication.proto.to_string(),
         host: (!publication.host.addresses.is_empty()).then(|| host_side(publication)),
         container_ports: publication.target_ports.to_string(),
     });
     let covered = |ports: PortRange, proto: Proto| {
-        record.publications.iter().any(|p| p.proto == proto && p.target_ports.overlaps(ports))
+        publications.iter().any(|p| p.proto == proto && p.target_ports.overlaps(ports))
     };
     let only_exposed =
         exposed.iter().filter(|e| !covered(e.ports, e.proto)).map(|exposed| PublishedPort {
@@ -138,21 +167,29 @@ fn host_side(publication: &Publication) -> AddressesAndPorts {
 }
 
 fn port_entry(
-    record: &ContainerRecord,
-    publication: &Publication,
+    name: &str,
+    record: &PublicationRecord,
     plan: Option<&PublicationPlan>,
     lost: Option<String>,
     traffic: &Traffic,
+    in_kernel: u64,
 ) -> PortEntry {
+    let publication = &record.publication;
     let v4 = publication.target.ipv4().map(|a| a.to_string());
     let v6 = publication.target.ipv6().map(|a| a.to_string());
     let planes = plan.map(PublicationPlan::planes).unwrap_or_default();
     let reasons = plan.map(PublicationPlan::reasons).unwrap_or_default();
-    let notes = reasons.into_iter().map(str::to_owned).chain(lost.clone()).collect();
+    let absent = record.suspended.clone();
+    let state = match (&absent, &lost) {
+        (Some(_), _) => "suspended",
+        (None, Some(_)) => "down",
+        (None, None) => "active",
+    };
+    let relayed = traffic.connections_open.saturating_add(traffic.flows_open);
     PortEntry {
         id: publication.id.to_string(),
-        container: record.name.clone(),
-        container_id: record.id.clone(),
+        target_name: name.to_owned(),
+        container_id: container_id(&publication.target),
         protocol: publication.proto.to_string(),
         host: host_side(publication),
         target: AddressesAndPorts {
@@ -161,13 +198,44 @@ fn port_entry(
         },
         planes: planes.iter().map(ToString::to_string).collect(),
         source: plan.map_or_else(|| "gateway".into(), |plan| plan.source().to_string()),
-        state: if lost.is_some() { "down".into() } else { "active".into() },
-        notes,
+        state: state.into(),
+        since: record.since.clone(),
+        options: publication.options.to_string(),
+        allow: publication.options.allow.iter().map(ToString::to_string).collect(),
+        notes: absent
+            .into_iter()
+            .chain(lost)
+            .chain(reasons.into_iter().map(str::to_owned))
+            .collect(),
         paths: plan.map(|p| p.paths.iter().map(path_entry).collect()).unwrap_or_default(),
-        connections: traffic.connections_open.saturating_add(traffic.flows_open),
+        connections: relayed.saturating_add(in_kernel),
+        relayed,
         bytes_in: traffic.bytes_in,
         bytes_out: traffic.bytes_out,
+        errors: errors(traffic),
     }
+}
+
+fn container_id(target: &Target) -> Option<String> {
+    match target {
+        Target::Container { id, .. } | Target::Foreign { id, .. } => Some(id.clone()),
+        Target::Namespace { .. } | Target::Address { .. } => None,
+    }
+}
+
+/// The reasons that have occurred. They are what the relay calls them, all that are no traffic.
+fn errors(traffic: &Traffic) -> BTreeMap<String, u64> {
+    let counters = serde_json::to_value(traffic).unwrap_or_default();
+    let is_error = |name: &str| {
+        ["refused_", "target_", "dropped_", "errors", "accept_", "idle_", "source_"]
+            .iter()
+            .any(|part| name.starts_with(part))
+    };
+    let counters = counters.as_object().into_iter().flatten();
+    counters
+        .filter(|(name, _)| is_error(name))
+        .filter_map(|(name, value)| Some((name.clone(), value.as_u64().filter(|n| *n > 0)?)))
+        .collect()
 }
 
 fn path_entry(plan: &PathPlan) -> PathEntry {

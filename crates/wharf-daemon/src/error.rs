@@ -72,6 +72,9 @@ pub enum Error {
     /// The relay failed or cannot be reached.
     #[error(transparent)]
     Relay(#[from] wharf_relay::Error),
+    /// Another container engine could not be asked, or does not have what was asked for.
+    #[error(transparent)]
+    Engine(#[from] wharf_engine::Error),
     /// An image or container operation failed.
     #[error(transparent)]
     Runtime(#[from] wharf_runtime::Error),
@@ -107,6 +110,8 @@ impl Error {
             Self::Port(_) => ErrorCode::PortInUse,
             Self::Limit(_) => ErrorCode::Limit,
             Self::Network(error) => network_code(error),
+            Self::Engine(wharf_engine::Error::NoContainer { .. }) => ErrorCode::NotFound,
+            Self::Engine(_) => ErrorCode::Conflict,
             Self::Runtime(error) => runtime_code(error),
             _ => ErrorCode::Internal,
         }

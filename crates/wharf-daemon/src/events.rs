@@ -24,13 +24,26 @@ impl Events {
 
     /// Tells that `action` happened to the thing `id`.
     pub(crate) fn tell(&self, kind: &str, action: &str, id: &str, name: Option<&str>) {
-        tracing::info!(kind, action, id, name, "event");
+        self.tell_more(kind, action, id, name, None);
+    }
+
+    /// The same, with more about it for people.
+    pub(crate) fn tell_more(
+        &self,
+        kind: &str,
+        action: &str,
+        id: &str,
+        name: Option<&str>,
+        detail: Option<&str>,
+    ) {
+        tracing::info!(kind, action, id, name, detail, "event");
         let event = Event {
             time: clock::now(),
             kind: kind.to_owned(),
             action: action.to_owned(),
             id: id.to_owned(),
             name: name.map(str::to_owned),
+            detail: detail.map(str::to_owned),
         };
         // Nobody listening is the usual case.
         let _listeners = self.sender.send(event);

@@ -4,28 +4,87 @@
 //! talking to a container that is gone (moby#8795), or never reach the new one. Entries are matched
 //! by what the client sent to: the host's address and port, never the container's (moby#53384).
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use wharf_host::conntrack::{FlowFilter, delete_matching_any};
+use wharf_host::conntrack::{Flow, FlowFilter, delete_matching_any, list};
 use wharf_host::link::Links;
 use wharf_host::netlink::{Family, Netlink};
 use wharf_host::nftables::IpFamily;
-use wharf_spec::Publication;
+use wharf_spec::{Proto, Publication, PublicationId};
 
 use crate::error::Result;
 
-/// Forgets the flows of `publications`.
-pub(crate) fn forget(publications: &[Publication]) -> Result<()> {
+/// Which flows are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Every one.
+    All,
+    /// Those that have no end of their own: a TCP connection may go on to where it went.
+    Datagrams,
+}
+
+/// Forgets flows of `publications`.
+pub(crate) fn forget(publications: &[Publication], which: Which) -> Result<()> {
+    let concerned = |p: &&Publication| which == Which::All || p.proto == Proto::Udp;
+    let publications: Vec<&Publication> = publications.iter().filter(concerned).collect();
     if publications.is_empty() {
         return Ok(());
     }
     let addresses = Links::open()?.addresses(None)?;
     let own = addresses.into_iter().map(|address| address.net.addr());
     let own: Vec<IpAddr> = own.filter(|address| !address.is_loopback()).collect();
-    let filters = publications.iter().flat_map(|publication| filters(publication, &own));
+    let filters = publications.into_iter().flat_map(|publication| filters(publication, &own));
     let filters: Vec<FlowFilter> = filters.collect();
     delete_matching_any(&mut Netlink::open(Family::Netfilter)?, &filters)?;
     Ok(())
+}
+
+/// How many flows the kernel carries to the target of each publication. What cannot be counted
+/// counts as nothing.
+pub(crate) fn count<'a>(
+    publications: impl Iterator<Item = &'a Publication>,
+) -> BTreeMap<PublicationId, u64> {
+    let mut by_port: HashMap<(u8, u16), Vec<&Publication>> = HashMap::new();
+    let mut ranges: Vec<&Publication> = Vec::new();
+    for publication in publications {
+        match publication.host.ports {
+            ports if ports.is_single() => {
+                let key = (publication.proto.number(), ports.first());
+                by_port.entry(key).or_default().push(publication);
+            }
+            _ => ranges.push(publication),
+        }
+    }
+    let mut counts = BTreeMap::new();
+    for flow in tracked().unwrap_or_default().iter().filter(|flow| flow.open) {
+        let single = by_port.get(&(flow.proto, flow.orig.dport)).into_iter().flatten();
+        if let Some(publication) = single.chain(&ranges).find(|p| leads(p, flow)) {
+            *counts.entry(publication.id.clone()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn tracked() -> Result<Vec<Flow>> {
+    let mut netlink = Netlink::open(Family::Netfilter)?;
+    let mut flows = Vec::new();
+    for proto in [Proto::Tcp, Proto::Udp] {
+        flows.extend(list(&mut netlink, &FlowFilter::of_protocol(proto.number()))?);
+    }
+    Ok(flows)
+}
+
+/// Whether the kernel rewrites a flow as a publication says.
+fn leads(publication: &Publication, flow: &Flow) -> bool {
+    let target = match flow.reply.src {
+        IpAddr::V4(v4) => publication.target.ipv4() == Some(v4),
+        IpAddr::V6(v6) => publication.target.ipv6() == Some(v6),
+    };
+    target
+        && flow.orig.dst != flow.reply.src
+        && publication.proto.number() == flow.proto
+        && publication.target_port(flow.orig.dport) == Some(flow.reply.sport)
 }
 
 /// A wildcard stands for the addresses this host has, one by one: a flow of somebody's to the same

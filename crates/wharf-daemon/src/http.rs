@@ -18,6 +18,7 @@ mod containers;
 mod images;
 mod networks;
 mod output;
+mod ports;
 mod system;
 
 /// The framework's own refusals are a sentence each.
@@ -39,6 +40,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(output::routes())
         .merge(images::routes())
         .merge(networks::routes())
+        .merge(ports::routes())
         .merge(system::routes())
         .fallback(async || {
             Failure(ApiError::new(ErrorCode::NotFound, "no such path: see /v1/openapi.json"))
@@ -77,7 +79,7 @@ pub fn openapi() -> String {
     for part in [containers::Paths::openapi(), output::Paths::openapi(), images::Paths::openapi()] {
         document.merge(part);
     }
-    for part in [networks::Paths::openapi(), system::Paths::openapi()] {
+    for part in [networks::Paths::openapi(), ports::Paths::openapi(), system::Paths::openapi()] {
         document.merge(part);
     }
     document.to_pretty_json().unwrap_or_default()

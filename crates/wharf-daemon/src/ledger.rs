@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use wharf_network::Network;
+use wharf_spec::PublicationId;
 
 use crate::error::{Error, Result};
-use crate::record::ContainerRecord;
+use crate::record::{ContainerRecord, Owner, PublicationRecord};
 use crate::store::{Change, Kind, Store};
 
 /// The ledger.
@@ -23,6 +25,8 @@ pub(crate) struct State {
     pub containers: BTreeMap<String, ContainerRecord>,
     /// Networks by name.
     pub networks: BTreeMap<String, Network>,
+    /// Publications by id.
+    pub publications: BTreeMap<PublicationId, PublicationRecord>,
 }
 
 /// Changes being put together; they count only when all of them are durable.
@@ -31,6 +35,7 @@ pub(crate) struct Draft<'a> {
     state: &'a State,
     containers: BTreeMap<String, Option<ContainerRecord>>,
     networks: BTreeMap<String, Option<Network>>,
+    publications: BTreeMap<PublicationId, Option<PublicationRecord>>,
 }
 
 // === impl Ledger ===
@@ -40,9 +45,11 @@ impl Ledger {
     pub(crate) fn open(store: Store) -> Result<Self> {
         let containers: Vec<ContainerRecord> = store.all(Kind::Container)?;
         let networks: Vec<Network> = store.all(Kind::Network)?;
+        let publications: Vec<PublicationRecord> = store.all(Kind::Publication)?;
         let state = State {
             containers: containers.into_iter().map(|c| (c.id.clone(), c)).collect(),
             networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),
+            publications: publications.into_iter().map(|p| (p.publication.id.clone(), p)).collect(),
         };
         Ok(Self { store, state: Mutex::new(state) })
     }
@@ -58,28 +65,24 @@ impl Ledger {
         change: impl FnOnce(&mut Draft<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut state = self.lock();
-        let mut draft =
-            Draft { state: &state, containers: BTreeMap::new(), networks: BTreeMap::new() };
+        let mut draft = Draft {
+            state: &state,
+            containers: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            publications: BTreeMap::new(),
+        };
         let result = change(&mut draft)?;
-        let Draft { containers, networks, .. } = draft;
+        let Draft { containers, networks, publications, .. } = draft;
         let mut changes = Vec::new();
-        for (id, record) in &containers {
-            changes.push(match record {
-                Some(record) => Change::put(Kind::Container, id, record)?,
-                None => Change::delete(Kind::Container, id),
-            });
-        }
-        for (name, network) in &networks {
-            changes.push(match network {
-                Some(network) => Change::put(Kind::Network, name, network)?,
-                None => Change::delete(Kind::Network, name),
-            });
-        }
+        note(&mut changes, Kind::Container, &containers, String::as_str)?;
+        note(&mut changes, Kind::Network, &networks, String::as_str)?;
+        note(&mut changes, Kind::Publication, &publications, |id| &id.0)?;
         if !changes.is_empty() {
             self.store.commit(&changes)?;
         }
         merge(&mut state.containers, containers);
         merge(&mut state.networks, networks);
+        merge(&mut state.publications, publications);
         Ok(result)
     }
 
@@ -110,7 +113,22 @@ impl Ledger {
     }
 }
 
-fn merge<T>(into: &mut BTreeMap<String, T>, changes: BTreeMap<String, Option<T>>) {
+fn note<K, T: Serialize>(
+    changes: &mut Vec<Change>,
+    kind: Kind,
+    drafted: &BTreeMap<K, Option<T>>,
+    key: impl Fn(&K) -> &str,
+) -> Result<()> {
+    for (name, value) in drafted {
+        changes.push(match value {
+            Some(value) => Change::put(kind, key(name), value)?,
+            None => Change::delete(kind, key(name)),
+        });
+    }
+    Ok(())
+}
+
+fn merge<K: Ord, T>(into: &mut BTreeMap<K, T>, changes: BTreeMap<K, Option<T>>) {
     for (key, value) in changes {
         match value {
             Some(value) => {
@@ -134,6 +152,14 @@ impl State {
             return Ok(exact);
         }
         unique("container", name, known().filter(|c| !bare.is_empty() && c.id.starts_with(bare)))
+    }
+
+    /// The publications of `owner`.
+    pub(crate) fn published_by<'a>(
+        &'a self,
+        owner: &'a Owner,
+    ) -> impl Iterator<Item = &'a PublicationRecord> {
+        self.publications.values().filter(move |record| record.owner == *owner)
     }
 
     /// The network that `name` means: a name, an id, or the beginning of one id.
@@ -198,5 +224,22 @@ impl Draft<'_> {
     /// Removes a network by name.
     pub(crate) fn delete_network(&mut self, name: &str) {
         self.networks.insert(name.to_owned(), None);
+    }
+
+    /// Writes a publication.
+    pub(crate) fn put_publication(&mut self, record: PublicationRecord) {
+        self.publications.insert(record.publication.id.clone(), Some(record));
+    }
+
+    /// Removes a publication.
+    pub(crate) fn delete_publication(&mut self, id: &PublicationId) {
+        self.publications.insert(id.clone(), None);
+    }
+
+    /// Removes every publication of `owner` and gives them.
+    pub(crate) fn delete_publications_of(&mut self, owner: &Owner) -> Vec<PublicationRecord> {
+        let gone: Vec<PublicationRecord> = self.state.published_by(owner).cloned().collect();
+        gone.iter().for_each(|record| self.delete_publication(&record.publication.id));
+        gone
     }
 }

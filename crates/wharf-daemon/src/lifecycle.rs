@@ -17,7 +17,7 @@ use wharf_runtime::cgroup::kill_leftovers;
 use wharf_runtime::client::Shim;
 use wharf_runtime::exit::exit_status;
 use wharf_runtime::signal;
-use wharf_spec::{Publication, Target};
+use wharf_spec::Target;
 
 use crate::clock;
 use crate::daemon::Daemon;
@@ -186,9 +186,8 @@ impl Daemon {
         self.ledger.update_container(id, |record| {
             record.phase = Phase::Exited;
             record.exit = Some(exit);
-            record.publications.clear();
         })?;
-        let reconciled = self.unpublish(&record.publications);
+        let withdrawn = self.withdraw_container(id);
         let unplugged = unplug(&record.endpoint);
         let _gone = std::fs::remove_dir_all(self.paths.shim(id));
         self.events.tell("container", "die", id, Some(&record.name));
@@ -197,7 +196,7 @@ impl Daemon {
         let removed = if auto_remove { self.remove_in_turn(id) } else { Ok(()) };
         self.end(id, code);
         removed?;
-        reconciled?;
+        withdrawn?;
         unplugged?;
         Ok(())
     }
@@ -267,29 +266,9 @@ impl Daemon {
         };
         let all = if record.request.publish_all { record.exposed.as_slice() } else { &[] };
         let wanted = resolve(&record.request.publish, all, circumstances, warnings)?;
-        let networks = [(network.name.clone(), crate::daemon::policy(network))].into();
-        for one in &wanted {
-            let sketch = one.sketch(target(record));
-            // Forwarding is switched on before anything is published.
-            let facts = wharf_plan::HostFacts {
-                forwarding_v4: true,
-                forwarding_v6: true,
-                ..self.planes.facts()
-            };
-            if let Some(reason) = wharf_plan::refuse(&sketch, &networks, facts) {
-                return Err(Error::Invalid(reason));
-            }
-        }
+        let networks = [(network.name.clone(), crate::publications::policy(network))].into();
+        self.refuse_impossible(&wanted, &target(record), &networks)?;
         Ok(wanted)
-    }
-
-    /// Takes publications down; they are no longer in the ledger.
-    fn unpublish(&self, gone: &[Publication]) -> Result<()> {
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let reconciled = self.reconcile();
-        crate::flows::forget(gone).and(reconciled)
     }
 
     /// Opens a container's log; that of one that never ran is empty.

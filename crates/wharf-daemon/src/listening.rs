@@ -26,13 +26,13 @@ const POLL: Duration = Duration::from_millis(1);
 /// over, or it has ended. What goes wrong here is no failure of the start.
 pub(crate) fn give_time(daemon: &Daemon, id: &str) {
     let deadline = Instant::now() + LIMIT;
-    let Ok(record) = daemon.ledger.container(id) else { return };
-    if record.publications.is_empty() {
+    let publications = daemon.published_by_container(id);
+    if publications.is_empty() {
         return;
     }
     let Some(mut netlink) = inside(daemon, id) else { return };
     let targets: BTreeSet<(Proto, PortRange)> =
-        record.publications.iter().map(|p| (p.proto, p.target_ports)).collect();
+        publications.iter().map(|p| (p.proto, p.target_ports)).collect();
     while Instant::now() < deadline && !all_listen(&mut netlink, &targets) {
         let runs = daemon.ledger.container(id).is_ok_and(|c| c.phase == Phase::Running);
         if !runs {

@@ -1,5 +1,6 @@
 //! What `/metrics` tells Prometheus.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -87,6 +88,15 @@ impl Metrics {
         registry.register_with_unit("reconcile", help, unit, self.reconcile.clone());
         let help = "Bytes the relay has carried, both ways";
         registry.register_with_unit("relayed", help, Unit::Bytes, self.relayed.clone());
+    }
+
+    /// Tells how many publications each plane serves.
+    pub(crate) fn count_publications(&self, counts: &BTreeMap<String, i64>) {
+        self.publications.clear();
+        for (plane, count) in counts {
+            let label = PlaneLabel { plane: plane.clone() };
+            self.publications.get_or_create(&label).set(*count);
+        }
     }
 
     /// Notes how long a reconciliation took.

@@ -3,8 +3,15 @@
 //! One lock orders every change to the kernel's tables and to the relay. A publication comes up in
 //! this order, so that nobody sees half of it: the relay gets the sockets, still behind their drop
 //! filter; the kernel plane gets its elements, all in one transaction; then the filters come off.
+//!
+//! Publishing, changing and taking down touch what changes and nothing else, so that they take no
+//! longer beside 10,000 publications than beside ten. [`Planes::reconcile`] makes everything as the
+//! ledger wants it, whatever it is now.
 
+mod kernel;
 mod relay;
+
+pub(crate) use kernel::TABLE;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,15 +20,15 @@ use std::time::Instant;
 use wharf_host::reserve::Bound;
 use wharf_host::transparent;
 use wharf_nft::NftPlane;
-use wharf_plan::{Desired, HostFacts, NetworkPolicy, Plan, PublicationPlan, compile};
-use wharf_relay::RelayClient;
+use wharf_plan::nft::NftPlan;
+use wharf_plan::{HostFacts, NetworkPolicy, Plan, PublicationPlan};
+use wharf_relay::{Opener, RelayClient};
 use wharf_spec::{Publication, PublicationId};
 
-use self::relay::names;
 use crate::config::RelayLimits;
 use crate::crash;
 use crate::error::{Error, Result};
-use crate::metrics::{Metrics, PlaneLabel};
+use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::reservation::Held;
 
@@ -32,18 +39,15 @@ pub(crate) struct Planes {
     inner: Mutex<Inner>,
 }
 
-/// What the planes are to do, as the ledger has it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Desire {
+/// What the planes are to do, as the ledger has it. Always asked under the planes' lock: what was
+/// read before waiting for it could lack what somebody else published meanwhile, and would take it
+/// down again.
+pub(crate) trait DesiredState {
     /// Every publication in force.
-    pub publications: Vec<Publication>,
+    fn publications(&self) -> Vec<Publication>;
     /// The policies of all networks, by name.
-    pub networks: BTreeMap<String, NetworkPolicy>,
+    fn networks(&self) -> BTreeMap<String, NetworkPolicy>;
 }
-
-/// Where the desire is read. Always asked under the planes' lock: a desire read before waiting for
-/// it could lack what somebody else published meanwhile, and would take it down again.
-pub(crate) type Ask<'a> = &'a dyn Fn() -> Desire;
 
 #[derive(Debug)]
 struct Inner {
@@ -53,17 +57,14 @@ struct Inner {
     way_back: bool,
     nft: Option<NftPlane>,
     relay: Option<RelayClient>,
+    /// Opens sockets in other namespaces, for the relay.
+    opener: Option<Opener>,
     held: BTreeMap<PublicationId, Vec<Bound>>,
     lost: BTreeMap<PublicationId, String>,
     up: BTreeSet<String>,
+    /// The networks that are up, as the desired state had them the last time.
+    networks: BTreeMap<String, NetworkPolicy>,
     plan: Plan,
-}
-
-/// What is to be done, and what it was made from.
-#[derive(Debug, Clone, Copy)]
-struct Planned<'a> {
-    plan: &'a Plan,
-    desire: &'a Desire,
 }
 
 /// What the relay has done for a publication.
@@ -80,9 +81,11 @@ impl Planes {
             way_back: false,
             nft: None,
             relay: None,
+            opener: None,
             held: BTreeMap::new(),
             lost: BTreeMap::new(),
             up: BTreeSet::new(),
+            networks: BTreeMap::new(),
             plan: Plan::default(),
         };
         Self { paths, inner: Mutex::new(inner) }
@@ -90,7 +93,7 @@ impl Planes {
 
     /// What the host can do, as far as the plan needs to know.
     pub(crate) fn facts(&self) -> HostFacts {
-        self.lock().facts
+        self.lock().facts.clone()
     }
 
     /// Takes note that the host can do something else now.
@@ -103,26 +106,25 @@ impl Planes {
         self.lock().held.values().map(Vec::len).sum()
     }
 
-    /// Brings up `fresh` publications, which `desire` already contains.
+    /// Brings up `fresh` publications, which the ledger already has.
     pub(crate) fn publish(
         &self,
-        desire: Ask<'_>,
+        state: &dyn DesiredState,
         fresh: Vec<Held>,
         metrics: &Metrics,
     ) -> Result<()> {
         let began = Instant::now();
         let mut inner = self.lock();
-        let desire = &desire();
+        inner.look_at_networks(state);
         let bound = fresh.iter().filter(|held| !held.sockets.is_empty());
         let ids: Vec<PublicationId> = bound.map(|held| held.publication.id.clone()).collect();
-        let plan = inner.prepare(desire);
-        let planned = Planned { plan: &plan, desire };
-        let mut handed = inner.hand_over(&self.paths, &fresh, planned);
+        let added = inner.plan_more(fresh.iter().map(|held| &held.publication));
+        let mut handed = inner.hand_over(&self.paths, &fresh);
         if inner.relay_is_gone() {
             // It died a moment ago; whoever watches it has not got the lock yet.
             inner.relay = None;
-            inner.restore(&self.paths, planned);
-            handed = inner.hand_over(&self.paths, &fresh, planned);
+            inner.restore(&self.paths, &state.publications());
+            handed = inner.hand_over(&self.paths, &fresh);
         }
         // From here on they are ours to drop, however this ends: the caller reconciles after a
         // failure.
@@ -132,54 +134,107 @@ impl Planes {
         }
         handed?;
         crash::point("start.relayed");
-        inner.apply_nft(plan)?;
+        inner.change_kernel(&NftPlan::default(), &added)?;
         crash::point("start.published");
         inner.open(&ids)?;
-        inner.count(metrics);
         metrics.reconciled(began.elapsed());
         Ok(())
     }
 
-    /// Brings everything in line after something went away or a network came up: the kernel plane
-    /// holds exactly what `desire` says, and no socket is held for anything else.
-    pub(crate) fn reconcile(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
+    /// Leads a publication elsewhere, or serves it otherwise, without a gap. Its host side is as
+    /// it was; the ledger has the new one already.
+    pub(crate) fn change(
+        &self,
+        state: &dyn DesiredState,
+        new: &Publication,
+        metrics: &Metrics,
+    ) -> Result<()> {
         let began = Instant::now();
         let mut inner = self.lock();
-        let desire = &desire();
+        inner.look_at_networks(state);
+        let removed = inner.plan.shares.remove(&new.id).unwrap_or_default();
+        let added = inner.plan_more([new]);
+        let changed = inner.change_kernel(&removed, &added);
+        // Whatever the kernel said: the relay serves everything that it does not.
+        inner.lead_elsewhere(&self.paths, new)?;
+        metrics.reconciled(began.elapsed());
+        changed
+    }
+
+    /// Takes publications down, which are not in the ledger any more; open TCP connections of the
+    /// relay go on for `drain_seconds`.
+    pub(crate) fn unpublish(
+        &self,
+        gone: &[PublicationId],
+        drain_seconds: Option<u32>,
+        metrics: &Metrics,
+    ) -> Result<()> {
+        let began = Instant::now();
+        let mut inner = self.lock();
+        let mut removed = NftPlan::default();
+        for id in gone {
+            inner.lost.remove(id);
+            inner.plan.publications.remove(id);
+            removed.add(inner.plan.shares.remove(id).unwrap_or_default());
+        }
         // The kernel plane first: while it still pointed at a target that is gone, closing the
         // socket would turn a refusal into silence.
-        let plan = inner.prepare(desire);
-        let applied = inner.apply_nft(plan);
-        let dropped = inner.drop_others(desire);
-        inner.count(metrics);
+        let applied = inner.change_kernel(&removed, &NftPlan::default());
+        let dropped = inner.drop_routes(gone, drain_seconds);
+        metrics.reconciled(began.elapsed());
+        applied.and(dropped)
+    }
+
+    /// Brings everything in line with `state`: the kernel plane holds exactly what it says, and no
+    /// socket is held for anything else.
+    pub(crate) fn reconcile(&self, state: &dyn DesiredState, metrics: &Metrics) -> Result<()> {
+        let began = Instant::now();
+        let mut inner = self.lock();
+        let publications = state.publications();
+        let plan = inner.prepare(state, &publications);
+        let other = inner.other_sources(&plan, &publications);
+        let applied = inner.apply_kernel(plan);
+        let dropped = inner.drop_others(&publications);
+        for publication in other {
+            inner.lead_elsewhere(&self.paths, publication)?;
+        }
         metrics.reconciled(began.elapsed());
         applied.and(dropped)
     }
 
     /// Takes over what an earlier daemon left: the relay with its sockets, or, where there is no
     /// relay any more, the ports themselves.
-    pub(crate) fn adopt(&self, desire: Ask<'_>, metrics: &Metrics) -> Result<()> {
+    pub(crate) fn adopt(&self, state: &dyn DesiredState) -> Result<()> {
         let mut inner = self.lock();
-        let desire = &desire();
         inner.adopt_relay(&self.paths)?;
-        let plan = inner.prepare(desire);
-        inner.restore(&self.paths, Planned { plan: &plan, desire });
-        inner.apply_nft(plan)?;
-        let dropped = inner.drop_others(desire);
-        inner.count(metrics);
-        dropped
+        let publications = state.publications();
+        let plan = inner.prepare(state, &publications);
+        inner.plan.publications.clone_from(&plan.publications);
+        inner.restore(&self.paths, &publications);
+        inner.apply_kernel(plan)?;
+        inner.drop_others(&publications)
     }
 
     /// Turns to the relay that serves now: the successor of the one known so far, or, if that has
     /// died, a new one with the sockets still held here. Answers whether there was a successor.
-    pub(crate) fn replace_relay(&self, desire: Ask<'_>) -> bool {
+    pub(crate) fn replace_relay(&self, state: &dyn DesiredState) -> bool {
         let mut inner = self.lock();
         inner.relay = RelayClient::connect(&wharf_relay::socket_path(self.paths.run_dir())).ok();
         let succeeded = inner.relay.is_some();
-        let desire = &desire();
-        let plan = inner.prepare(desire);
-        inner.restore(&self.paths, Planned { plan: &plan, desire });
+        inner.restore(&self.paths, &state.publications());
         succeeded
+    }
+
+    /// Tries again what could not be had before. Answers which publications are served now and
+    /// were not.
+    pub(crate) fn retry_lost(&self, state: &dyn DesiredState) -> Vec<PublicationId> {
+        let mut inner = self.lock();
+        if inner.lost.is_empty() {
+            return Vec::new();
+        }
+        let before: Vec<PublicationId> = inner.lost.keys().cloned().collect();
+        inner.restore(&self.paths, &state.publications());
+        before.into_iter().filter(|id| !inner.lost.contains_key(id)).collect()
     }
 
     /// Puts the way back where it belongs after somebody has changed the host's rules.
@@ -225,6 +280,16 @@ impl Planes {
         (inner.plan.publications.get(id).cloned(), inner.lost.get(id).cloned())
     }
 
+    /// How many publications each plane serves, by the fastest.
+    pub(crate) fn count(&self) -> BTreeMap<String, i64> {
+        let inner = self.lock();
+        let mut counts = BTreeMap::new();
+        for plane in inner.plan.publications.values().filter_map(|p| p.planes().first().copied()) {
+            *counts.entry(plane.to_string()).or_default() += 1;
+        }
+        counts
+    }
+
     /// The relay's counters by publication.
     pub(crate) fn traffic(&self) -> BTreeMap<PublicationId, Traffic> {
         let mut inner = self.lock();
@@ -238,6 +303,7 @@ impl Planes {
         let mut inner = self.lock();
         let mut failures = Vec::new();
         inner.held.clear();
+        inner.opener = None;
         if let Some(relay) = inner.relay.take()
             && let Err(error) = relay.shutdown()
         {
@@ -254,6 +320,7 @@ impl Planes {
         }
         inner.way_back = false;
         inner.up.clear();
+        inner.networks.clear();
         inner.plan = Plan::default();
         failures
     }
@@ -261,76 +328,5 @@ impl Planes {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every step inside leaves a state the next reconcile can mend.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    fn apply_nft(&mut self, plan: Plan) -> Result<()> {
-        if self.facts.nft_nat && (self.nft.is_some() || !plan.nft.bridges.is_empty()) {
-            let nft = match &mut self.nft {
-                Some(nft) => nft,
-                none => none.insert(NftPlane::open("wharf")?),
-            };
-            nft.apply(&plan.nft)?;
-        }
-        self.plan = plan;
-        Ok(())
-    }
-
-    /// What is to be done, with the way back laid for what needs it. Where it cannot be laid, the
-    /// plan is made for a host that has none.
-    fn prepare(&mut self, desire: &Desire) -> Plan {
-        let plan = self.compiled(desire);
-        if !plan.publications.values().any(|served| served.relay_keeps_clients) {
-            return plan;
-        }
-        self.way_back = true;
-        match transparent::lay_way_back() {
-            Ok(()) => plan,
-            Err(error) => {
-                tracing::warn!(%error, "containers see their gateway where the relay serves them");
-                self.facts.transparent = false;
-                self.compiled(desire)
-            }
-        }
-    }
-
-    fn compiled(&self, desire: &Desire) -> Plan {
-        let mut networks = desire.networks.clone();
-        networks.retain(|name, _| self.up.contains(name));
-        let desired = Desired { publications: &desire.publications, networks: &networks };
-        compile(desired, self.facts)
-    }
-
-    fn drop_others(&mut self, desire: &Desire) -> Result<()> {
-        let wanted: BTreeSet<&PublicationId> = desire.publications.iter().map(|p| &p.id).collect();
-        let gone: Vec<PublicationId> =
-            self.held.keys().filter(|id| !wanted.contains(id)).cloned().collect();
-        self.lost.retain(|id, _| wanted.contains(id));
-        if gone.is_empty() {
-            return Ok(());
-        }
-        for id in &gone {
-            self.held.remove(id);
-        }
-        let Some(relay) = &mut self.relay else { return Ok(()) };
-        match relay.remove(&names(&gone), None) {
-            Ok(_) => Ok(()),
-            // Its sockets went with it; the next relay is not told of these.
-            Err(_) if self.relay_is_gone() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn count(&self, metrics: &Metrics) {
-        metrics.publications.clear();
-        for served in self.plan.publications.values() {
-            if let Some(plane) = served.planes().first() {
-                let label = PlaneLabel { plane: plane.to_string() };
-                metrics.publications.get_or_create(&label).inc();
-            }
-        }
     }
 }

@@ -1,10 +1,10 @@
-//! A container as the ledger keeps it.
+//! A container, and a publication, as the ledger keeps them.
 
 use serde::{Deserialize, Serialize};
 use wharf_api::{ContainerCreate, ContainerState};
 use wharf_network::Endpoint;
 use wharf_runtime::spec::ContainerSpec;
-use wharf_spec::{Expose, Publication};
+use wharf_spec::{Expose, Publication, TargetName};
 
 /// Everything that is known of a container, and enough to finish or undo whatever a crash
 /// interrupted.
@@ -30,14 +30,37 @@ pub(crate) struct ContainerRecord {
     pub endpoint: Endpoint,
     /// Where it is in its life.
     pub phase: Phase,
-    /// The publications in force; none while it does not run.
-    pub publications: Vec<Publication>,
     /// When it was last started (RFC 3339).
     pub started: Option<String>,
     /// How it last ended.
     pub exit: Option<ExitRecord>,
     /// Why it could not be started the last time.
     pub failure: Option<String>,
+}
+
+/// A publication in the ledger: in force, unless something is said to stand in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PublicationRecord {
+    /// What is promised.
+    pub publication: Publication,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The specs it was made from; none when the image's exposed ports were all to be published.
+    pub specs: Vec<String>,
+    /// Since when it has been in force (RFC 3339).
+    pub since: String,
+    /// Why it is not in force just now: the other engine's container is stopped, perhaps.
+    pub suspended: Option<String>,
+}
+
+/// Whose a publication is; it goes with its owner.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Owner {
+    /// A container of ours, by id; in force while it runs.
+    Container(String),
+    /// Something that was there without us.
+    Target(TargetName),
 }
 
 /// How a container ended.

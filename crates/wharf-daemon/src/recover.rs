@@ -8,15 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wharf_host::process::Signal;
-use wharf_network::{Leftover, Owner, leftovers, remove_leftover};
+use wharf_network::{Leftover, Owner as LinkOwner, leftovers, remove_leftover};
 use wharf_runtime::cgroup::{kill_leftovers, names_below, remove_cgroup_parent};
 use wharf_runtime::client::Shim;
 use wharf_runtime::shim::Phase as ShimPhase;
+use wharf_spec::Publication;
 
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
-use crate::record::{ContainerRecord, Phase};
+use crate::flows;
+use crate::record::{ContainerRecord, Owner, Phase, PublicationRecord};
 
 // === impl Daemon ===
 
@@ -29,9 +31,10 @@ impl Daemon {
             self.ledger.read(|state| state.containers.values().cloned().collect());
         let running: Vec<&ContainerRecord> =
             records.iter().filter(|record| self.adopt(record)).collect();
+        self.drop_stale_publications(&running)?;
         self.remove_strangers(&records);
         self.bring_up_networks(&running)?;
-        self.planes.adopt(&|| self.desire(), &self.metrics)?;
+        self.planes.adopt(&**self)?;
         for record in &records {
             if let Err(error) = self.mend(record) {
                 tracing::error!(id = record.short_id(), %error, "mending a container after a crash");
@@ -49,23 +52,37 @@ impl Daemon {
         let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
         let state = shim.and_then(|shim| shim.state().ok());
         let runs = state.is_some_and(|state| state.phase == ShimPhase::Running);
-        let told = match (record.phase, runs) {
-            (Phase::Starting, true) => self.ledger.update_container(&record.id, |record| {
+        if record.phase == Phase::Starting && runs {
+            let told = self.ledger.update_container(&record.id, |record| {
                 record.phase = Phase::Running;
                 record.started = Some(clock::now());
                 record.exit = None;
-            }),
-            // What was reserved for it is given up before the planes look.
-            (_, false) => {
-                note("forget flows", crate::flows::forget(&record.publications));
-                self.ledger.update_container(&record.id, |r| r.publications.clear())
-            }
-            _ => return runs,
-        };
-        if let Err(error) = told {
-            tracing::error!(id = record.short_id(), %error, "noting what runs");
+            });
+            note("note what runs", told);
         }
         runs
+    }
+
+    /// What was published for containers that do not run is given up before the planes look.
+    fn drop_stale_publications(&self, running: &[&ContainerRecord]) -> Result<()> {
+        let running: BTreeSet<&str> = running.iter().map(|c| c.id.as_str()).collect();
+        let gone = self.ledger.transact(|draft| {
+            let is_stale = |record: &&PublicationRecord| match &record.owner {
+                Owner::Container(id) => !running.contains(id.as_str()),
+                Owner::Target(_) => false,
+            };
+            let stale: Vec<Publication> = draft
+                .before()
+                .publications
+                .values()
+                .filter(is_stale)
+                .map(|record| record.publication.clone())
+                .collect();
+            stale.iter().for_each(|publication| draft.delete_publication(&publication.id));
+            Ok(stale)
+        })?;
+        note("forget flows", flows::forget(&gone, flows::Which::All));
+        Ok(())
     }
 
     fn mend(self: &Arc<Self>, before: &ContainerRecord) -> Result<()> {
@@ -106,8 +123,8 @@ impl Daemon {
         let there: BTreeSet<String> = leftovers()?
             .into_iter()
             .filter_map(|l| match l.owner {
-                Owner::Network(id) => Some(id),
-                Owner::Container(_) => None,
+                LinkOwner::Network(id) => Some(id),
+                LinkOwner::Container(_) => None,
             })
             .collect();
         let networks = self.ledger.read(|state| state.networks.clone());
@@ -140,8 +157,8 @@ impl Daemon {
             note("remove a stray run directory", std::fs::remove_dir_all(&dir));
         }
         let stranger = |leftover: &Leftover| match &leftover.owner {
-            Owner::Network(id) => !networks.contains(id),
-            Owner::Container(id) => !known.contains(id.as_str()),
+            LinkOwner::Network(id) => !networks.contains(id),
+            LinkOwner::Container(id) => !known.contains(id.as_str()),
         };
         for leftover in leftovers().unwrap_or_default().iter().filter(|l| stranger(l)) {
             note("remove a stray link", remove_leftover(leftover));

@@ -50,17 +50,14 @@ impl Daemon {
     pub(crate) fn finish_removal(&self, record: &ContainerRecord) -> Result<()> {
         let killed = self.kill_hard(record);
         crash::point("remove.killed");
-        let gone = self.ledger.update_container(&record.id, |record| record.publications.clear());
-        let reconciled = self.reconcile();
-        let forgotten = crate::flows::forget(&record.publications);
+        let withdrawn = self.withdraw_container(&record.id);
         crash::point("remove.unpublished");
         let unplugged = unplug(&record.endpoint).map_err(Error::from);
         crash::point("remove.unplugged");
         let run_files = remove_dir(&self.paths.shim(&record.id));
         let files = remove_dir(&self.paths.container(&record.id));
         crash::point("remove.files");
-        let steps =
-            [killed, gone.map(drop), reconciled, forgotten, unplugged.map(drop), run_files, files];
+        let steps = [killed, withdrawn, unplugged.map(drop), run_files, files];
         let failures: Vec<String> =
             steps.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
         if !failures.is_empty() {

@@ -25,13 +25,15 @@ pub(crate) struct Held {
     pub publication: Publication,
     /// Its sockets; none when it has no host port.
     pub sockets: Vec<Bound>,
+    /// The specs it was made from.
+    pub specs: Vec<String>,
 }
 
 /// What reserving has to know of everything that is published already.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Present<'a> {
-    /// Publications in force, with the name of their container.
-    pub publications: &'a [(String, Publication)],
+    /// Who has published what a clash is about, of those in the ledger.
+    pub holder: &'a dyn Fn(Proto, &Clash) -> Option<String>,
     /// Sockets held for them.
     pub sockets: usize,
     /// Descriptors a process of ours may have.
@@ -198,7 +200,7 @@ impl Reserving<'_> {
             target_ports,
             options: self.wanted.options.clone(),
         };
-        Held { publication, sockets }
+        Held { publication, sockets, specs: self.wanted.specs.clone() }
     }
 
     fn no_free(&self, error: NoFreePorts) -> Error {
@@ -233,12 +235,11 @@ impl Reserving<'_> {
 
     /// Names who is in the way: a container of ours by name, anything else by process.
     fn holder(&self, clash: &Clash) -> String {
-        if self.earlier.iter().any(|held| self.holds(&held.publication, clash)) {
+        if self.earlier.iter().any(|held| holds(&held.publication, self.wanted.proto, clash)) {
             return "asked for twice for this container".to_owned();
         }
-        let ours = self.present.publications.iter().find(|(_, p)| self.holds(p, clash));
-        if let Some((name, _)) = ours {
-            return format!("container {name}");
+        if let Some(holder) = (self.present.holder)(self.wanted.proto, clash) {
+            return holder;
         }
         let transport = transport(self.wanted.proto).unwrap_or(Transport::Tcp);
         match wharf_host::diag::holder(transport, clash.address, clash.port) {
@@ -253,17 +254,18 @@ impl Reserving<'_> {
             _ => "by a process that has let go in the meantime; try again".to_owned(),
         }
     }
+}
 
-    fn holds(&self, publication: &Publication, clash: &Clash) -> bool {
-        let overlaps = |address: &IpAddr| {
-            let same_family = address.is_ipv4() == clash.address.is_ipv4();
-            let wildcard = address.is_unspecified() || clash.address.is_unspecified();
-            *address == clash.address || (same_family && wildcard)
-        };
-        publication.proto == self.wanted.proto
-            && publication.host.ports.contains(clash.port)
-            && publication.host.addresses.iter().any(overlaps)
-    }
+/// Whether a publication has what a clash is about.
+pub(crate) fn holds(publication: &Publication, proto: Proto, clash: &Clash) -> bool {
+    let overlaps = |address: &IpAddr| {
+        let same_family = address.is_ipv4() == clash.address.is_ipv4();
+        let wildcard = address.is_unspecified() || clash.address.is_unspecified();
+        *address == clash.address || (same_family && wildcard)
+    };
+    publication.proto == proto
+        && publication.host.ports.contains(clash.port)
+        && publication.host.addresses.iter().any(overlaps)
 }
 
 /// Whether a process is this program: the daemon itself, one of its children on their way to
@@ -289,12 +291,14 @@ mod tests {
             host_ports: HostPorts::Exact(PortRange::new(first, last).unwrap()),
             container_ports: PortRange::new(first, last).unwrap(),
             options: PublishOptions::default(),
+            specs: Vec::new(),
         }
     }
 
     #[test]
     fn a_range_that_would_not_fit_is_refused_with_the_figures() {
-        let present = Present { publications: &[], sockets: 500, descriptor_limit: 20_000 };
+        let holder = |_: Proto, _: &Clash| None;
+        let present = Present { holder: &holder, sockets: 500, descriptor_limit: 20_000 };
         let error = present.check_room(&[range(20_000, 29_999, Proto::Tcp)]).unwrap_err();
         let text = error.to_string();
         for figure in ["20000 sockets", "500 are held", "20000 descriptors", "LimitNOFILE"] {

@@ -27,6 +27,8 @@ pub(crate) struct Wanted {
     pub container_ports: PortRange,
     /// How it is to be served.
     pub options: PublishOptions,
+    /// What was written; nothing when exposed ports were all to be published.
+    pub specs: Vec<String>,
 }
 
 /// What there is to know of a container and its network.
@@ -56,7 +58,9 @@ pub(crate) fn resolve(
     for text in specs {
         let spec: PortSpec =
             text.parse().map_err(|e: wharf_spec::SpecError| Error::Invalid(e.to_string()))?;
-        wanted.push(circumstances.place(&spec, warnings)?);
+        let mut one = circumstances.place(&spec, warnings)?;
+        one.specs.push(text.clone());
+        wanted.push(one);
     }
     let explicit = wanted.clone();
     for exposed in publish_all {
@@ -118,6 +122,7 @@ fn in_order(wanted: Vec<Wanted>) -> Vec<Wanted> {
         match partner {
             Some(other) => {
                 other.addresses.extend(one.addresses);
+                other.specs.extend(one.specs);
                 other.addresses.sort_unstable();
                 other.addresses.dedup();
             }
@@ -197,6 +202,7 @@ impl Circumstances<'_> {
             host_ports: spec.host_ports,
             container_ports: spec.container_ports,
             options: spec.options.clone(),
+            specs: Vec::new(),
         })
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use wharf_host::netns::Netns;
 use wharf_network::{Network, plug, unplug};
 use wharf_runtime::client::Shim;
-use wharf_spec::Publication;
 
 use crate::clock;
 use crate::crash;
@@ -13,8 +12,8 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::files::{self, Identity};
 use crate::lifecycle::target;
-use crate::record::{ContainerRecord, Phase};
-use crate::reservation::{Held, Present, reserve_all};
+use crate::record::{ContainerRecord, Owner, Phase};
+use crate::reservation::Held;
 
 /// One start.
 pub(crate) struct Starting<'a> {
@@ -52,13 +51,7 @@ impl Starting<'_> {
 
     fn reserve(&self, network: &Network, warnings: &mut Vec<String>) -> Result<Vec<Held>> {
         let wanted = self.daemon.wanted(self.record, network, warnings)?;
-        let publications = self.daemon.publications();
-        let present = Present {
-            publications: &publications,
-            sockets: self.daemon.planes.sockets(),
-            descriptor_limit: self.daemon.descriptor_limit,
-        };
-        reserve_all(wanted, &target(self.record), present)
+        self.daemon.reserve(wanted, &target(self.record))
     }
 
     fn bring_to_life(&self, network: &Network, held: Vec<Held>) -> Result<()> {
@@ -71,15 +64,7 @@ impl Starting<'_> {
         crash::point("start.plugged");
         shim.create().map_err(runtime_failure)?;
         crash::point("start.created");
-        let publications: Vec<Publication> = held.iter().map(|h| h.publication.clone()).collect();
-        daemon
-            .ledger
-            .update_container(&record.id, |record| record.publications = publications.clone())?;
-        crash::point("start.recorded");
-        daemon.planes.publish(&|| daemon.desire(), held, &daemon.metrics)?;
-        if !publications.is_empty() {
-            crate::flows::forget(&publications)?;
-        }
+        daemon.put_in_force(&Owner::Container(record.id.clone()), held, |_| Ok(()))?;
         shim.start().map_err(runtime_failure)?;
         crash::point("start.started");
         daemon.begin(&record.id);
@@ -113,11 +98,10 @@ impl Starting<'_> {
         let (daemon, record) = (self.daemon, self.record);
         let settled = daemon.ledger.update_container(&record.id, |record| {
             record.phase = record.phase_at_rest();
-            record.publications.clear();
         });
         let failures = [
             settled.err(),
-            daemon.reconcile().err(),
+            daemon.withdraw_container(&record.id).err(),
             daemon.kill_hard(record).err(),
             unplug(&record.endpoint).err().map(Error::from),
         ];

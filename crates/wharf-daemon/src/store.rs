@@ -16,6 +16,7 @@ const MODE: u32 = 0o600;
 
 const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
 const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
+const PUBLICATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("publications");
 const SETTINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("settings");
 
 /// The kinds of record kept.
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
     Container,
     /// Networks by id.
     Network,
+    /// Publications by id.
+    Publication,
     /// Settings by name.
     Setting,
 }
@@ -47,10 +50,13 @@ pub(crate) struct Store {
 // === impl Kind ===
 
 impl Kind {
+    const ALL: [Self; 4] = [Self::Container, Self::Network, Self::Publication, Self::Setting];
+
     fn table(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
         match self {
             Self::Container => CONTAINERS,
             Self::Network => NETWORKS,
+            Self::Publication => PUBLICATIONS,
             Self::Setting => SETTINGS,
         }
     }
@@ -155,7 +161,7 @@ fn create(path: &Path) -> Result<Database, redb::Error> {
     drop(file);
     let database = Database::create(path)?;
     let write = database.begin_write()?;
-    for kind in [Kind::Container, Kind::Network, Kind::Setting] {
+    for kind in Kind::ALL {
         write.open_table(kind.table())?;
     }
     write.commit()?;

@@ -126,8 +126,7 @@ pub(crate) async fn rules(daemon: Arc<Daemon>) {
 /// Answers whether a successor serves already.
 async fn start_relay(daemon: &Arc<Daemon>) -> bool {
     let shared = Arc::clone(daemon);
-    let started =
-        tokio::task::spawn_blocking(move || shared.planes.replace_relay(&|| shared.desire()));
+    let started = tokio::task::spawn_blocking(move || shared.planes.replace_relay(&*shared));
     let succeeded = started.await.unwrap_or_else(|error| {
         tracing::error!(%error, "starting a relay stumbled");
         false

@@ -13,7 +13,8 @@ use netlink_packet_core::{
     NetlinkSerializable, Nla,
 };
 use netlink_packet_netfilter::conntrack::{
-    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple as TupleAttribute,
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Protocol,
+    Tuple as TupleAttribute,
 };
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
@@ -25,6 +26,9 @@ use crate::nftables::IpFamily;
 
 /// How many flows are tracked in a network namespace.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+// The kernel's names for how far a TCP connection is; what comes later is its end.
+const TCP_SYN_SENT: u8 = 1;
+const TCP_ESTABLISHED: u8 = 3;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
@@ -73,6 +77,8 @@ pub struct Flow {
     /// As answers are expected; differs from the original, turned round, where an address was
     /// translated.
     pub reply: Tuple,
+    /// Whether it goes on: not so a TCP connection that is being closed, or has been.
+    pub open: bool,
     /// The kernel's number for this flow, so that a later one with the same tuple is spared.
     id: Option<[u8; 4]>,
     /// The zone, where the host uses zones; part of the flow's identity then.
@@ -90,6 +96,11 @@ enum Wire {
 // === impl FlowFilter ===
 
 impl FlowFilter {
+    /// Every flow of one transport protocol.
+    pub fn of_protocol(proto: u8) -> Self {
+        Self { family: None, proto, orig_dst: None, orig_dport: None, reply_src: None }
+    }
+
     /// Whether `flow` is meant.
     pub fn matches(&self, flow: &Flow) -> bool {
         let ports = |(first, last)| (first..=last).contains(&flow.orig.dport);
@@ -258,17 +269,30 @@ fn read(message: NetfilterMessage) -> Option<Flow> {
         return None;
     };
     let (mut orig, mut reply, mut id, mut zone) = (None, None, None, None);
+    let mut open = true;
     for attribute in attributes {
         match attribute {
             ConntrackAttribute::CtaTupleOrig(tuple) => orig = read_tuple(&tuple),
             ConntrackAttribute::CtaTupleReply(tuple) => reply = read_tuple(&tuple),
+            ConntrackAttribute::CtaProtoInfo(infos) => open = is_open(&infos),
             ConntrackAttribute::Other(other) if other.kind() == CTA_ID => id = value(&other),
             ConntrackAttribute::Other(other) if other.kind() == CTA_ZONE => zone = value(&other),
             _ => {}
         }
     }
     let (proto, orig) = orig?;
-    Some(Flow { proto, orig, reply: reply?.1, id, zone })
+    Some(Flow { proto, orig, reply: reply?.1, open, id, zone })
+}
+
+fn is_open(infos: &[ProtoInfo]) -> bool {
+    let states = infos.iter().flat_map(|info| match info {
+        ProtoInfo::TCP(parts) => parts.as_slice(),
+        _ => &[],
+    });
+    states.into_iter().all(|part| match part {
+        ProtoInfoTCP::State(state) => (TCP_SYN_SENT..=TCP_ESTABLISHED).contains(state),
+        _ => true,
+    })
 }
 
 fn value<const N: usize>(attribute: &DefaultNla) -> Option<[u8; N]> {

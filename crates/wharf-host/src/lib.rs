@@ -23,5 +23,6 @@ pub mod route;
 pub mod sandbox;
 pub mod sysctl;
 pub mod transparent;
+pub mod xtables;
 
 pub use error::{Error, Result};

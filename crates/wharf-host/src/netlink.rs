@@ -84,6 +84,13 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
+    /// The kernel's number for this socket: what it changes bears it, and what it owns.
+    pub fn port(&self) -> Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address).during(|| "ask for a netlink socket's number")?;
+        Ok(address.port_number())
+    }
+
     /// Subscribes to a multicast group (for example `RTNLGRP_LINK`).
     pub fn join(&mut self, group: u32) -> Result<()> {
         self.socket.add_membership(group).during(|| format!("join netlink group {group}"))
@@ -103,7 +110,7 @@ impl Netlink {
         M: NetlinkSerializable + NetlinkDeserializable + std::fmt::Debug,
     {
         let sequence = self.send(action, vec![(message, NLM_F_ACK | extra)])?;
-        self.collect(action, sequence)
+        self.collect(action, sequence, usize::MAX)
     }
 
     /// Dumps every object that matches `message`.
@@ -111,8 +118,20 @@ impl Netlink {
     where
         M: NetlinkSerializable + NetlinkDeserializable + std::fmt::Debug,
     {
+        self.dump_at_most(action, message, usize::MAX)
+    }
+
+    /// As [`Netlink::dump`], for lists that others make as long as they like.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] when there are more than `limit`; the kernel goes on with the dump, so
+    /// the socket must not be used again.
+    pub fn dump_at_most<M>(&mut self, action: &str, message: M, limit: usize) -> Result<Vec<M>>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable + std::fmt::Debug,
+    {
         let sequence = self.send(action, vec![(message, NLM_F_DUMP)])?;
-        self.collect(action, sequence)
+        self.collect(action, sequence, limit)
     }
 
     /// Sends `messages` in one write and waits for the acknowledgement of each that asks for one
@@ -192,7 +211,7 @@ impl Netlink {
         Ok(self.sequence)
     }
 
-    fn collect<M>(&mut self, action: &str, sequence: u32) -> Result<Vec<M>>
+    fn collect<M>(&mut self, action: &str, sequence: u32, limit: usize) -> Result<Vec<M>>
     where
         M: NetlinkDeserializable + std::fmt::Debug,
     {
@@ -203,6 +222,9 @@ impl Netlink {
                     continue;
                 }
                 match reply.payload {
+                    NetlinkPayload::InnerMessage(_) if found.len() >= limit => {
+                        return Err(Error::answer(action, format!("more than {limit} of them")));
+                    }
                     NetlinkPayload::InnerMessage(message) => found.push(message),
                     NetlinkPayload::Done(_) => return Ok(found),
                     NetlinkPayload::Error(answer) => match answer.code {

@@ -20,6 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,8 +32,11 @@ use crate::process::{Detached, spawn_detached};
 
 pub use serve::serve;
 
-/// Opening takes microseconds; a helper that needs longer is stopped or starved.
-const OPEN_LIMIT: Duration = Duration::from_secs(1);
+/// Opening takes microseconds; a helper that needs longer is stopped or starved, and whoever waits
+/// for it has others to look after.
+const OPEN_LIMIT: Duration = Duration::from_millis(250);
+/// How long a helper that let a request wait is asked for nothing, unless it answers that.
+const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 /// Executing a program on a machine that is busy with something else.
 const START_LIMIT: Duration = Duration::from_secs(5);
 
@@ -59,6 +63,8 @@ pub enum Kind {
 pub struct Opener {
     socket: OwnedFd,
     turns: turn::Turns,
+    /// Since when a request has not been answered.
+    silent: Mutex<Option<Instant>>,
     pid: Option<u32>,
 }
 
@@ -66,7 +72,8 @@ pub struct Opener {
 
 impl Opener {
     /// Starts the helper and waits until it is confined and ready, at most 5 s. `program` called
-    /// with `args` has to call [`serve`] with its standard input; its standard error is ours.
+    /// with `args` has to call [`serve`] with its standard input; its standard error is ours, which
+    /// it keeps as long as it lives.
     ///
     /// # Errors
     /// When the program cannot be executed, ends, or is not ready in time. Without
@@ -75,12 +82,24 @@ impl Opener {
         program: impl Into<PathBuf>,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
+        Self::start_logging(program, args, Stdio::inherit())
+    }
+
+    /// The same with another standard error, for a helper that outlives this process.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_logging<A: Into<OsString>>(
+        program: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = A>,
+        stderr: Stdio,
+    ) -> Result<Self> {
         let what = || "start the helper that opens sockets";
         let flags = SocketFlags::CLOEXEC;
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).during(what)?;
         let stdin = Stdio::from(theirs);
-        let start = Detached { stdin, stderr: Stdio::inherit(), ..Detached::new(program, args) };
+        let start = Detached { stdin, stderr, ..Detached::new(program, args) };
         let pid = spawn_detached(start)?;
         let opener = Self { pid: Some(pid), ..Self::over(socket) };
         opener.answer(wire::READY, Instant::now() + START_LIMIT).during(what)?;
@@ -90,11 +109,13 @@ impl Opener {
     /// The helper at the other end of `socket`, which another process has started and passed on
     /// (see [`AsFd`]). It lives until every copy is closed.
     pub fn over(socket: OwnedFd) -> Self {
-        Self { socket, turns: turn::Turns::default(), pid: None }
+        Self { socket, turns: turn::Turns::new(), silent: Mutex::default(), pid: None }
     }
 
     /// Opens a socket inside `namespace`, non-blocking and close-on-exec. Any number of threads
-    /// may ask; each waits at most 1 s.
+    /// may ask; each waits at most 250 ms. A helper that let one wait so long is not waited for
+    /// again until it has answered that, or 20 s have passed: it fails at once. There may be only
+    /// one value for one connection in a process, for the answers to one may reach another.
     ///
     /// # Errors
     /// The errno the helper got from the kernel: `EINVAL` when `namespace` is no network
@@ -109,15 +130,21 @@ impl Opener {
     ) -> io::Result<OwnedFd> {
         let deadline = Instant::now() + OPEN_LIMIT;
         let turn = self.turns.take(deadline).ok_or_else(too_late)?;
+        if self.is_silent() {
+            return Err(too_late());
+        }
         let request = wire::Request { number: turn.number(), domain, kind };
         match wire::send(self.socket.as_fd(), &request.to_bytes(), Some(namespace)) {
             Ok(()) => {}
             // The queue is full of requests that nobody reads.
-            Err(Errno::AGAIN) => return Err(too_late()),
+            Err(Errno::AGAIN) => return Err(self.give_up()),
             Err(Errno::PIPE | Errno::CONNRESET) => return Err(gone()),
             Err(errno) => return Err(errno.into()),
         }
-        let socket = self.answer(request.number, deadline)?;
+        let socket = self.answer(request.number, deadline).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => self.give_up(),
+            _ => error,
+        })?;
         // The kernel drops what comes along when the receiver has no number left to give it.
         socket.ok_or_else(|| Errno::MFILE.into())
     }
@@ -125,6 +152,37 @@ impl Opener {
     /// The helper's process number, for logs; `None` when another process has started it.
     pub fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// Whether the helper has not ended; else another one is needed. One that is stopped has not.
+    pub fn is_alive(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        let polled = poll(&mut fds, Some(&Timespec::default()));
+        let [socket] = fds;
+        polled.is_ok() && !socket.revents().intersects(PollFlags::HUP | PollFlags::RDHUP)
+    }
+
+    /// Whether there is no sign of life since a request was given up. For whoever has the turn.
+    fn is_silent(&self) -> bool {
+        let mut silent = self.silent();
+        let Some(since) = *silent else { return false };
+        // Whatever comes, a late answer or the end, is a sign.
+        let nothing =
+            matches!(wire::receive::<{ wire::ANSWER }>(self.socket.as_fd()), Err(Errno::AGAIN));
+        if nothing && since.elapsed() < SILENCE_LIMIT {
+            return true;
+        }
+        *silent = None;
+        false
+    }
+
+    fn give_up(&self) -> io::Error {
+        *self.silent() = Some(Instant::now());
+        too_late()
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The answer to request `number`. Answers to earlier requests, which their askers no longer
@@ -175,7 +233,6 @@ fn too_late() -> io::Error {
 }
 
 fn gone() -> io::Error {
-    let text =
-        "the helper that opens sockets has ended; the process it works for must be restarted";
+    let text = "the helper that opens sockets has ended; another one must be started";
     io::Error::new(io::ErrorKind::BrokenPipe, text)
 }

@@ -57,7 +57,7 @@ impl Docker {
         }
         all.extend(options.iter().map(|&option| option.to_owned()));
         let (host, options, run_dir) = (wharf.host().clone(), all, wharf.run_dir());
-        let mounts = mount_namespace(&host, &directory)?;
+        let mounts = mount_namespace(&host, &directory, "true")?;
         let daemon = daemon(&host, &mounts, &options, &run_dir)?;
         Ok(Some(Self { host, directory, daemon, mounts, options, run_dir }))
     }
@@ -65,6 +65,11 @@ impl Docker {
     /// Its directory, which goes with the instance.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Its API socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("sock")
     }
 
     /// What the daemon has logged since its last start.
@@ -170,7 +175,7 @@ impl Docker {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(CLIENT);
         command
-            .arg(format!("--host=unix://{}", self.directory.join("sock").display()))
+            .arg(format!("--host=unix://{}", self.socket().display()))
             .args(args)
             .env("DOCKER_CONFIG", &self.directory)
             .stdin(Stdio::null());
@@ -206,12 +211,13 @@ fn own_options(directory: &Path) -> Vec<String> {
     ]
 }
 
-/// Docker's mounts would otherwise be seen in every mount namespace made meanwhile.
-fn mount_namespace(host: &Host, directory: &Path) -> Result<Process> {
+/// An engine's mounts would otherwise be seen in every mount namespace made meanwhile. The shell
+/// command `prepare` is run there first.
+pub(crate) fn mount_namespace(host: &Host, directory: &Path, prepare: &str) -> Result<Process> {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation=private", "--", "sh", "-c"])
-        .arg("echo ready; exec sleep 3600")
+        .arg(format!("{prepare} && echo ready && exec sleep 3600"))
         // Marks it as the instance's.
         .env("WHARF_LAB", directory)
         .stdin(Stdio::null());

@@ -10,7 +10,7 @@ mod traffic;
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -186,6 +186,11 @@ impl Host {
     /// When the kernel does not say.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Snapshot::of(self)
+    }
+
+    /// A directory nobody else has; it goes with the lab.
+    pub(crate) fn own_directory(&self) -> Result<PathBuf> {
+        self.inner.ground.instance()
     }
 
     pub(crate) fn next_interface(&self) -> String {

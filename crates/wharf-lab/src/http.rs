@@ -83,7 +83,7 @@ fn read_answer(stream: &mut impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 /// The length of header and body together, once the header is there and tells it.
-fn told_length(answer: &[u8]) -> Option<usize> {
+pub(crate) fn told_length(answer: &[u8]) -> Option<usize> {
     let end = find(answer, b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(answer.get(..end)?).to_ascii_lowercase();
     let length: usize =
@@ -91,7 +91,8 @@ fn told_length(answer: &[u8]) -> Option<usize> {
     Some(end + 4 + length)
 }
 
-fn parse(answer: &[u8]) -> Result<Response> {
+/// Takes an answer apart.
+pub(crate) fn parse(answer: &[u8]) -> Result<Response> {
     let end = find(answer, b"\r\n\r\n").with_context(|| {
         format!("no end of the header in {:?}", String::from_utf8_lossy(answer))
     })?;

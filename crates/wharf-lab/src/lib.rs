@@ -16,21 +16,29 @@
 //! ```
 
 pub mod docker;
+pub mod firewall;
 pub mod host;
 pub mod http;
 pub mod lab;
+pub mod podman;
+pub mod prober;
 pub mod process;
 pub mod rootfs;
+pub mod scene;
 pub mod snapshot;
 pub mod teller;
 pub mod wait;
 pub mod wharf;
 
 pub use docker::Docker;
+pub use firewall::{Firewalld, ForwardPorts, Iptables, Ufw};
 pub use host::Host;
 pub use http::Response;
 pub use lab::{Lab, can_run};
+pub use podman::Podman;
+pub use prober::{Probed, Prober};
 pub use process::{Output, Process};
+pub use scene::{Scene, SceneBuilder};
 pub use snapshot::{Snapshot, assert_same};
-pub use teller::Teller;
-pub use wharf::{Daemon, Wharf};
+pub use teller::{Teller, Told};
+pub use wharf::{Daemon, Events, Wharf};

@@ -4,16 +4,16 @@
 //! any namespace, and says which of them was reached.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::host::Host;
 
@@ -28,6 +28,17 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 pub struct Teller {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a teller, or `wharf/whoami`, says of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The host name of who answers.
+    pub hostname: String,
+    /// The client's address as it is seen there.
+    pub source: IpAddr,
+    /// The port reached, where the server has several.
+    pub port: Option<u16>,
 }
 
 struct Ears {
@@ -59,6 +70,33 @@ impl Host {
         let asked = Arc::clone(&stop);
         let thread = thread::spawn(move || ears.listen(&asked));
         Ok(Teller { stop, thread: Some(thread) })
+    }
+
+    /// Asks the teller or `wharf/whoami` at `address`, over `tcp` or `udp`, what it sees of this
+    /// host.
+    ///
+    /// # Errors
+    /// When nobody answers, or not in the words of a teller.
+    pub fn told(&self, proto: &str, address: &str) -> Result<Told> {
+        let told = if proto == "udp" {
+            serde_json::from_slice(&self.udp_ask(address, b"who am I?")?)?
+        } else {
+            let answer = self.http_get(address, "/api")?;
+            ensure!(answer.status == 200, "status {} from {address}", answer.status);
+            answer.json()?
+        };
+        Told::parse(&told).with_context(|| format!("not the words of a teller: {told}"))
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    pub(crate) fn parse(told: &Value) -> Option<Self> {
+        let source: SocketAddr = told.get("remoteAddr")?.as_str()?.parse().ok()?;
+        let hostname = told.get("hostname")?.as_str()?.to_owned();
+        let port = told.get("port").and_then(Value::as_u64).and_then(|port| port.try_into().ok());
+        Some(Self { hostname, source: source.ip(), port })
     }
 }
 

@@ -1,6 +1,7 @@
 //! One instance of the real program on one host.
 
 mod container;
+mod live;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,8 @@ use crate::host::Host;
 use crate::process::{Output, Process};
 use crate::snapshot::Snapshot;
 use crate::wait;
+
+pub use live::Events;
 
 /// Long enough for fifty containers at once on two cores; a hang is a hang.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);

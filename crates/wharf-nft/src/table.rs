@@ -29,10 +29,16 @@ const BEHIND_OTHERS_WHO_MARK: i32 = MANGLE + 1;
 pub(crate) const BRIDGES: Set = set("bridges", &[IfName]);
 /// Those of them nothing may be forwarded in or out of.
 pub(crate) const INTERNAL: Set = set("internal", &[IfName]);
+/// The bridges of our networks, and of others', whose containers the relay may ask with a client's
+/// address.
+pub(crate) const ANSWERING: Set = set("answering", &[IfName]);
 /// Pairs of interfaces, in and out, between which everything may pass.
 pub(crate) const PASSAGES: Set = set("passages", &[IfName, IfName]);
 /// Loopback addresses and ports that only `lo` may reach.
-pub(crate) const LOOPBACK: Set = ranges("loopback", &[V4Addr, InetProto, InetService], &[]);
+pub(crate) const LOOPBACK: Set = set("loopback", &[InetService, InetProto, V4Addr]);
+/// The same for ranges of ports.
+pub(crate) const LOOPBACK_RANGES: Set =
+    ranges("loopback_ranges", &[InetService, InetProto, V4Addr], &[]);
 
 /// A family's sets.
 #[derive(Debug)]
@@ -51,7 +57,11 @@ pub(crate) struct FamilySets {
     pub(crate) masquerade: Set,
     /// Subnets open on every port.
     pub(crate) unprotected: Set,
-    /// Container ports open to everyone: `address . proto . first-last`.
+    /// Ports that not everyone may reach: `first-last . proto . addresses`.
+    pub(crate) restricted: Set,
+    /// Who may reach them: `first-last . proto . addresses . clients`.
+    pub(crate) allowed: Set,
+    /// Container ports and who may reach them: `first-last . proto . address . clients`.
     pub(crate) open: Set,
     /// Subnets open to ICMP.
     pub(crate) icmp: Set,
@@ -69,7 +79,9 @@ static SETS4: FamilySets = FamilySets {
     hairpin: ranges("hairpin4", &[V4Addr, IfName], &[]),
     masquerade: ranges("masquerade4", &[V4Addr], &[]),
     unprotected: ranges("unprotected4", &[V4Addr], &[]),
-    open: ranges("open4", &[V4Addr, InetProto, InetService], &[]),
+    restricted: ranges("restricted4", &[InetService, InetProto, V4Addr], &[]),
+    allowed: ranges("allowed4", &[InetService, InetProto, V4Addr, V4Addr], &[]),
+    open: ranges("open4", &[InetService, InetProto, V4Addr, V4Addr], &[]),
     icmp: ranges("icmp4", &[V4Addr], &[]),
 };
 
@@ -85,12 +97,14 @@ static SETS6: FamilySets = FamilySets {
     hairpin: ranges("hairpin6", &[V6Addr, IfName], &[]),
     masquerade: ranges("masquerade6", &[V6Addr], &[]),
     unprotected: ranges("unprotected6", &[V6Addr], &[]),
-    open: ranges("open6", &[V6Addr, InetProto, InetService], &[]),
+    restricted: ranges("restricted6", &[InetService, InetProto, V6Addr], &[]),
+    allowed: ranges("allowed6", &[InetService, InetProto, V6Addr, V6Addr], &[]),
+    open: ranges("open6", &[InetService, InetProto, V6Addr, V6Addr], &[]),
     icmp: ranges("icmp6", &[V6Addr], &[]),
 };
 
 /// Every set of the table, in the order they are made and listed.
-pub(crate) static SETS: [&Set; 22] = [
+pub(crate) static SETS: [&Set; 28] = [
     &SETS4.ports,
     &SETS4.port_ranges,
     &SETS4.address_ports,
@@ -101,6 +115,7 @@ pub(crate) static SETS: [&Set; 22] = [
     &SETS6.address_port_ranges,
     &BRIDGES,
     &INTERNAL,
+    &ANSWERING,
     &PASSAGES,
     &SETS4.hairpin,
     &SETS6.hairpin,
@@ -113,10 +128,17 @@ pub(crate) static SETS: [&Set; 22] = [
     &SETS4.icmp,
     &SETS6.icmp,
     &LOOPBACK,
+    &LOOPBACK_RANGES,
+    &SETS4.restricted,
+    &SETS6.restricted,
+    &SETS4.allowed,
+    &SETS6.allowed,
 ];
 
 const PUBLISH: Chain = Chain { name: "publish", base: None };
 const GUARD: Chain = base("guard", ChainKind::Filter, HookPoint::Prerouting, RAW);
+const ARRIVING: Chain = base("arriving", ChainKind::Filter, HookPoint::Prerouting, MANGLE);
+const ASKING: Chain = base("asking", ChainKind::Filter, HookPoint::Output, MANGLE);
 const WAY_BACK: Chain =
     base("way_back", ChainKind::Filter, HookPoint::Prerouting, BEHIND_OTHERS_WHO_MARK);
 const PREROUTING: Chain = base("prerouting", ChainKind::Nat, HookPoint::Prerouting, DSTNAT);
@@ -127,9 +149,11 @@ const POSTROUTING: Chain = base("postrouting", ChainKind::Nat, HookPoint::Postro
 type Rules = fn() -> Vec<Rule>;
 
 /// Every chain of the table with what makes its rules.
-static CHAINS: [(Chain, Rules); 7] = [
+static CHAINS: [(Chain, Rules); 9] = [
     (PUBLISH, publish),
     (GUARD, guard),
+    (ARRIVING, arriving),
+    (ASKING, asking),
     (WAY_BACK, way_back),
     (PREROUTING, prerouting),
     (OUTPUT, output),
@@ -190,16 +214,53 @@ fn publish() -> Vec<Rule> {
 /// With `route_localnet` set on an interface, a neighbour can send to our 127.0.0.0/8. Dropped
 /// before conntrack sees it, such a packet leaves no flow behind.
 fn guard() -> Vec<Rule> {
-    let key = [Load::Destination(V4), Load::Protocol, Load::DestinationPort];
-    vec![
+    let guarded = |set| {
         Rule::new()
             .not_in_by_loopback()
             .destination_in(loopback_net(V4))
-            .found_in(&key, &LOOPBACK)
+            .found_in(&port_of(V4), set)
             .counter()
             .verdict(Drop)
-            .comment("published on loopback only"),
-    ]
+            .comment("published on loopback only")
+    };
+    [&LOOPBACK, &LOOPBACK_RANGES].map(guarded).into()
+}
+
+/// What came over `lo` was judged when it left its process.
+fn arriving() -> Vec<Rule> {
+    [V4, V6].map(|ip| not_allowed(Rule::new().not_in_by_loopback(), ip)).into()
+}
+
+/// The host's own processes have a place on an allow-list, or not, like everyone else.
+fn asking() -> Vec<Rule> {
+    [V4, V6].map(|ip| not_allowed(Rule::new(), ip)).into()
+}
+
+/// Every packet is judged, not only the first of its flow, so that a shorter list is in force at
+/// once; but none that answers: a container's own connections leave with a port of the host, which
+/// may be a published one, and their answers come from anywhere. The set comes first, because for
+/// most packets it is the last.
+fn not_allowed(rule: Rule, ip: IpFamily) -> Rule {
+    let sets = family(ip);
+    rule.found_in(&port_of(ip), &sets.restricted)
+        .to_this_host()
+        .not_reply()
+        .not_in(&client_of(ip), &sets.allowed)
+        .counter()
+        .verdict(Drop)
+        .comment("not on the allow-list")
+}
+
+/// The port first: to delete an element, the kernel looks at the first fields of all of them, and
+/// goes on to the second of those where the first is the same.
+fn port_of(ip: IpFamily) -> [Load; 3] {
+    [Load::DestinationPort, Load::Protocol, Load::Destination(ip)]
+}
+
+/// Who asks for which port.
+fn client_of(ip: IpFamily) -> [Load; 4] {
+    let [port, proto, address] = port_of(ip);
+    [port, proto, address, Load::Source(ip)]
 }
 
 /// What containers answer the relay where it asked with a client's address. Cheap questions first:
@@ -211,7 +272,7 @@ fn way_back() -> Vec<Rule> {
         Rule::new()
             .reply()
             .destination_kept()
-            .found_in(&[Load::InInterface], &BRIDGES)
+            .found_in(&[Load::InInterface], &ANSWERING)
             .to_transparent_socket()
             .set_mark(MARK)
             .comment("to the relay"),
@@ -260,11 +321,10 @@ fn forward() -> Vec<Rule> {
     for ip in [V4, V6] {
         let sets = family(ip);
         let destination = [Load::Destination(ip)];
-        let port = [Load::Destination(ip), Load::Protocol, Load::DestinationPort];
         let icmp = if ip == V4 { ICMP } else { ICMPV6 };
         rules.extend([
             Rule::new().found_in(&destination, &sets.unprotected).verdict(Accept),
-            Rule::new().found_in(&port, &sets.open).verdict(Accept),
+            Rule::new().found_in(&client_of(ip), &sets.open).verdict(Accept),
             Rule::new().protocol(icmp).found_in(&destination, &sets.icmp).verdict(Accept),
         ]);
     }

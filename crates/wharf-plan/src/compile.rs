@@ -1,12 +1,14 @@
 //! The compiler from desired state to plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
-use wharf_spec::{Proto, ProxyProtocol, Publication, PublicationId, SourceMode, Via};
+use wharf_spec::{Proto, ProxyProtocol, Publication, PublicationId, SourceMode, Target, Via};
 
-use crate::nft::{BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy};
+use crate::firewall::{Family, Forwarded, Ruleset, forward_obstacle};
+use crate::nft::{AllowList, BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy};
 use crate::path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};
 
 /// What the ledger asks for.
@@ -19,7 +21,7 @@ pub struct Desired<'a> {
 }
 
 /// What a network lets through.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkPolicy {
     /// The bridge's interface name.
     pub bridge: String,
@@ -29,6 +31,8 @@ pub struct NetworkPolicy {
     pub internal: bool,
     /// Interfaces from which container addresses may be reached directly.
     pub trusted_interfaces: BTreeSet<String>,
+    /// It is another engine's, which has rules of its own for it.
+    pub foreign: bool,
 }
 
 /// A network's gateway mode in one family.
@@ -44,8 +48,8 @@ pub enum SubnetMode {
     Isolated,
 }
 
-/// What the host can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the host can do, and what others on it do.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFacts {
     /// nftables NAT chains can be made.
     pub nft_nat: bool,
@@ -55,6 +59,8 @@ pub struct HostFacts {
     pub forwarding_v6: bool,
     /// The relay can use clients' addresses towards containers, and their answers come back.
     pub transparent: bool,
+    /// The firewall rules of others.
+    pub firewall: Arc<Ruleset>,
 }
 
 /// Everything the planes are to do, and why.
@@ -64,21 +70,40 @@ pub struct Plan {
     pub nft: NftPlan,
     /// For each publication, what `wharf ports` says of it.
     pub publications: BTreeMap<PublicationId, PublicationPlan>,
+    /// For each publication, its part in what the kernel NAT plane is to hold.
+    pub shares: BTreeMap<PublicationId, NftPlan>,
 }
 
 /// Compiles the plan.
-pub fn compile(desired: Desired<'_>, facts: HostFacts) -> Plan {
+pub fn compile(desired: Desired<'_>, facts: &HostFacts) -> Plan {
     let mut plan = Plan::default();
     if facts.nft_nat {
         plan.nft.way_back = facts.transparent;
-        plan.nft.bridges = desired.networks.values().map(bridge_policy).collect();
+        let ours = desired.networks.values().filter(|network| !network.foreign);
+        plan.nft.bridges = ours.map(bridge_policy).collect();
+        let others = desired.networks.values().filter(|network| network.foreign);
+        plan.nft.answering = others.map(|network| network.bridge.clone()).collect();
     }
     for publication in desired.publications {
-        let network = network_of(publication, desired.networks);
-        let served = Compiler { publication, network, facts }.run(&mut plan.nft);
+        let (share, served) = compile_one(publication, desired.networks, facts);
+        plan.nft.add(share.clone());
+        plan.shares.insert(publication.id.clone(), share);
         plan.publications.insert(publication.id.clone(), served);
     }
     plan
+}
+
+/// Compiles one publication: what it adds to the kernel plane, and how it is served. The sum over
+/// all publications, with the networks' own part, is what [`compile`] gives.
+pub fn compile_one(
+    publication: &Publication,
+    networks: &BTreeMap<String, NetworkPolicy>,
+    facts: &HostFacts,
+) -> (NftPlan, PublicationPlan) {
+    let mut fragment = NftPlan::default();
+    let network = network_of(publication, networks);
+    let served = Compiler { publication, network, facts }.run(&mut fragment);
+    (fragment, served)
 }
 
 /// Why a publication cannot be served as asked; `None` when it can. To be asked before anything
@@ -86,7 +111,7 @@ pub fn compile(desired: Desired<'_>, facts: HostFacts) -> Plan {
 pub fn refuse(
     publication: &Publication,
     networks: &BTreeMap<String, NetworkPolicy>,
-    facts: HostFacts,
+    facts: &HostFacts,
 ) -> Option<String> {
     if publication.proto == Proto::Sctp {
         return Some("sctp cannot be published: no plane of this version carries it".into());
@@ -129,7 +154,7 @@ fn bridge_policy(network: &NetworkPolicy) -> BridgePolicy {
 struct Compiler<'a> {
     publication: &'a Publication,
     network: Option<&'a NetworkPolicy>,
-    facts: HostFacts,
+    facts: &'a HostFacts,
 }
 
 // === impl Compiler ===
@@ -139,6 +164,7 @@ impl Compiler<'_> {
         let mut served = PublicationPlan::default();
         self.open_routed(nft, &mut served);
         self.guard_loopback(nft);
+        self.restrict(nft);
         for v4 in [true, false] {
             let obstacle = self.kernel_obstacle(v4);
             if obstacle.is_none() {
@@ -173,7 +199,17 @@ impl Compiler<'_> {
         ))
     }
 
+    fn is_internal(self) -> bool {
+        match self.network {
+            Some(network) => network.internal,
+            None => self.publication.target.inside().is_none(),
+        }
+    }
+
     fn target(self, v4: bool) -> Option<IpAddr> {
+        if self.publication.target.inside().is_some() {
+            return Some(own(v4));
+        }
         if v4 {
             self.publication.target.ipv4().map(IpAddr::V4)
         } else {
@@ -203,19 +239,53 @@ impl Compiler<'_> {
         let forwarding = if v4 { self.facts.forwarding_v4 } else { self.facts.forwarding_v6 };
         let checks = [
             (options.via == Via::Relay, "asked for the relay (via=relay)".to_owned()),
-            (!options.allow.is_empty(), "the relay enforces the allow-list".to_owned()),
             (
                 options.proxy_protocol.is_some(),
                 "only the relay can write a PROXY header".to_owned(),
             ),
             (options.source == SourceMode::Gateway, "asked for source=gateway".to_owned()),
             (!self.facts.nft_nat, "this kernel has no nftables NAT".to_owned()),
+            self.beyond_the_kernel(),
             (self.network.is_none_or(|n| n.internal), "the network is internal".to_owned()),
             (self.target(v4).is_none(), format!("the target has no {family} address")),
             (!forwarding, format!("{family} forwarding is off")),
             self.nothing_external(v4),
+            self.swallowed(v4),
         ];
         first_hit(checks)
+    }
+
+    /// Targets the kernel plane is not for.
+    fn beyond_the_kernel(self) -> (bool, String) {
+        match &self.publication.target {
+            target if target.inside().is_some() => {
+                (true, "sockets are opened inside the target's network namespace".to_owned())
+            }
+            Target::Address { .. } => {
+                (true, "the target's answers may take a way that does not pass here".to_owned())
+            }
+            Target::Foreign { engine, .. } => {
+                (true, format!("{engine} decides what is forwarded to its networks"))
+            }
+            Target::Namespace { .. } | Target::Container { .. } => (false, String::new()),
+        }
+    }
+
+    /// What somebody else's rules do to packets that are forwarded to the target, if they do not
+    /// let them pass.
+    fn swallowed(self, v4: bool) -> (bool, String) {
+        let obstacle = self.network.and_then(|network| {
+            let family = if v4 { Family::V4 } else { Family::V6 };
+            let asked = Forwarded {
+                proto: Some(self.publication.proto),
+                host_ports: Some(self.publication.host.ports),
+                target: self.target(v4),
+                target_ports: Some(self.publication.target_ports),
+                ..Forwarded::to_bridge(family, &network.bridge)
+            };
+            forward_obstacle(&self.facts.firewall, asked)
+        });
+        (obstacle.is_some(), obstacle.map(|it| it.to_string()).unwrap_or_default())
     }
 
     /// Why the relay cannot use clients' addresses in this family; `None` when it can.
@@ -226,7 +296,11 @@ impl Compiler<'_> {
                 self.publication.options.source == SourceMode::Gateway,
                 "asked for source=gateway".to_owned(),
             ),
-            (self.network.is_none_or(|n| n.internal), "the network is internal".to_owned()),
+            (
+                matches!(self.publication.target, Target::Address { .. }),
+                "the target's answers may take a way that does not pass here".to_owned(),
+            ),
+            (self.is_internal(), "the network is internal".to_owned()),
             (self.target(v4).is_none(), format!("the target has no {} address", name_of(v4))),
             (
                 !self.facts.transparent,
@@ -270,17 +344,47 @@ impl Compiler<'_> {
         }));
     }
 
+    /// In force on every plane: the relay looks itself, but the kernel turns clients away before
+    /// the handshake.
+    fn restrict(self, nft: &mut NftPlan) {
+        if self.publication.options.allow.is_empty() || !self.facts.nft_nat {
+            return;
+        }
+        nft.allow.extend(self.publication.host.addresses.iter().map(|address| AllowList {
+            proto: self.publication.proto,
+            host: if address.is_unspecified() { everyone(*address) } else { (*address).into() },
+            ports: self.publication.host.ports,
+            from: self.allowed(*address),
+        }));
+    }
+
+    /// The networks of `like`'s family on the allow-list, as few as say the same.
+    fn allowed(self, like: IpAddr) -> Vec<IpNet> {
+        let same_family = |net: &&IpNet| net.addr().is_ipv4() == like.is_ipv4();
+        let allow = &self.publication.options.allow;
+        IpNet::aggregate(&allow.iter().filter(same_family).copied().collect())
+    }
+
+    /// `None` when nobody of the address's family is on the allow-list.
+    fn open_port(self, address: IpAddr) -> Option<OpenPort> {
+        let unlimited = self.publication.options.allow.is_empty();
+        let from = if unlimited { vec![everyone(address)] } else { self.allowed(address) };
+        (!from.is_empty()).then(|| OpenPort {
+            proto: self.publication.proto,
+            address,
+            ports: self.publication.target_ports,
+            from,
+            publication: self.publication.id.clone(),
+        })
+    }
+
     fn open_routed(self, nft: &mut NftPlan, served: &mut PublicationPlan) {
         for v4 in [true, false] {
             if self.mode(v4) != Some(SubnetMode::Routed) {
                 continue;
             }
             let Some(address) = self.target(v4) else { continue };
-            nft.open.insert(OpenPort {
-                proto: self.publication.proto,
-                address,
-                ports: self.publication.target_ports,
-            });
+            nft.open.extend(self.open_port(address));
             let path = if v4 { Path::ExternalV4 } else { Path::ExternalV6 };
             let source = SourceSeen::Client;
             served.paths.push(PathPlan { path, plane: Plane::Routed, source, reason: None });
@@ -319,6 +423,21 @@ fn in_each_family(obstacle: impl Fn(bool) -> Option<String>) -> Option<String> {
 
 fn first_hit<const N: usize>(checks: [(bool, String); N]) -> Option<String> {
     checks.into_iter().find(|(hit, _)| *hit).map(|(_, reason)| reason)
+}
+
+/// Every address of `like`'s family.
+fn everyone(like: IpAddr) -> IpNet {
+    let any = if like.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    IpNet::new_assert(any, 0)
+}
+
+/// What a target that is reached from inside has, whatever else it has.
+fn own(v4: bool) -> IpAddr {
+    if v4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
 }
 
 fn name_of(v4: bool) -> &'static str {

@@ -6,8 +6,11 @@
 //! what it does.
 
 pub mod compile;
+pub mod firewall;
 pub mod nft;
 pub mod path;
 
-pub use compile::{Desired, HostFacts, NetworkPolicy, Plan, SubnetMode, compile, refuse};
+pub use compile::{
+    Desired, HostFacts, NetworkPolicy, Plan, SubnetMode, compile, compile_one, refuse,
+};
 pub use path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use wharf_spec::{PortRange, Proto};
+use wharf_spec::{PortRange, Proto, PublicationId};
 
 /// Everything our nftables table is to contain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,11 +15,14 @@ pub struct NftPlan {
     pub dnat: BTreeSet<Dnat>,
     /// Loopback publications that only the loopback interface may reach.
     pub loopback: BTreeSet<LoopbackGuard>,
-    /// Ports of containers on routed networks that anyone may reach on the container's own
-    /// address.
+    /// Ports of containers on routed networks that may be reached on the container's own address.
     pub open: BTreeSet<OpenPort>,
+    /// Published ports that not everyone may reach, whichever plane serves them.
+    pub allow: BTreeSet<AllowList>,
     /// Answers of our networks to sockets with a client's address are marked for the way back.
     pub way_back: bool,
+    /// Interfaces of others' networks whose answers are marked, too.
+    pub answering: BTreeSet<String>,
 }
 
 /// One destination rewrite; a range is one entry.
@@ -48,7 +51,8 @@ pub struct LoopbackGuard {
     pub ports: PortRange,
 }
 
-/// Ports open on a container's own address.
+/// Ports open on a container's own address. Two publications may open the same ones, because no
+/// socket of the host is bound for either.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpenPort {
     /// The protocol.
@@ -57,6 +61,25 @@ pub struct OpenPort {
     pub address: IpAddr,
     /// The ports.
     pub ports: PortRange,
+    /// The networks they are open to, of the address's family.
+    pub from: Vec<IpNet>,
+    /// The publication that asks for it.
+    pub publication: PublicationId,
+}
+
+/// The networks that may reach ports of the host; everyone else is turned away there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllowList {
+    /// The protocol.
+    pub proto: Proto,
+    /// The host address asked for, as a network of one, or `0.0.0.0/0` or `::/0` for every
+    /// address the host has in that family.
+    pub host: IpNet,
+    /// The host ports.
+    pub ports: PortRange,
+    /// The networks, of the host address's family, none within another; without any, nobody of
+    /// that family is let in.
+    pub from: Vec<IpNet>,
 }
 
 /// One bridge and what may pass it.
@@ -83,4 +106,42 @@ pub struct SubnetPolicy {
     pub unprotected: bool,
     /// ICMP (v4 or v6) may come in from outside (routed networks).
     pub icmp: bool,
+}
+
+// === impl NftPlan ===
+
+impl NftPlan {
+    /// Whether there is nothing to be done.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Puts the entries of `more` to these.
+    pub fn add(&mut self, mut more: Self) {
+        self.dnat.append(&mut more.dnat);
+        self.loopback.append(&mut more.loopback);
+        self.open.append(&mut more.open);
+        self.allow.append(&mut more.allow);
+    }
+
+    /// Takes the entries of `gone` out.
+    pub fn subtract(&mut self, gone: &Self) {
+        self.dnat.retain_all_but(&gone.dnat);
+        self.loopback.retain_all_but(&gone.loopback);
+        self.open.retain_all_but(&gone.open);
+        self.allow.retain_all_but(&gone.allow);
+    }
+}
+
+trait Subtract {
+    /// Costs as much as `gone` has entries, whatever is left.
+    fn retain_all_but(&mut self, gone: &Self);
+}
+
+impl<T: Ord> Subtract for BTreeSet<T> {
+    fn retain_all_but(&mut self, gone: &Self) {
+        gone.iter().for_each(|entry| {
+            self.remove(entry);
+        });
+    }
 }

@@ -14,6 +14,8 @@ use crate::stats::Stats;
 
 /// The relay answers at once; a longer silence means that it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// The oldest version whose place this one can take: what is said for that has not changed since.
+const OLDEST: u32 = 2;
 
 /// A connection to a running relay.
 ///
@@ -45,13 +47,24 @@ impl RelayClient {
 
     /// The same with another limit for this and for each later answer.
     pub(crate) fn connect_within(socket: &Path, limit: Duration) -> Result<Self> {
+        Self::connect_to(socket, limit, VERSION)
+    }
+
+    /// Connects to a relay to be replaced, which may be of an earlier version.
+    pub(crate) fn connect_to_old(socket: &Path) -> Result<Self> {
+        Self::connect_to(socket, ANSWER_LIMIT, OLDEST)
+    }
+
+    fn connect_to(socket: &Path, limit: Duration, oldest: u32) -> Result<Self> {
         let stream = dial(socket, limit)?;
         let socket = socket.to_owned();
         let (pid, namespace, release) = (0, 0, String::new());
         let (faithful, broken) = (true, false);
         let mut client = Self { socket, stream, pid, namespace, release, faithful, broken };
         match client.ask(&Request::Hello { version: VERSION }, &[])?.0 {
-            Response::Hello { version: VERSION, pid, namespace, release } => {
+            Response::Hello { version, pid, namespace, release }
+                if (oldest..=VERSION).contains(&version) =>
+            {
                 Ok(Self { pid, namespace, release, ..client })
             }
             Response::Hello { version, pid, .. } => {
@@ -93,9 +106,38 @@ impl RelayClient {
         self.done(&Request::Open { ids: ids.to_vec(), lease: true }, &[])
     }
 
+    /// Leads open routes elsewhere or gives them other options, all or none, while they serve: no
+    /// listener is closed and no client refused. Protocol, addresses listened on and host ports
+    /// must be those that were. `descriptors` are the helper and the namespace of each route that
+    /// is [`Route::inside`], in the order of the routes.
+    ///
+    /// Connections accepted after this returns go by the changed route. Open TCP connections go on
+    /// where they are, or are reset if their clients are not allowed any more; those that still
+    /// wait for a target they would not be led to any more are led to the other one. UDP flows whose
+    /// target, source or PROXY header changes, or whose clients are not allowed any more, end at
+    /// once; the others go on. Counters are kept.
+    ///
+    /// # Errors
+    /// [`Refusal`](crate::Refusal) when a route is unknown or does not serve yet, or would need
+    /// other sockets.
+    pub fn change(&mut self, routes: Vec<Route>, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        self.done(&Request::Change { routes, lenient: false }, descriptors)
+    }
+
+    /// The same for those of the routes that this relay has.
+    pub(crate) fn change_known(
+        &mut self,
+        routes: Vec<Route>,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<()> {
+        self.done(&Request::Change { routes, lenient: true }, descriptors)
+    }
+
     /// Closes routes and returns the identities that named none. Their ports are free when this
     /// returns, unless copies of the sockets are held elsewhere. Open TCP connections are reset
-    /// after `drain_seconds`, or at once; UDP flows end at once.
+    /// after `drain_seconds`, or at once, and their route is listed as [`Phase::Leaving`] until the
+    /// last of them has ended; UDP flows end at once. Removing such a route again can only make
+    /// its end earlier.
     pub fn remove(&mut self, ids: &[String], drain_seconds: Option<u32>) -> Result<Vec<String>> {
         let request = Request::Remove { ids: ids.to_vec(), drain_seconds };
         match self.ask(&request, &[])?.0 {
@@ -104,7 +146,8 @@ impl RelayClient {
         }
     }
 
-    /// Every route with its counters.
+    /// Every route with its counters; removed ones that still carry something come last, and may
+    /// have the identity of another one.
     pub fn list(&mut self) -> Result<Vec<Listed>> {
         match self.ask(&Request::List { with_sockets: false }, &[])?.0 {
             Response::Listed { routes } => Ok(routes),
@@ -112,7 +155,8 @@ impl RelayClient {
         }
     }
 
-    /// Every route with copies of its sockets, for a daemon that adopts them.
+    /// Every route with copies of its descriptors in the order of [`Self::add`], for a daemon that
+    /// adopts them; one that is [`Phase::Leaving`] has none.
     pub fn list_with_sockets(&mut self) -> Result<Vec<(Listed, Vec<OwnedFd>)>> {
         let (response, sockets) = self.ask(&Request::List { with_sockets: true }, &[])?;
         let Response::Listed { routes } = response else { return Err(unexpected(&response)) };
@@ -277,4 +321,35 @@ fn unexpected(response: &Response) -> Error {
     let text = serde_json::to_string(response).unwrap_or_default();
     let text: String = text.chars().take(200).collect();
     Error::Protocol(format!("unexpected answer {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn an_older_relay_can_be_replaced_and_not_be_used() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let socket = dir.path().join("relay.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let relay = std::thread::spawn(move || {
+            for version in [OLDEST, OLDEST, OLDEST - 1] {
+                let (stream, _) = listener.accept().unwrap();
+                recv_frame(&stream, MAX_RESPONSE).unwrap();
+                let release = String::new();
+                let hello = Response::Hello { version, pid: 1, namespace: 2, release };
+                send_frame(&stream, &serde_json::to_vec(&hello).unwrap(), &[]).unwrap();
+            }
+        });
+        let version = |result: Result<RelayClient>| match result.unwrap_err() {
+            Error::Version { theirs, .. } => theirs,
+            other => unreachable!("{other}"),
+        };
+        assert_eq!(version(RelayClient::connect(&socket)), OLDEST);
+        assert_eq!(RelayClient::connect_to_old(&socket).unwrap().namespace(), 2);
+        assert_eq!(version(RelayClient::connect_to_old(&socket)), OLDEST - 1);
+        relay.join().unwrap();
+    }
 }

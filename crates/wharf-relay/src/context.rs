@@ -10,6 +10,7 @@ use crate::limits::{Budget, Limits};
 use crate::poller::Poller;
 use crate::route::{Served, Shared, Token};
 use crate::stats::Totals;
+use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
 use crate::tcp::dial::default_is_paced;
@@ -47,8 +48,10 @@ pub(crate) struct Seat {
 pub(crate) enum Command {
     /// A route is in service.
     Serve(Arc<Served>),
-    /// A route is not any more; `done` is told when the loop has let go of its sockets.
-    Withdraw { key: u32, done: SyncSender<()> },
+    /// Routes are not any more; `done` is told when the loop has let go of their sockets.
+    Withdraw { keys: Arc<[u32]>, done: SyncSender<()> },
+    /// Routes have changed; `done` is told when the loop goes by it.
+    Change { changed: Arc<Changed>, done: SyncSender<()> },
     /// A successor serves: everything but connections is let go of, flows are passed on.
     Leave { out: SyncSender<Vec<(Token, FlowInTransit)>> },
     /// A flow that another relay carried.

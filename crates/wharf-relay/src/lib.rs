@@ -13,6 +13,7 @@ mod control;
 mod engine;
 mod error;
 mod limits;
+mod opener;
 mod poller;
 mod predecessor;
 mod process;
@@ -30,6 +31,7 @@ mod worker;
 pub use client::RelayClient;
 pub use error::{Error, Result};
 pub use limits::Limits;
+pub use opener::{Opener, serve_opener, start_opener};
 pub use process::{Relay, RelayConfig, run};
 pub use protocol::{
     Listed, PassedFlow, Phase, Place, Refusal, Request, Response, Route, Source, VERSION,

@@ -1,26 +1,30 @@
 //! The relay whose place this one took: it carries its connections to their end, and what it
 //! counts is counted here.
 
-use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wharf_host::netns::Netns;
 
 use crate::client::RelayClient;
 use crate::error::{Error, Result};
-use crate::protocol::{Listed, PassedFlow};
+use crate::protocol::{Listed, PassedFlow, Route};
 use crate::table::Table;
 
-/// How often the predecessor's counters are read.
+/// How often the predecessor is asked for its connections in all.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often for what it counts for each route, while nobody wants to know: the list of 10,000
+/// routes takes both sides some 100 ms. What is lost if it is killed is not older than this.
+const LIST: Duration = Duration::from_secs(20);
 
 /// The connection to a relay that is leaving.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     client: Mutex<RelayClient>,
+    /// When its routes were last read. Taken after `client`.
+    read_at: Mutex<Option<Instant>>,
 }
 
 /// What a predecessor hands over at first.
@@ -38,7 +42,7 @@ pub(crate) struct Estate {
 impl Predecessor {
     /// Asks the relay at `socket` for everything it has.
     pub(crate) fn succeed(socket: &Path) -> Result<(Self, Estate)> {
-        let mut client = RelayClient::connect(socket)?;
+        let mut client = RelayClient::connect_to_old(socket)?;
         let (ours, theirs) = (Netns::current()?.identity()?, client.namespace());
         if ours != theirs {
             return Err(Error::Protocol(format!(
@@ -50,7 +54,8 @@ impl Predecessor {
         let (Some(lock), Some(listener)) = (lock, listener) else {
             return Err(Error::Protocol("the lock or the listener did not come along".into()));
         };
-        Ok((Self { client: Mutex::new(client) }, Estate { routes, listener, lock }))
+        let predecessor = Self { client: Mutex::new(client), read_at: Mutex::default() };
+        Ok((predecessor, Estate { routes, listener, lock }))
     }
 
     /// Tells it that TCP is served; takes over the flows.
@@ -58,28 +63,66 @@ impl Predecessor {
         self.client().leave(drain_seconds)
     }
 
-    /// Brings `table` up to date until the predecessor has ended.
+    /// Brings `table` up to date until the predecessor has ended. What it counts for each route is
+    /// read seldom, for there may be thousands, but certainly at its end, and when somebody asks.
     pub(crate) fn watch(&self, table: &Table) {
         loop {
             // Not kept over the pause: others have something to say to it, too.
-            let listed = self.client().list();
-            let Ok(routes) = listed else { break };
-            let stats: HashMap<_, _> = routes.into_iter().map(|l| (l.route.id, l.stats)).collect();
-            table.inherit(stats);
+            let stats = self.client().stats();
+            let Ok(stats) = stats else { break };
+            table.inherit_open(stats.connections_open);
+            let due = if stats.connections_open == 0 { LOOK } else { LIST };
+            if !self.is_read_within(due) && self.read(table).is_err() {
+                break;
+            }
             std::thread::sleep(LOOK);
         }
         table.inherit_no_more();
         tracing::info!("the predecessor has ended");
     }
 
-    /// Cuts the connections of routes that are removed. Failure means that it has ended.
-    pub(crate) fn remove(&self, ids: &[String], drain_seconds: Option<u32>) {
-        let _removed = self.client().remove(ids, drain_seconds);
+    /// Brings `table` up to date, unless that was done a moment ago or cannot be done any more.
+    pub(crate) fn refresh(&self, table: &Table) {
+        if !self.is_read_within(LOOK) {
+            // It has ended, and whoever watches it will say so.
+            let _read = self.read(table);
+        }
+    }
+
+    /// Changes what it still carries. Failure means that it has ended.
+    pub(crate) fn change(&self, routes: Vec<Route>, descriptors: &[OwnedFd]) {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let _changed = self.client().change_known(routes, &descriptors);
+    }
+
+    /// Ends the connections of routes that are removed. Failure means that it has ended.
+    pub(crate) fn remove(&self, ids: &[String], drain_seconds: Option<u32>, table: &Table) {
+        if self.client().remove(ids, drain_seconds).is_ok() {
+            // Some may be listed as leaving from now on.
+            let _read = self.read(table);
+        }
+    }
+
+    fn read(&self, table: &Table) -> Result<()> {
+        let mut client = self.client();
+        let listed = client.list()?;
+        // Before the next one may ask, so that nothing older comes after it.
+        table.inherit(listed);
+        *self.read_at() = Some(Instant::now());
+        Ok(())
+    }
+
+    fn is_read_within(&self, limit: Duration) -> bool {
+        self.read_at().is_some_and(|at| at.elapsed() < limit)
     }
 
     /// Ends it. Failure means that it has ended.
     pub(crate) fn shutdown(&self) {
         let _ended = self.client().end();
+    }
+
+    fn read_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.read_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn client(&self) -> MutexGuard<'_, RelayClient> {

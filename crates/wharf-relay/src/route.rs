@@ -1,49 +1,48 @@
 //! A route in service: what its sockets, connections and flows share.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use wharf_host::opener::{Domain, Kind, Opener};
-
 use crate::protocol::Route;
+use crate::route::inside::Inside;
 use crate::route::way_back::WayBack;
 use crate::stats::Counters;
 
+pub(crate) mod inside;
 pub(crate) mod way_back;
 
 const NEVER: u64 = u64::MAX;
 
-/// What connections and flows of a route share, and keep after its removal.
+/// What connections and flows of a route share, and keep after its removal. A change of the route
+/// makes another value with the same key, counters and life.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The route's number in this process, never used twice.
+    /// The route's number in this process, never given to another one.
     pub(crate) key: u32,
     pub(crate) route: Route,
     /// Where the target is, if not in the network namespace of this process.
     pub(crate) inside: Option<Inside>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    life: Arc<Life>,
+    way_back: Arc<WayBack>,
+}
+
+/// What stays the same when a route is changed.
+#[derive(Debug)]
+struct Life {
     /// Open connections of each port of the range.
     per_port: Vec<AtomicUsize>,
     /// When connections that are still open are cut, in milliseconds of the relay's life.
     end: AtomicU64,
-    way_back: Arc<WayBack>,
-}
-
-/// A network namespace that sockets are opened in by another process.
-#[derive(Debug)]
-pub(crate) struct Inside {
-    opener: Opener,
-    namespace: OwnedFd,
 }
 
 /// A route with its sockets, as long as it is in service.
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) shared: Arc<Shared>,
-    sockets: Vec<OwnedFd>,
+    sockets: Arc<[OwnedFd]>,
 }
 
 /// A place in an epoll set: which route, and which of its sockets.
@@ -63,19 +62,38 @@ impl Shared {
         way_back: Arc<WayBack>,
     ) -> Self {
         let per_port = (0..route.host_ports.count()).map(|_| AtomicUsize::new(0)).collect();
-        let (counters, end) = (Counters::default(), AtomicU64::new(NEVER));
-        Self { key, per_port, route, inside, counters, end, way_back }
+        let life = Arc::new(Life { per_port, end: AtomicU64::new(NEVER) });
+        Self { key, route, inside, counters: Arc::default(), life, way_back }
     }
 
-    /// Decides when open connections are cut.
+    /// What takes its place when the route is changed to `route`.
+    fn changed(&self, route: Route, inside: Option<Inside>, way_back: Arc<WayBack>) -> Self {
+        let (counters, life) = (Arc::clone(&self.counters), Arc::clone(&self.life));
+        Self { key: self.key, route, inside, counters, life, way_back }
+    }
+
+    /// Whether a client's conversation that was begun under `before` can go on under this route.
+    pub(crate) fn continues(&self, before: &Self, client: SocketAddr, port: usize) -> bool {
+        let place = |shared: &Self| shared.inside.as_ref().map(Inside::identity);
+        self.route.allows(client.ip())
+            && place(self) == place(before)
+            && self.route.leads_alike(&before.route, client, port)
+    }
+
+    /// Decides when open connections are cut: once decided, it can only become earlier.
     pub(crate) fn end_at(&self, milliseconds: u64) {
-        self.end.store(milliseconds, Ordering::Relaxed);
+        self.life.end.fetch_min(milliseconds, Ordering::Relaxed);
     }
 
     /// When open connections are cut, if that is decided.
     pub(crate) fn ends_at(&self) -> Option<u64> {
-        let end = self.end.load(Ordering::Relaxed);
+        let end = self.life.end.load(Ordering::Relaxed);
         (end != NEVER).then_some(end)
+    }
+
+    /// Whether connections are open.
+    pub(crate) fn carries(&self) -> bool {
+        self.counters.connections_open.get() > 0
     }
 
     /// Notes that connections from a client's address get no answer.
@@ -109,33 +127,14 @@ impl Shared {
     /// The number of open connections of one port after adding one; `None` above `limit`.
     pub(crate) fn enter(&self, port: usize, limit: usize) -> Option<usize> {
         let more = |open: usize| (open < limit).then_some(open + 1);
-        self.per_port.get(port)?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()
+        self.life.per_port.get(port)?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()
     }
 
     /// Takes one connection of one port off.
     pub(crate) fn leave(&self, port: usize) {
-        if let Some(open) = self.per_port.get(port) {
+        if let Some(open) = self.life.per_port.get(port) {
             open.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-// === impl Inside ===
-
-impl Inside {
-    pub(crate) fn new(opener: OwnedFd, namespace: OwnedFd) -> Self {
-        Self { opener: Opener::over(opener), namespace }
-    }
-
-    /// A socket of the family of `target`. Takes some 70 µs, and a second at most.
-    pub(crate) fn open(&self, target: SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
-        let domain = if target.is_ipv4() { Domain::Ipv4 } else { Domain::Ipv6 };
-        self.opener.open(self.namespace.as_fd(), domain, kind)
-    }
-
-    /// What another relay needs, too.
-    fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
-        [self.opener.as_fd(), self.namespace.as_fd()]
     }
 }
 
@@ -143,7 +142,23 @@ impl Inside {
 
 impl Served {
     pub(crate) fn new(shared: Arc<Shared>, sockets: Vec<OwnedFd>) -> Self {
-        Self { shared, sockets }
+        Self { shared, sockets: sockets.into() }
+    }
+
+    /// The same without sockets.
+    pub(crate) fn vacated(&self) -> Self {
+        Self::new(Arc::clone(&self.shared), Vec::new())
+    }
+
+    /// The same sockets with a changed route.
+    pub(crate) fn changed(
+        &self,
+        route: Route,
+        inside: Option<Inside>,
+        way_back: Arc<WayBack>,
+    ) -> Self {
+        let shared = Arc::new(self.shared.changed(route, inside, way_back));
+        Self { shared, sockets: Arc::clone(&self.sockets) }
     }
 
     /// Everything another relay needs, in the order of the protocol.

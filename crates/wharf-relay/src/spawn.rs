@@ -64,7 +64,7 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
 /// serves on then.
 pub fn upgrade(run_dir: &Path, exe: Option<&Path>, drain_seconds: u32) -> Result<RelayClient> {
     let socket = socket_path(run_dir);
-    let old = match RelayClient::connect(&socket) {
+    let old = match RelayClient::connect_to_old(&socket) {
         Ok(relay) => relay.pid(),
         Err(error) if is_absent(&error) => return Err(Error::NotRunning(run_dir.to_owned())),
         Err(error) => return Err(error),
@@ -107,7 +107,7 @@ fn is_absent(error: &Error) -> bool {
     }
 }
 
-fn open_log(run_dir: &Path) -> Result<(PathBuf, File)> {
+pub(crate) fn open_log(run_dir: &Path) -> Result<(PathBuf, File)> {
     let path = run_dir.join("relay.log");
     if fs::metadata(&path).is_ok_and(|found| found.len() > LOG_LIMIT) {
         fs::rename(&path, run_dir.join("relay.log.1")).during(|| "put the relay's log aside")?;

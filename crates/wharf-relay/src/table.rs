@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,19 +15,20 @@ use wharf_spec::Proto;
 use crate::context::{Command, Context};
 use crate::limits::Share;
 use crate::protocol::{Listed, Phase, Refusal, Route};
+use crate::route::inside::Insides;
 use crate::route::way_back::WaysBack;
-use crate::route::{Inside, Served, Shared};
-use crate::stats::{RouteStats, Stats};
+use crate::route::{Served, Shared};
+use crate::stats::Stats;
+use crate::table::check::Set;
+use crate::table::succession::Inherited;
 use crate::tcp;
 use crate::udp;
 use crate::worker::tokens::Subject;
 
+pub(crate) mod change;
 mod check;
+mod removal;
 pub(crate) mod succession;
-
-/// The longest that removed routes may keep their connections; a daemon that wants more has
-/// misunderstood the unit.
-const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A loop is done with what it is doing in milliseconds.
 const LET_GO_LIMIT: Duration = Duration::from_secs(5);
@@ -42,6 +42,9 @@ pub(crate) const NOBODY: Owner = 0;
 #[derive(Debug)]
 pub(crate) struct Table {
     state: Mutex<State>,
+    /// Held by whoever changes what loops serve, until all of them are told: they must not be told
+    /// in another order than the table has changed. Taken before `state`.
+    order: Mutex<()>,
     context: Arc<Context>,
 }
 
@@ -49,12 +52,13 @@ pub(crate) struct Table {
 struct State {
     keys: BTreeMap<String, u32>,
     entries: HashMap<u32, Entry>,
+    /// Removed routes with connections that may go on for a while.
+    leaving: Vec<Arc<Shared>>,
     /// Never used twice, so that an event of a removed route finds nothing.
     next_key: u32,
     ways_back: WaysBack,
-    /// What a predecessor has carried, and whether it still does.
-    inherited: HashMap<String, RouteStats>,
-    inheriting: bool,
+    insides: Insides,
+    inherited: Inherited,
     /// Whether a successor serves.
     left: bool,
     /// Whether there may be leases without a tenant.
@@ -83,7 +87,7 @@ struct Lease {
 
 impl Table {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { state: Mutex::default(), context }
+        Self { state: Mutex::default(), order: Mutex::default(), context }
     }
 
     /// Takes over routes and their sockets, all or none; nothing is served yet.
@@ -95,22 +99,31 @@ impl Table {
     ) -> Result<(), Refusal> {
         let sets = check::deal(&routes, sockets)?;
         let mut shares = Vec::with_capacity(routes.len());
-        for set in &sets {
-            shares.push(self.context.budget.take(set.len()).ok_or_else(|| self.exhausted(&sets))?);
+        for route in &routes {
+            let needed = || routes.iter().map(Route::descriptors).sum();
+            shares.push(self.shares(route).ok_or_else(|| self.exhausted(needed()))?);
         }
         let mut state = self.lock();
         if let Some(known) = routes.iter().find(|route| state.keys.contains_key(&route.id)) {
             return Err(Refusal::Duplicate { id: known.id.clone() });
         }
-        for ((route, sockets), share) in routes.into_iter().zip(sets).zip(shares) {
-            state.insert(route, sockets, share, owner);
+        for ((route, set), shares) in routes.into_iter().zip(sets).zip(shares) {
+            state.insert(route, set, shares, owner);
         }
         Ok(())
+    }
+
+    /// For the sockets of a route, and for what leads inside.
+    fn shares(&self, route: &Route) -> Option<(Share, Share)> {
+        let sockets = self.context.budget.take(route.sockets())?;
+        let inside = self.context.budget.take(route.descriptors() - route.sockets())?;
+        Some((sockets, inside))
     }
 
     /// Begins to serve routes; those that serve already go on. Leased ones end with `tenant`.
     pub(crate) fn open(&self, ids: &[String], tenant: Option<Owner>) -> Result<(), Refusal> {
         let mut chosen = Vec::with_capacity(ids.len());
+        let _order = self.order();
         let mut state = self.lock();
         for id in ids {
             let unknown = || Refusal::Unknown { id: id.clone() };
@@ -133,52 +146,13 @@ impl Table {
         Ok(())
     }
 
-    /// Closes routes and returns the identities that named none.
-    pub(crate) fn remove(&self, ids: &[String], drain: Option<Duration>) -> Vec<String> {
-        let mut unknown = Vec::new();
-        for id in ids {
-            let entry = self.lock().take(id);
-            match entry {
-                Some(entry) => self.close(entry, drain),
-                None => unknown.push(id.clone()),
-            }
-        }
-        unknown
-    }
-
-    /// Removes what a control connection added and never opened, and what it leased.
-    pub(crate) fn forget(&self, owner: Owner) {
-        let left: Vec<String> = {
-            let state = self.lock();
-            let of_owner = |e: &&Entry| e.belongs_to(owner);
-            state
-                .entries
-                .values()
-                .filter(of_owner)
-                .map(|e| e.served.shared.route.id.clone())
-                .collect()
-        };
-        if !left.is_empty() {
-            tracing::info!(routes = left.len(), "control connection ended, and its routes with it");
-            self.remove(&left, None);
-        }
-    }
-
-    /// Closes everything.
-    pub(crate) fn clear(&self) {
-        let ids: Vec<String> = self.lock().keys.keys().cloned().collect();
-        self.remove(&ids, None);
-    }
-
     /// Every route by identity, and its sockets.
     pub(crate) fn list(&self) -> Vec<(Listed, Arc<Served>)> {
         let state = self.lock();
         let entries = state.keys.values().filter_map(|key| state.entries.get(key));
         let list = entries.map(|entry| {
             let mut listed = entry.listed();
-            if let Some(inherited) = state.inherited.get(&listed.route.id) {
-                listed.stats.add(inherited);
-            }
+            state.inherited.add_to(&mut listed);
             (listed, Arc::clone(&entry.served))
         });
         list.collect()
@@ -188,12 +162,12 @@ impl Table {
     pub(crate) fn stats(&self) -> Stats {
         let state = self.lock();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let inherited: u64 = state.inherited.values().map(|stats| stats.connections_open).sum();
         Stats {
             pid: std::process::id(),
             routes: count(state.entries.len()),
             sockets: count(state.entries.values().map(|entry| entry.served.len()).sum()),
-            connections_open: self.context.totals.connections_open.get() + inherited,
+            connections_open: self.context.totals.connections_open.get()
+                + state.inherited.connections_open,
             flows_open: self.context.totals.flows_open.get(),
             descriptors_used: count(self.context.budget.used()),
             descriptors_limit: count(self.context.budget.limit()),
@@ -229,7 +203,9 @@ impl Table {
     /// Takes a route that could not be opened back to where it was.
     fn hold(&self, key: u32) {
         let Some(served) = self.lock().end(key) else { return };
-        self.withdraw(&served);
+        let keys: Arc<[u32]> = [key].into();
+        let told = self.tell(false, |done| Command::Withdraw { keys: Arc::clone(&keys), done });
+        told.await_all();
         for (_, socket) in served.sockets() {
             if let Err(error) = close_to_traffic(socket) {
                 tracing::warn!(%error, route = served.shared.route.id, "drop filter not attached");
@@ -237,41 +213,15 @@ impl Table {
         }
     }
 
-    fn close(&self, entry: Entry, drain: Option<Duration>) {
-        let drain = drain.unwrap_or_default().min(LONGEST_DRAIN);
-        let end = self.context.began.elapsed() + drain;
-        entry.served.shared.end_at(u64::try_from(end.as_millis()).unwrap_or(u64::MAX - 1));
-        if entry.phase == Phase::Open {
-            self.withdraw(&entry.served);
-        }
-        if entry.served.shared.counters.connections_open.get() > 0 {
-            self.context.tell_all(|| Command::Cut);
-        }
-    }
-
-    /// Has every loop let go of a route's sockets.
-    fn withdraw(&self, served: &Served) {
-        let loops = self.context.seats.len();
-        let (done, let_go) = sync_channel(loops);
-        let key = served.shared.key;
-        self.context.tell_all(|| Command::Withdraw { key, done: done.clone() });
-        drop(done);
-        let deadline = Instant::now() + LET_GO_LIMIT;
-        for _ in 0..loops {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if let Err(RecvTimeoutError::Timeout) = let_go.recv_timeout(left) {
-                tracing::error!(route = served.shared.route.id, "a loop did not let go in time");
-                return;
-            }
-        }
-    }
-
-    fn exhausted(&self, sets: &[Vec<OwnedFd>]) -> Refusal {
-        let needed = sets.iter().map(Vec::len).sum();
+    fn exhausted(&self, needed: usize) -> Refusal {
         Refusal::Descriptors {
             needed,
             left: self.context.budget.limit() - self.context.budget.used(),
         }
+    }
+
+    fn order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -282,28 +232,22 @@ impl Table {
 // === impl State ===
 
 impl State {
-    fn insert(&mut self, route: Route, mut sockets: Vec<OwnedFd>, share: Share, owner: Owner) {
+    fn insert(&mut self, route: Route, set: Set, shares: (Share, Share), owner: Owner) {
         let key = self.next_key;
         // The two highest bits are for other things in the epoll sets.
         self.next_key = (key + 1) & (u32::MAX >> 2);
         self.keys.insert(route.id.clone(), key);
-        let way_back = self.ways_back.of(&route);
-        let inside = match (route.inside, sockets.pop(), sockets.pop()) {
-            (true, Some(namespace), Some(opener)) => Some(Inside::new(opener, namespace)),
-            (_, last, but_one) => {
-                sockets.extend([but_one, last].into_iter().flatten());
-                None
-            }
-        };
+        let inside = set.entrance.map(|entrance| self.insides.adopt(entrance, shares.1));
+        let way_back = self.ways_back.of(&route, inside.as_ref());
         let shared = Shared::new(key, route, inside, way_back);
-        let served = Arc::new(Served::new(Arc::new(shared), sockets));
+        let served = Arc::new(Served::new(Arc::new(shared), set.sockets));
         let (phase, lease) = (Phase::Held, None);
-        self.entries.insert(key, Entry { served, phase, owner, lease, _share: share });
+        self.entries.insert(key, Entry { served, phase, owner, lease, _share: shares.0 });
     }
 
     fn take(&mut self, id: &str) -> Option<Entry> {
         let key = self.keys.remove(id)?;
-        self.inherited.remove(id);
+        self.inherited.forget(id);
         self.entries.remove(&key)
     }
 
@@ -342,6 +286,7 @@ impl Entry {
     fn listed(&self) -> Listed {
         let stats = self.served.shared.counters.snapshot();
         let (phase, leased) = (self.phase, self.lease.is_some());
-        Listed { route: self.served.shared.route.clone(), phase, stats, leased }
+        let route = self.served.shared.route.clone();
+        Listed { route, phase, stats, leased, ends_in_seconds: None }
     }
 }

@@ -25,6 +25,7 @@ use crate::worker::tokens::{Side, Subject};
 
 mod accept;
 mod attempt;
+mod change;
 mod connection;
 pub(crate) mod dial;
 mod direction;
@@ -251,6 +252,12 @@ impl Tcp {
         for slot in slots {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.look_after(now);
+            if connection.idle(now) >= ROUND
+                && let Err(error) = connection.give_pipes_back(&mut self.copier)
+            {
+                self.fail(slot, &error, now);
+                continue;
+            }
             let route = &connection.admitted.shared.route;
             let limit = route.idle_timeout_seconds.map(|s| Duration::from_secs(s.into()));
             let limit = limit.or(self.context.limits.idle);
@@ -294,7 +301,7 @@ impl Tcp {
 
 fn refused(shared: &Shared, target: SocketAddr, error: &io::Error) {
     tracing::debug!(route = shared.route.id, %target, %error, "target refused");
-    shared.counters.target_refused.up();
+    shared.counters.target_failed(error);
 }
 
 /// An IPv4 peer of a dual-stack socket, as IPv4.

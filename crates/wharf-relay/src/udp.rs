@@ -5,7 +5,7 @@
 //! port that was asked. What a full buffer cannot take is dropped and counted, as the network
 //! would; ICMP errors are counted and end nothing, for the target may come back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use wharf_host::datagram::{Coalescer, LISTENER_QUEUE, enable_gro, enlarge_buffer
 
 use crate::context::Context;
 use crate::route::{Served, Shared, Token};
+use crate::stats::Loss;
+use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
 use crate::udp::flows::{Flow, Flows, Key};
-use crate::udp::open::Sockets;
+use crate::udp::open::open;
 use crate::udp::turn::Habit;
 use crate::worker::tokens::Subject;
 
@@ -33,7 +35,6 @@ pub(crate) struct Udp {
     context: Arc<Context>,
     seat: usize,
     flows: Flows,
-    sockets: Sockets,
     /// Of listeners that have given something.
     habits: HashMap<Token, Habit>,
     /// How often the loop was woken.
@@ -61,7 +62,6 @@ impl Udp {
             context,
             seat,
             flows,
-            sockets: Sockets::default(),
             habits: HashMap::new(),
             round: 0,
             coalescer: Coalescer::new(),
@@ -84,10 +84,21 @@ impl Udp {
         }
     }
 
-    /// Ends the flows of a route.
-    pub(crate) fn withdraw(&mut self, route: u32) {
-        self.habits.retain(|token, _| token.route != route);
-        for flow in self.flows.take_all_of(route) {
+    /// Ends the flows of routes.
+    pub(crate) fn withdraw(&mut self, routes: &HashSet<u32>) {
+        if routes.is_empty() {
+            return;
+        }
+        self.habits.retain(|token, _| !routes.contains(&token.route));
+        for flow in self.flows.take_all_of(routes) {
+            self.end(flow);
+        }
+    }
+
+    /// Leads the flows of changed routes on, and ends those that led elsewhere: the next datagram
+    /// of such a client begins one that does not.
+    pub(crate) fn change(&mut self, changed: &Changed) {
+        for flow in self.flows.change(changed) {
             self.end(flow);
         }
     }
@@ -148,54 +159,53 @@ impl Udp {
         }
         let Some(id) = self.flows.find(&key) else {
             let begun = self.begin(key, served, now);
-            if begun.is_none() {
-                counters.datagrams_dropped.add(count);
-            }
-            return begun;
+            return begun.inspect_err(|loss| counters.dropped(*loss, count)).ok();
         };
         let unheard = self.flows.get(id).is_some_and(Flow::is_unheard);
         if unheard && !self.trusts_source(&served.shared, now) {
-            self.begin_again(id, now);
+            self.begin_again(id);
         }
         Some(id)
     }
 
-    fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Option<u64> {
+    fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Result<u64, Loss> {
         let shared = &served.shared;
         let (port, _) = shared.locate(key.token);
-        let target = SocketAddr::from(shared.route.target(key.client.ip(), port)?);
+        let target = shared.route.target(key.client.ip(), port).ok_or(Loss::Unreachable)?;
+        let target = SocketAddr::from(target);
         if self.flows.is_full() {
-            self.evict(shared)?;
+            self.evict(shared).ok_or(Loss::NoRoom)?;
         }
         let share = loop {
             match self.context.budget.take(1) {
                 Some(share) => break share,
-                None => self.evict(shared)?,
+                None => self.evict(shared).ok_or(Loss::NoRoom)?,
             }
         };
         let trusted = self.trusts_source(shared, now);
         let source = kept(&shared.route, key.client, target).filter(|_| trusted);
         let source = source.map(|source| source.ip());
-        let opened = self.sockets.open(shared.inside.as_ref(), target, source, now);
-        let opened = opened.inspect_err(|error| {
+        let opened = open(shared.inside.as_ref(), target, source);
+        let opened = opened.map_err(|error| {
             tracing::debug!(route = shared.route.id, %target, %error, "no flow to the target");
-            shared.counters.target_refused.up();
+            shared.counters.target_failed(&error);
+            Loss::Unreachable
         });
-        let flow = Flow::new(key, Arc::clone(served), opened.ok()?, share, now);
+        let flow = Flow::new(key, Arc::clone(served), opened?, share, now);
         shared.counters.flows_total.up();
-        self.insert(flow)
+        self.insert(flow).ok_or(Loss::NoRoom)
     }
 
     /// Gives a flow that was never answered the gateway's address, for the way back to the
     /// client's seems to be missing.
-    fn begin_again(&mut self, id: u64, now: Instant) {
+    fn begin_again(&mut self, id: u64) {
         let (Some(flow), Some(seat)) = (self.flows.get_mut(id), self.context.seats.get(self.seat))
         else {
             return;
         };
         let Some(target) = flow.target() else { return };
         let inside = flow.served.shared.inside.as_ref();
-        let Ok(opened) = self.sockets.open(inside, target, None, now) else { return };
+        let Ok(opened) = open(inside, target, None) else { return };
         if seat.poller.watch(&opened.socket, Subject::Flow(id).into()).is_ok() {
             seat.poller.remove(&flow.socket);
             flow.served.shared.counters.source_fallbacks.up();

@@ -1,6 +1,6 @@
 //! An event loop: one thread that accepts, copies and forwards, and never waits for anyone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use wharf_spec::Proto;
 use crate::context::{Command, Context, Seat};
 use crate::poller::{Events, Ready};
 use crate::route::{Served, Token};
+use crate::table::change::Changed;
 use crate::tcp::{Exhausted, Tcp};
 use crate::udp::Udp;
 use crate::worker::pace::Pace;
@@ -93,6 +94,7 @@ impl Worker {
             return self.udp.take_in(served, token, now);
         }
         if let Err(Exhausted(error)) = self.tcp.accept(served, token, now) {
+            served.shared.counters.accept_errors.up();
             let totals = &self.context.totals;
             // Once per relay: what follows is in the counter.
             if totals.accept_pauses.first() {
@@ -140,14 +142,13 @@ impl Worker {
                 Command::Serve(served) => {
                     self.routes.insert(served.shared.key, served);
                 }
-                Command::Withdraw { key, done } => {
-                    if let Some(served) = self.routes.remove(&key) {
-                        // Closing would not do: a daemon may have copies of the sockets.
-                        served.sockets().for_each(|(_, socket)| seat.poller.remove(socket));
-                        if served.shared.route.proto == Proto::Udp {
-                            self.udp.withdraw(key);
-                        }
-                    }
+                Command::Withdraw { keys, done } => {
+                    self.withdraw(seat, &keys);
+                    // Whoever asked may have given up waiting.
+                    let _told = done.send(());
+                }
+                Command::Change { changed, done } => {
+                    self.change(&changed, now);
                     // Whoever asked may have given up waiting.
                     let _told = done.send(());
                 }
@@ -162,9 +163,36 @@ impl Worker {
                     self.udp.take_over(&served, token, flow);
                 }
                 Command::Cut => self.tcp.cut(now),
-                Command::Adopt(accepted) => self.tcp.adopt(*accepted, now),
+                Command::Adopt(accepted) => {
+                    let route = self.routes.get(&accepted.route());
+                    self.tcp.adopt_under(route.map(|served| &served.shared), *accepted, now);
+                }
                 Command::Stop => self.stopped = true,
             }
         }
+    }
+
+    fn withdraw(&mut self, seat: &Seat, keys: &[u32]) {
+        let mut udp = HashSet::new();
+        for key in keys {
+            let Some(served) = self.routes.remove(key) else { continue };
+            // Closing would not do: a daemon may have copies of the sockets.
+            served.sockets().for_each(|(_, socket)| seat.poller.remove(socket));
+            if served.shared.route.proto == Proto::Udp {
+                udp.insert(*key);
+            }
+        }
+        self.udp.withdraw(&udp);
+    }
+
+    fn change(&mut self, changed: &Changed, now: Instant) {
+        for (key, served) in changed {
+            // After a hand-over there are connections only.
+            if let Some(known) = self.routes.get_mut(key) {
+                *known = Arc::clone(served);
+            }
+        }
+        self.tcp.change(changed, now);
+        self.udp.change(changed);
     }
 }

@@ -3,10 +3,13 @@
 #[cfg(test)]
 mod relay {
     mod bench;
+    mod change;
     mod control;
     mod endings;
     mod inside;
+    mod opener;
     mod process;
+    mod removal;
     mod succession;
     mod tcp;
     mod udp;

@@ -108,6 +108,18 @@ impl PublishOptions {
         *self == Self::default()
     }
 
+    /// What is given here, and for the rest what `others` say.
+    #[must_use]
+    pub fn or(self, others: &Self) -> Self {
+        let given = |allow: &Vec<IpNet>| !allow.is_empty();
+        Self {
+            via: if self.via == Via::default() { others.via } else { self.via },
+            source: if self.source == SourceMode::default() { others.source } else { self.source },
+            allow: Some(self.allow).filter(given).unwrap_or_else(|| others.allow.clone()),
+            proxy_protocol: self.proxy_protocol.or(others.proxy_protocol),
+        }
+    }
+
     /// Takes the options among `fields` and leaves the rest.
     pub(crate) fn from_fields(fields: &[(Key, &str)]) -> Result<Self, SpecError> {
         let mut options = Self::default();
@@ -216,6 +228,17 @@ mod tests {
     fn allow_may_be_given_again() {
         let again = "allow=10.0.0.0/8,via=nft,allow=fd00::/8,::1";
         assert_eq!(canonical(again), "via=nft,allow=10.0.0.0/8,allow=fd00::/8,allow=::1/128");
+    }
+
+    #[test]
+    fn what_is_given_goes_before_what_others_say() {
+        let given: PublishOptions = "via=relay,allow=10.0.0.0/8".parse().unwrap();
+        let others = "via=nft,source=gateway,allow=::/0,proxy-protocol=v2".parse().unwrap();
+        assert_eq!(
+            given.or(&others).to_string(),
+            "via=relay,source=gateway,allow=10.0.0.0/8,proxy-protocol=v2"
+        );
+        assert_eq!(PublishOptions::default().or(&others), others);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Target {
         ipv4: Option<Ipv4Addr>,
         /// Its IPv6 address, unless it is reached from inside.
         ipv6: Option<Ipv6Addr>,
+        /// The interface of this host that leads to it.
+        network: Option<String>,
         /// Its network namespace, when it has no address that this host has a way to.
         sandbox: Option<PathBuf>,
     },
@@ -94,11 +96,13 @@ impl Target {
         }
     }
 
-    /// The network of ours that carries the publication.
+    /// The network that carries the publication: one of ours by its name, that of another engine
+    /// by its interface.
     pub fn network(&self) -> Option<&str> {
         match self {
             Self::Container { network, .. } => Some(network),
-            _ => None,
+            Self::Foreign { network, .. } => network.as_deref(),
+            Self::Namespace { .. } | Self::Address { .. } => None,
         }
     }
 

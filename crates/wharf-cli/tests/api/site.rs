@@ -1,29 +1,22 @@
 //! A host with an instance, and its socket.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use serde_json::Value;
-use wharf_lab::{Host, Lab, Response, Wharf, can_run, http, rootfs};
+use wharf_lab::{Response, Scene, http};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) struct Site {
-    pub(super) host: Host,
-    pub(super) wharf: Wharf,
     image: String,
-    _lab: Lab,
+    scene: Scene,
 }
 
 impl Site {
     pub(super) fn new(name: &str) -> Option<Self> {
-        if !can_run() {
-            return None;
-        }
-        let lab = Lab::new(name).unwrap();
-        let rootfs = rootfs::busybox(lab.directory(), "rootfs").unwrap()?;
-        let host = lab.host("host").unwrap();
-        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
-        Some(Self { host, wharf, image: format!("dir:{}", rootfs.display()), _lab: lab })
+        let scene = Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).without_cable().build()?;
+        Some(Self { image: scene.busybox_image()?, scene })
     }
 
     pub(super) fn image(&self) -> &str {
@@ -43,5 +36,13 @@ impl Site {
         let answer = self.call("GET", path, None);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json().unwrap()
+    }
+}
+
+impl Deref for Site {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
     }
 }

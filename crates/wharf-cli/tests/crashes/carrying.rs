@@ -119,7 +119,7 @@ fn every_byte_of_ten_gigabytes_arrives_while_ports_change_and_the_daemon_is_kill
     let seen = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for number in 0..CONNECTIONS {
-            let stream = site.client.tcp("10.1.0.2:7000").unwrap();
+            let stream = site.remote.tcp("10.1.0.2:7000").unwrap();
             stream.set_read_timeout(Some(LIMIT)).unwrap();
             stream.set_write_timeout(Some(LIMIT)).unwrap();
             let seen = &seen;

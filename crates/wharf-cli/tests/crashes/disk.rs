@@ -40,7 +40,7 @@ fn a_full_disk_refuses_what_is_new_and_harms_nothing_that_is() {
     assert_eq!(refused.code(), 125, "{refused:?}");
     assert!(refused.stderr.contains("No space left"), "{refused:?}");
     assert!(page().is_some(), "what runs goes on");
-    assert_eq!(site.state("box").as_deref(), Some("running"));
+    assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
     assert!(!site.host.can_connect("127.0.0.1:8081"));
 
     // With room again, everything works again, without a new daemon.

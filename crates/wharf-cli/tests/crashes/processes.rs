@@ -21,7 +21,7 @@ fn a_container_whose_shim_is_killed_is_settled_as_137_and_leaks_nothing() {
     kill(shim);
 
     wait::until(LIMIT, "the end of web", || {
-        (site.state("web").as_deref() == Some("exited")).then_some(())
+        (site.wharf.state("web").as_deref() == Some("exited")).then_some(())
     })
     .unwrap();
     assert_eq!(site.wharf.ok(["wait", "web"]), "137");
@@ -45,7 +45,7 @@ fn a_shim_killed_while_no_daemon_was_there_is_settled_by_the_next() {
     site.answers(8080);
     site.wharf.kill9("daemon").unwrap();
     assert_eq!(site.wharf.kill9("shim").unwrap(), 1);
-    assert_eq!(site.state("web").as_deref(), Some("exited"));
+    assert_eq!(site.wharf.state("web").as_deref(), Some("exited"));
     assert_eq!(site.wharf.ok(["wait", "web"]), "137");
     assert_eq!(site.wharf.json(["ports"]), serde_json::json!([]));
     site.wharf.ok(["start", "web"]);
@@ -82,7 +82,7 @@ fn every_port_is_served_again_after_daemon_and_relay_are_killed_together() {
     assert_eq!(site.wharf.kill9("daemon").unwrap(), 1);
     assert_eq!(site.wharf.kill9("relay").unwrap(), 1);
     // The kernel's path needs neither.
-    let answer = site.client.http_get("10.1.0.2:8080", "/health").unwrap();
+    let answer = site.remote.http_get("10.1.0.2:8080", "/health").unwrap();
     assert_eq!(answer.status, 200);
 
     let daemon = site.wharf.daemon().unwrap();
@@ -110,7 +110,7 @@ fn a_killed_relay_is_replaced_within_a_second_and_the_kernels_path_does_not_noti
     site.answers(8080);
     let old = site.wharf.pids_of("relay");
     kill(old[0]);
-    let answer = site.client.http_get("10.1.0.2:8080", "/health").unwrap();
+    let answer = site.remote.http_get("10.1.0.2:8080", "/health").unwrap();
     assert_eq!(answer.status, 200);
     wait::until(Duration::from_secs(1), "another relay that serves", || {
         site.host.http_get("127.0.0.1:8080", "/health").ok()

@@ -1,39 +1,20 @@
 //! A host with a neighbour, an instance on it, and a container that has nothing to do with what
 //! goes wrong.
 
+use std::ops::Deref;
 use std::time::Duration;
 
-use wharf_lab::{Daemon, Host, Lab, Snapshot, Wharf, can_run, wait};
+use wharf_lab::{Daemon, Host, Scene, Snapshot, wait};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// The host as its neighbour knows it.
 const HOST: &str = "10.1.0.2";
 
-pub(super) struct Site {
-    pub(super) host: Host,
-    pub(super) client: Host,
-    pub(super) wharf: Wharf,
-    _lab: Lab,
-}
+pub(super) struct Site(Scene);
 
 impl Site {
     pub(super) fn new(name: &str) -> Option<Self> {
-        if !can_run() {
-            return None;
-        }
-        let lab = Lab::new(name).unwrap();
-        let [host, client] = ["host", "client"].map(|it| lab.host(it).unwrap());
-        let ours = ["10.1.0.2/24", "fd01::2/64"];
-        lab.link(&host, &ours, &client, &["10.1.0.1/24", "fd01::1/64"]).unwrap();
-        // The kernel gives a new link its own address and routes a moment later.
-        wait::until(LIMIT, "a link that is up", || {
-            let seen = host.snapshot().ok()?;
-            let is_own = |route: &String| route.starts_with("fe80::") && route.contains("/128 ");
-            seen.section("routes").iter().any(is_own).then_some(())
-        })
-        .unwrap();
-        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
-        Some(Self { host, client, wharf, _lab: lab })
+        Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).settled().build().map(Self)
     }
 
     /// Runs `wharf/whoami` as `name`, published at `port`.
@@ -50,8 +31,8 @@ impl Site {
         };
         ask(&self.host, format!("127.0.0.1:{port}"))?;
         ask(&self.host, format!("[::1]:{port}"))?;
-        ask(&self.client, format!("{HOST}:{port}"))?;
-        ask(&self.client, format!("[fd01::2]:{port}"))
+        ask(&self.remote, format!("{HOST}:{port}"))?;
+        ask(&self.remote, format!("[fd01::2]:{port}"))
     }
 
     /// Waits until the program in the container has come to answer.
@@ -71,17 +52,8 @@ impl Site {
         assert_eq!(self.served(port), Ok(()), "port {port} is not served any more");
     }
 
-    /// The state of `name`, if it is there.
-    pub(super) fn state(&self, name: &str) -> Option<String> {
-        let all = self.wharf.json(["ps", "-a"]);
-        let found = all.as_array().unwrap().iter().find(|it| it["name"] == name)?;
-        Some(found["state"].as_str().unwrap().to_owned())
-    }
-
     pub(super) fn pid(&self, name: &str) -> u64 {
-        let found: serde_json::Value =
-            serde_json::from_str(&self.wharf.ok(["inspect", name])).unwrap();
-        found[0]["State"]["Pid"].as_u64().unwrap()
+        self.wharf.inspect(name)["State"]["Pid"].as_u64().unwrap()
     }
 
     /// Everything that could leak, before anything was started.
@@ -125,5 +97,13 @@ impl Site {
     /// Ends `daemon` the ordinary way.
     pub(super) fn stop(&self, daemon: Daemon) {
         daemon.stop().unwrap();
+    }
+}
+
+impl Deref for Site {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.0
     }
 }

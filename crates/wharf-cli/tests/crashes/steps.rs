@@ -96,7 +96,7 @@ fn killed_at(step: &str) {
 
 /// Whatever step it was: a container that is said to run is served, any other can be started.
 fn what_is_left_of_web_is_sound(site: &Site, step: &str) {
-    let state = site.state("web");
+    let state = site.wharf.state("web");
     match (step, state.as_deref()) {
         // Nobody had been told its name.
         ("create.recorded" | "create.files", None) => return,

@@ -30,8 +30,8 @@ fn a_relay_upgraded_under_load_refuses_nobody_and_the_daemon_follows() {
     std::thread::scope(|scope| {
         for (from, address) in [
             (&site.host, "127.0.0.1:8080"),
-            (&site.client, "10.1.0.2:8080"),
-            (&site.client, "[fd01::2]:8080"),
+            (&site.remote, "10.1.0.2:8080"),
+            (&site.remote, "[fd01::2]:8080"),
         ] {
             scope.spawn(|| ask_all_the_time(from, address, &stop, &answers));
         }
@@ -87,7 +87,7 @@ fn a_client_that_connects_all_the_time_is_never_refused_when_the_relay_is_killed
     site.answers(8080);
     let stop = AtomicBool::new(false);
     let longest = std::thread::scope(|scope| {
-        let client = scope.spawn(|| longest_gap(&site.client, &stop));
+        let client = scope.spawn(|| longest_gap(&site.remote, &stop));
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(300));
             site.wharf.kill9("relay").unwrap();

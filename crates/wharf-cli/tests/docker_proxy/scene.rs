@@ -1,12 +1,12 @@
 //! A host with a docker-proxy of ours, and another host one cable away.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-use wharf_lab::{Docker, Host, Lab, Process, Teller, Wharf, can_run, rootfs, wait};
+use wharf_lab::{Docker, Host, Process, Teller, wait};
 use wharf_relay::{Listed, RelayClient, socket_path};
 
 /// Longer than anything here may honestly take.
@@ -16,12 +16,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 const BRIDGE: &str = "--bip=172.29.0.1/24";
 pub(crate) const GATEWAY: &str = "172.29.0.1";
 
-pub(crate) struct Scene {
-    pub(crate) wharf: Wharf,
-    pub(crate) host: Host,
-    pub(crate) remote: Host,
-    pub(crate) lab: Lab,
-}
+pub(crate) struct Scene(wharf_lab::Scene);
 
 /// A scene with Debian's Docker on the host and an image called `box`.
 pub(crate) struct Dock {
@@ -33,15 +28,7 @@ pub(crate) struct Dock {
 impl Scene {
     /// `None`, with a word why, where labs cannot be built.
     pub(crate) fn new(name: &str) -> Option<Self> {
-        if !can_run() {
-            return None;
-        }
-        let lab = Lab::new(name).unwrap();
-        let (host, remote) = (lab.host("host").unwrap(), lab.host("remote").unwrap());
-        lab.link(&host, &["10.1.0.2/24", "fd01::2/64"], &remote, &["10.1.0.1/24", "fd01::1/64"])
-            .unwrap();
-        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
-        Some(Self { wharf, host, remote, lab })
+        wharf_lab::Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).build().map(Self)
     }
 
     /// A link called `docker-proxy` to the program.
@@ -118,11 +105,19 @@ impl Scene {
     }
 }
 
+impl Deref for Scene {
+    type Target = wharf_lab::Scene;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 impl Dock {
     /// Docker with more options; `None`, with a word why, where that cannot be.
     pub(crate) fn new(name: &str, options: &[&str]) -> Option<Self> {
         let scene = Scene::new(name)?;
-        let rootfs = rootfs::busybox(scene.lab.directory(), "rootfs").unwrap()?;
+        let rootfs = scene.busybox()?;
         let path = format!("--userland-proxy-path={}", scene.link().display());
         let all: Vec<&str> = [path.as_str(), BRIDGE].into_iter().chain(options.to_vec()).collect();
         let docker = Docker::start(&scene.wharf, &all).unwrap()?;
@@ -142,24 +137,16 @@ const SLEEP: [&str; 3] = ["box", "sleep", "600"];
 
 /// A host to be the target of proxies, one cable away from `host`, which tells on port 80.
 pub(crate) fn target(scene: &Scene) -> (Host, Teller) {
-    let target = scene.lab.host("target").unwrap();
-    scene
-        .lab
-        .link(&scene.host, &["172.29.0.1/24", "fd02::1/64"], &target, &["172.29.0.2/24"])
-        .unwrap();
+    let target = scene.neighbour("target", &["172.29.0.1/24", "fd02::1/64"], &["172.29.0.2/24"]);
     target.default_route_via("172.29.0.1").unwrap();
     let teller = target.tell(&[80, 81]).unwrap();
     (target, teller)
 }
 
-/// What the answering teller says of a client: its address, and the port it reached.
-pub(crate) fn told(client: &Host, proto: &str, address: &str) -> (String, u64) {
-    let told: Value = match proto {
-        "udp" => serde_json::from_slice(&client.udp_ask(address, b"who?").unwrap()).unwrap(),
-        _ => client.http_get(address, "/").unwrap().json().unwrap(),
-    };
-    let seen: std::net::SocketAddr = told["remoteAddr"].as_str().unwrap().parse().unwrap();
-    (seen.ip().to_string(), told["port"].as_u64().unwrap())
+/// The address the answering teller sees, and the port that was reached.
+pub(crate) fn told(client: &Host, proto: &str, address: &str) -> (String, u16) {
+    let told = client.told(proto, address).unwrap();
+    (told.source.to_string(), told.port.unwrap())
 }
 
 /// The address the answering teller sees.

@@ -70,7 +70,7 @@ fn a_real_docker_save_is_loaded_and_runs() {
     assert_eq!(lines, wanted);
     assert_eq!(site.layers(), 2, "the shared layer is there once");
     // The id is Docker's own.
-    let found = site.inspect("site/web:2");
+    let found = site.wharf.inspect("site/web:2");
     assert_eq!(found["Id"].as_str().unwrap(), said, "{found:#}");
 
     site.wharf.ok(["run", "-d", "-P", "--name", "web", "site/web:2"]);
@@ -84,7 +84,7 @@ fn a_real_docker_save_is_loaded_and_runs() {
         site.wharf.ok(["exec", "web", "sh", "-c", "echo $COLOUR $PATH; pwd"]),
         "red /bin:/sbin\n/srv"
     );
-    let found = site.inspect("web");
+    let found = site.wharf.inspect("web");
     assert_eq!(found["Config"]["Labels"]["from"], "docker");
     assert_eq!(site.sh("site/web:1", "ls /srv"), "greeting");
 }

@@ -135,7 +135,7 @@ fn whoami_is_built_in() {
         site.host.http_get(&address, "/api").ok()
     });
     let api = api.unwrap().json().unwrap();
-    let found = site.inspect("web");
+    let found = site.wharf.inspect("web");
     assert_eq!(api["hostname"], found["Config"]["Hostname"]);
     let own = found["NetworkSettings"]["IPAddress"].as_str().unwrap();
     assert!(api["ip"].as_array().unwrap().iter().any(|it| it == own), "{api:#}");

@@ -52,7 +52,7 @@ fn layers_are_stacked_with_what_they_take_away_and_hide() {
 
     // What the image says is what its containers get.
     let id = site.wharf.ok(["run", "-d", "-P", "layered:1", "sleep", "1000"]);
-    let found = site.inspect(&id);
+    let found = site.wharf.inspect(&id);
     assert_eq!(found["Config"]["Labels"]["made"], "here");
     assert_eq!(found["Config"]["StopSignal"], "SIGUSR1");
     assert_eq!(found["Mounts"][0]["Destination"], "/var/store");

@@ -1,28 +1,21 @@
 //! A host with an instance and the content of images.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use wharf_lab::{Host, Lab, Wharf, can_run, rootfs};
+use wharf_lab::Scene;
 
 pub(super) struct Site {
-    pub(super) host: Host,
-    pub(super) wharf: Wharf,
     pub(super) rootfs: PathBuf,
-    pub(super) lab: Lab,
+    scene: Scene,
 }
 
 impl Site {
     pub(super) fn new(name: &str) -> Option<Self> {
-        if !can_run() {
-            return None;
-        }
-        let lab = Lab::new(name).unwrap();
-        let rootfs = rootfs::busybox(lab.directory(), "rootfs").unwrap()?;
-        let host = lab.host("host").unwrap();
-        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
-        Some(Self { host, wharf, rootfs, lab })
+        let scene = Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).without_cable().build()?;
+        Some(Self { rootfs: scene.busybox()?, scene })
     }
 
     /// The images there are.
@@ -48,9 +41,12 @@ impl Site {
     pub(super) fn sh(&self, image: &str, script: &str) -> String {
         self.wharf.ok(["run", "--rm", image, "sh", "-c", script])
     }
+}
 
-    pub(super) fn inspect(&self, name: &str) -> Value {
-        let found: Value = serde_json::from_str(&self.wharf.ok(["inspect", name])).unwrap();
-        found[0].clone()
+impl Deref for Site {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
     }
 }

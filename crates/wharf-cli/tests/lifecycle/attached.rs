@@ -62,7 +62,7 @@ fn rm_removes_the_container_however_it_ends() {
 
     site.ok(&["-d", "--rm", "--name", "brief"], &["sleep", "1000"]);
     site.wharf.ok(["stop", "-t", "0", "brief"]);
-    assert_eq!(site.state("brief"), None);
+    assert_eq!(site.wharf.state("brief"), None);
     let containers = site.wharf.state_dir().join("containers");
     assert_eq!(std::fs::read_dir(containers).unwrap().count(), 0, "files are left");
 }

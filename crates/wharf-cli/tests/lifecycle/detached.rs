@@ -9,10 +9,10 @@ fn run_d_prints_the_id_and_nothing_else() {
     let Some(site) = Site::new("detached") else { return };
     let id = site.detached("web", "sleep 1000");
     assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id:?}");
-    assert_eq!(site.state("web").as_deref(), Some("running"));
+    assert_eq!(site.wharf.state("web").as_deref(), Some("running"));
     // By name, by id, and by the beginning of an id.
     for name in ["web", &id, &id[..12], &id[..4]] {
-        assert_eq!(site.inspect(name)["Id"], id.as_str());
+        assert_eq!(site.wharf.inspect(name)["Id"], id.as_str());
     }
 }
 
@@ -22,7 +22,7 @@ fn a_container_is_made_started_stopped_and_started_again() {
     let script = "trap 'exit 5' TERM; echo begun; while :; do sleep 0.05; done";
     let id = site.wharf.ok(["create", "--name", "box", &site.image(), "sh", "-c", script]);
     assert_eq!(id.len(), 64);
-    assert_eq!(site.state("box").as_deref(), Some("created"));
+    assert_eq!(site.wharf.state("box").as_deref(), Some("created"));
     assert_eq!(site.wharf.ok(["ps", "-q"]), "");
 
     assert_eq!(site.wharf.ok(["start", "box"]), "box");
@@ -31,15 +31,15 @@ fn a_container_is_made_started_stopped_and_started_again() {
     let before = Instant::now();
     assert_eq!(site.wharf.ok(["stop", "box"]), "box");
     assert!(before.elapsed() < Duration::from_secs(5), "it ended by itself");
-    assert_eq!(site.inspect("box")["State"]["ExitCode"], 5);
+    assert_eq!(site.wharf.inspect("box")["State"]["ExitCode"], 5);
     assert_eq!(site.wharf.ok(["stop", "box"]), "box", "stopping twice does nothing");
 
     // Its files are its own and stay over a restart.
     site.wharf.ok(["start", "box"]);
     site.exec("box", "echo kept > /kept");
-    let first = site.inspect("box")["State"]["Pid"].clone();
+    let first = site.wharf.inspect("box")["State"]["Pid"].clone();
     assert_eq!(site.wharf.ok(["restart", "box"]), "box");
-    let second = site.inspect("box")["State"]["Pid"].clone();
+    let second = site.wharf.inspect("box")["State"]["Pid"].clone();
     assert_ne!(first, second);
     assert_eq!(site.exec("box", "cat /kept"), "kept");
     assert!(!site.rootfs.join("kept").exists(), "the image was written to");
@@ -66,7 +66,7 @@ fn stop_kills_what_does_not_want_to_end() {
     site.wharf.ok(["stop", "-t", "1", "deaf"]);
     let took = before.elapsed();
     assert!(took > Duration::from_millis(900) && took < Duration::from_secs(6), "{took:?}");
-    assert_eq!(site.inspect("deaf")["State"]["ExitCode"], 137);
+    assert_eq!(site.wharf.inspect("deaf")["State"]["ExitCode"], 137);
 }
 
 #[test]
@@ -81,10 +81,10 @@ fn kill_sends_signals_by_name_and_by_number() {
     site.wharf.ok(["kill", "--signal", "SIGUSR2", "box"]);
     site.said("box", "two");
     site.refused(&["kill", "-s", "NOSUCH", "box"], 1, "NOSUCH");
-    assert_eq!(site.state("box").as_deref(), Some("running"));
+    assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
     site.wharf.ok(["kill", "-s", "9", "box"]);
-    assert_eq!(site.state("box").as_deref(), Some("exited"));
-    assert_eq!(site.inspect("box")["State"]["ExitCode"], 137);
+    assert_eq!(site.wharf.state("box").as_deref(), Some("exited"));
+    assert_eq!(site.wharf.inspect("box")["State"]["ExitCode"], 137);
     site.refused(&["kill", "box"], 1, "is not running");
 }
 
@@ -94,7 +94,7 @@ fn a_running_container_is_removed_by_force_only() {
     site.detached("box", "sleep 1000");
     site.refused(&["rm", "box"], 1, "container is running");
     assert_eq!(site.wharf.ok(["rm", "-f", "box"]), "box");
-    assert_eq!(site.state("box"), None);
+    assert_eq!(site.wharf.state("box"), None);
     site.refused(&["rm", "box"], 1, "no such container: box");
     assert!(site.wharf.run(["rm", "-f", "box"]).unwrap().is_success(), "as Docker's");
 
@@ -103,7 +103,7 @@ fn a_running_container_is_removed_by_force_only() {
     site.becomes("two", "exited");
     let output = site.wharf.fails(["rm", "missing", "two", "one"]);
     assert_eq!((output.code(), output.stdout.as_str()), (1, "two\n"));
-    assert_eq!(site.state("one").as_deref(), Some("running"));
+    assert_eq!(site.wharf.state("one").as_deref(), Some("running"));
     // The name is free again.
     site.detached("two", "exit 0");
 }
@@ -163,10 +163,10 @@ fn wait_prints_the_exit_code_as_soon_as_there_is_one() {
 fn a_container_that_is_removed_at_its_end_can_be_restarted() {
     let Some(site) = Site::new("restart rm") else { return };
     site.ok(&["-d", "--rm", "--name", "box"], &["sleep", "1000"]);
-    let first = site.inspect("box")["State"]["Pid"].clone();
+    let first = site.wharf.inspect("box")["State"]["Pid"].clone();
     assert_eq!(site.wharf.ok(["restart", "-t", "0", "box"]), "box");
-    assert_eq!(site.state("box").as_deref(), Some("running"));
-    assert_ne!(site.inspect("box")["State"]["Pid"], first);
+    assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
+    assert_ne!(site.wharf.inspect("box")["State"]["Pid"], first);
     site.wharf.ok(["stop", "-t", "0", "box"]);
-    assert_eq!(site.state("box"), None);
+    assert_eq!(site.wharf.state("box"), None);
 }

@@ -38,7 +38,7 @@ fn a_command_that_cannot_be_executed_is_126_and_one_that_is_missing_127() {
     let output = site.wharf.fails(["exec", "idle", "true"]);
     assert!(output.stderr.contains("is not running"), "{output:?}");
     site.refused(&["exec", "nobody", "true"], 125, "no such container: nobody");
-    assert_eq!(site.state("box").as_deref(), Some("running"));
+    assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn namespaces_are_the_containers_own() {
     site.detached("second", "sleep 1000");
     let of = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
     let [one, two] = ["box", "second"]
-        .map(|name| site.inspect(name)["State"]["Pid"].as_u64().unwrap().to_string());
+        .map(|name| site.wharf.inspect(name)["State"]["Pid"].as_u64().unwrap().to_string());
     for kind in ["pid", "mnt", "uts", "ipc", "net"] {
         let (machine, one, two) = (of("self", kind), of(&one, kind), of(&two, kind));
         assert_ne!(one, machine, "{kind}");
@@ -97,7 +97,7 @@ fn namespaces_are_the_containers_own() {
 fn a_container_has_a_control_group_below_the_instances_parent() {
     let Some(site) = Site::new("cgroup") else { return };
     let id = site.detached("box", "sleep 1000");
-    let pid = site.inspect("box")["State"]["Pid"].as_u64().unwrap();
+    let pid = site.wharf.inspect("box")["State"]["Pid"].as_u64().unwrap();
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let mine: Vec<&str> = groups
         .lines()

@@ -27,7 +27,7 @@ fn inspect_tells_everything_in_dockers_words() {
         "/data",
     ];
     let id = site.ok(&flags, &["sleep", "1000"]);
-    let found = site.inspect("box");
+    let found = site.wharf.inspect("box");
     let at = |path: &str| found.pointer(path).unwrap_or_else(|| panic!("{path} in {found:#}"));
     for (path, value) in [
         ("/Id", json!(id)),
@@ -86,7 +86,7 @@ fn inspect_of_what_has_ended_has_its_code_and_no_ports() {
     let Some(site) = Site::new("inspect ended") else { return };
     site.ok(&["-d", "--name", "box", "-p", "8080:80"], &["sh", "-c", "exit 3"]);
     site.becomes("box", "exited");
-    let found = site.inspect("box");
+    let found = site.wharf.inspect("box");
     assert_eq!(found["State"]["Status"], "exited");
     assert_eq!(found["State"]["Running"], false);
     assert_eq!((&found["State"]["Pid"], &found["State"]["ExitCode"]), (&json!(0), &json!(3)));

@@ -68,7 +68,7 @@ fn the_host_name_is_known_inside() {
     let id = site.ok(&["-d"], &["sleep", "1000"]);
     assert_eq!(site.exec(&id, "hostname"), id[..12]);
     let hosts = site.exec(&id, "cat /etc/hosts");
-    let inspected = site.inspect(&id);
+    let inspected = site.wharf.inspect(&id);
     for key in ["IPAddress", "GlobalIPv6Address"] {
         let address = inspected["NetworkSettings"][key].as_str().unwrap();
         assert!(hosts.contains(address), "{address} is not in\n{hosts}");
@@ -84,6 +84,6 @@ fn labels_are_kept() {
     let Some(site) = Site::new("labels") else { return };
     site.ok(&["-d", "--name", "box", "-l", "a=1", "--label", "b.c"], &["sleep", "1000"]);
     let wanted = serde_json::json!({"a": "1", "b.c": ""});
-    assert_eq!(site.inspect("box")["Config"]["Labels"], wanted);
+    assert_eq!(site.wharf.inspect("box")["Config"]["Labels"], wanted);
     assert_eq!(site.wharf.json(["ps"])[0]["labels"], wanted);
 }

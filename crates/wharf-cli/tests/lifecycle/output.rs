@@ -48,7 +48,7 @@ fn a_long_line_is_not_cut_within_a_character() {
     assert!(attached.stdout == format!("{line}\n"), "{} bytes", attached.stdout.len());
 
     // The log is Docker's format, and other readers of it know only its text.
-    let path = site.inspect("box")["LogPath"].as_str().unwrap().to_owned();
+    let path = site.wharf.inspect("box")["LogPath"].as_str().unwrap().to_owned();
     let log = fs::read_to_string(path).unwrap();
     assert!(!log.contains('\u{fffd}') && !log.contains("\"bytes\""));
 }

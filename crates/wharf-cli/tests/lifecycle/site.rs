@@ -1,35 +1,26 @@
 //! One host with one instance and one image, made of busybox.
 
 use std::ffi::OsStr;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-use wharf_lab::{Lab, Output, Process, Wharf, can_run, rootfs, wait};
+use wharf_lab::{Output, Process, Scene, wait};
 
 /// Longer than anything here takes on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
-/// The instance; its daemon starts with the first verb that needs it.
 pub(super) struct Site {
-    pub(super) wharf: Wharf,
     /// The directory the image is.
     pub(super) rootfs: PathBuf,
-    /// Last, so that the instance has ended when its directory goes.
-    pub(super) lab: Lab,
+    scene: Scene,
 }
 
 impl Site {
     pub(super) fn new(name: &str) -> Option<Self> {
-        if !can_run() {
-            return None;
-        }
-        let lab = Lab::new(name).unwrap();
-        let rootfs = rootfs::busybox(lab.directory(), "rootfs").unwrap()?;
-        let host = lab.host("host").unwrap();
-        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
-        Some(Self { wharf, rootfs, lab })
+        let scene = Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).without_cable().build()?;
+        Some(Self { rootfs: scene.busybox()?, scene })
     }
 
     pub(super) fn image(&self) -> String {
@@ -79,18 +70,6 @@ impl Site {
         self.wharf.ok(["exec", name, "sh", "-c", script])
     }
 
-    pub(super) fn inspect(&self, name: &str) -> Value {
-        let found: Value = serde_json::from_str(&self.wharf.ok(["inspect", name])).unwrap();
-        found[0].clone()
-    }
-
-    /// The state of `name` as `ps -a` has it; `None` when there is no such container.
-    pub(super) fn state(&self, name: &str) -> Option<String> {
-        let all = self.wharf.json(["ps", "-a"]);
-        let found = all.as_array().unwrap().iter().find(|it| it["name"] == name)?;
-        Some(found["state"].as_str().unwrap().to_owned())
-    }
-
     /// Waits until the log of `name` has `text` in it.
     pub(super) fn said(&self, name: &str, text: &str) {
         wait::until(LIMIT, &format!("{text:?} from {name}"), || {
@@ -103,7 +82,7 @@ impl Site {
     /// Waits until `name` is in `state`.
     pub(super) fn becomes(&self, name: &str, state: &str) {
         wait::until(LIMIT, &format!("{name} to be {state}"), || {
-            (self.state(name).as_deref() == Some(state)).then_some(())
+            (self.wharf.state(name).as_deref() == Some(state)).then_some(())
         })
         .unwrap();
     }
@@ -115,5 +94,13 @@ impl Site {
         assert_eq!(output.code(), code, "{output:?}");
         assert!(output.stderr.contains(text), "{text:?} is not in {output:?}");
         assert_eq!(output.stdout, "", "a refusal belongs on standard error");
+    }
+}
+
+impl Deref for Site {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
     }
 }

@@ -6,7 +6,7 @@ use super::site::{LIMIT, Site};
 
 /// Everything the next daemon must be able to do with a container it did not start.
 fn the_container_is_in_good_hands(site: &Site, id: &str, pid: &serde_json::Value) {
-    let found = site.inspect("box");
+    let found = site.wharf.inspect("box");
     assert_eq!((&found["Id"], &found["State"]["Pid"]), (&json!(id), pid), "it was not restarted");
     assert_eq!(found["State"]["Status"], "running");
     assert_eq!(site.wharf.ok(["ps", "-q", "--no-trunc"]), id);
@@ -30,7 +30,7 @@ fn run_box(site: &Site) -> (String, serde_json::Value) {
         site.wharf.host().http_get("127.0.0.1:8080", "/").ok()
     })
     .unwrap();
-    (id, site.inspect("box")["State"]["Pid"].clone())
+    (id, site.wharf.inspect("box")["State"]["Pid"].clone())
 }
 
 #[test]
@@ -78,10 +78,10 @@ fn what_ended_while_no_daemon_was_there_has_its_true_code() {
     })
     .unwrap();
     site.becomes("kept", "exited");
-    assert_eq!(site.inspect("kept")["State"]["ExitCode"], 21);
+    assert_eq!(site.wharf.inspect("kept")["State"]["ExitCode"], 21);
     assert_eq!(site.wharf.ok(["wait", "kept"]), "21");
     assert_eq!(site.wharf.ok(["logs", "kept"]), "over");
-    assert_eq!(site.state("brief"), None, "--rm holds");
+    assert_eq!(site.wharf.state("brief"), None, "--rm holds");
     assert_eq!(site.wharf.json(["ports"]), json!([]));
     assert!(!site.wharf.host().can_connect("127.0.0.1:8080"), "its port is free again");
 }
@@ -94,5 +94,5 @@ fn an_attached_run_says_so_when_the_daemon_goes_and_its_container_stays() {
     site.wharf.kill9("daemon").unwrap();
     let output = run.output(LIMIT).unwrap();
     assert_eq!(output.code(), 125, "{output:?}");
-    assert_eq!(site.state("box").as_deref(), Some("running"));
+    assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
 }

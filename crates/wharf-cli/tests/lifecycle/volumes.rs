@@ -64,7 +64,7 @@ fn a_named_volume_is_filled_from_the_image_once_and_outlives_its_containers() {
     site.ok(&["-d", "--name", "two", "-v", "store:/mnt:ro"], &["sleep", "1000"]);
     site.exec("one", "echo shared > /srv/shared");
     assert_eq!(site.exec("two", "cat /mnt/shared"), "shared");
-    let mounts = site.inspect("two")["Mounts"].clone();
+    let mounts = site.wharf.inspect("two")["Mounts"].clone();
     assert_eq!((&mounts[0]["Type"], &mounts[0]["RW"]), (&"volume".into(), &false.into()));
 }
 
@@ -73,7 +73,7 @@ fn a_volume_without_a_name_goes_with_its_container() {
     let Some(site) = Site::new("anonymous volume") else { return };
     site.ok(&["-d", "--name", "box", "-v", "/srv"], &["sleep", "1000"]);
     assert_eq!(site.exec("box", "cat /srv/greeting; echo x > /srv/x"), "hello from the image");
-    let source = site.inspect("box")["Mounts"][0]["Source"].as_str().unwrap().to_owned();
+    let source = site.wharf.inspect("box")["Mounts"][0]["Source"].as_str().unwrap().to_owned();
     assert!(fs::exists(format!("{source}/x")).unwrap());
     // It is the container's over a restart.
     site.wharf.ok(["restart", "-t", "0", "box"]);

@@ -4,7 +4,7 @@ use super::scene::Scene;
 
 /// A container that sleeps, with a shell to look around in.
 fn sleeper(scene: &Scene, name: &str, options: &[&str]) -> Option<()> {
-    let image = scene.busybox()?;
+    let image = scene.busybox_image()?;
     let mut line = vec!["run", "-d", "--name", name];
     line.extend(options);
     line.extend([image.as_str(), "/bin/sleep", "600"]);

@@ -11,9 +11,9 @@ use super::scene::{Scene, ask};
 fn gateway_addresses_are_addresses_of_the_host() {
     let Some(scene) = Scene::new("gateways") else { return };
     scene.wharf.ok(["network", "create", "--ipv6", "elsewhere"]);
-    scene.whoami("target", &["-p", "8080:80", "-p", "8080:80/udp"]);
-    scene.whoami("neighbour", &[]);
-    scene.whoami("stranger", &["--network", "elsewhere"]);
+    scene.whoami("target", ["-p", "8080:80", "-p", "8080:80/udp"]);
+    scene.whoami("neighbour", []);
+    scene.whoami("stranger", ["--network", "elsewhere"]);
     for (gateway, own) in [("Gateway", "IPAddress"), ("IPv6Gateway", "GlobalIPv6Address")] {
         let of_target = scene.address("target", gateway);
         for (name, seen) in [
@@ -36,7 +36,7 @@ fn gateway_addresses_are_addresses_of_the_host() {
 #[test]
 fn a_link_local_address_of_the_host_is_served() {
     let Some(scene) = Scene::new("link-local") else { return };
-    scene.whoami("target", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    scene.whoami("target", ["-p", "8080:80", "-p", "8080:80/udp"]);
     let link = |host: &Host| Links::open_in(host.netns()).unwrap().index("eth0").unwrap();
     let index = link(&scene.host);
     let of_host = Links::open_in(scene.host.netns()).unwrap().addresses(Some(index)).unwrap();

@@ -46,7 +46,7 @@ impl Matrix {
         let specs: Vec<String> = Offer::all().into_iter().flat_map(Offer::specs).collect();
         let mut options: Vec<&str> = specs.iter().flat_map(|spec| ["-p", spec]).collect();
         options.extend(network);
-        scene.whoami("target", &options);
+        scene.whoami("target", options);
         let inside = scene.wharf.container("target").unwrap();
         let teller = inside.tell(&Offer::served_by_a_teller()).unwrap();
         let gateway = scene.address("target", gateway);
@@ -59,18 +59,18 @@ impl Matrix {
     }
 
     fn client(&self, client: Client) -> Host {
-        let Scene { wharf, host, remote, .. } = &self.scene;
+        let wharf_lab::Scene { wharf, host, remote, .. } = &*self.scene;
         match client {
             Client::Remote => remote.clone(),
             Client::HostLoopback | Client::HostAddress => host.clone(),
             Client::Itself => wharf.container("target").unwrap(),
             Client::Neighbour => {
-                self.scene.whoami("client", &[]);
+                self.scene.whoami("client", []);
                 wharf.container("client").unwrap()
             }
             Client::OtherNetwork => {
                 wharf.ok(["network", "create", "--ipv6", "elsewhere"]);
-                self.scene.whoami("client", &["--network", "elsewhere"]);
+                self.scene.whoami("client", ["--network", "elsewhere"]);
                 wharf.container("client").unwrap()
             }
         }
@@ -125,7 +125,7 @@ impl Matrix {
                             Ok(told) => {
                                 let right = sources.contains(&told.source)
                                     && told.hostname == "target"
-                                    && told.port.is_none_or(|told| told == u64::from(port));
+                                    && told.port.is_none_or(|told| told == port);
                                 (!right).then(|| format!("{told:?}, not from {sources:?}"))
                             }
                         };
@@ -266,7 +266,7 @@ fn ipv6_clients_reach_a_container_that_has_ipv4_only() {
 #[test]
 fn a_port_published_on_some_addresses_is_closed_on_the_others() {
     let Some(matrix) = Matrix::for_family("closed", Family::V4) else { return };
-    let Scene { host, remote, .. } = &matrix.scene;
+    let wharf_lab::Scene { host, remote, .. } = &*matrix.scene;
     let mut open = Vec::new();
     for offer in Offer::all().into_iter().filter(|offer| offer.on != On::Wildcard) {
         for (port, _) in offer.ports() {

@@ -35,7 +35,7 @@ fn published(name: &str, options: &[&str]) -> Option<Scene> {
     let scene = Scene::new(name)?;
     let mut all = vec!["-p", "8080:80", "-p", "8080:80/udp"];
     all.extend(options);
-    scene.whoami("web", &all);
+    scene.whoami("web", all);
     Some(scene)
 }
 
@@ -58,7 +58,7 @@ fn new_connections_succeed_after_a_foreigner_has_deleted_the_table() {
 fn the_kernel_plane_is_whole_again_after_the_next_change() {
     let Some(scene) = published("restored", &[]) else { return };
     delete_table(&scene.host);
-    scene.whoami("next", &["-p", "8081:80", "-p", "8081:80/udp"]);
+    scene.whoami("next", ["-p", "8081:80", "-p", "8081:80/udp"]);
     for port in [PORT, 8081] {
         assert_eq!(seen_from_remote(&scene, port), REMOTE, "{port}");
     }
@@ -75,7 +75,7 @@ fn an_open_connection_through_the_relay_survives_a_change_of_ports() {
         stream.read(&mut buffer).unwrap() > 0
     };
     assert!(answered());
-    scene.whoami("next", &["-p", "8081:80"]);
+    scene.whoami("next", ["-p", "8081:80"]);
     scene.wharf.ok(["rm", "-f", "next"]);
     assert!(answered());
 }

@@ -57,7 +57,7 @@ fn reached(scene: &Scene, from: &Host, container: &str) -> Vec<String> {
 fn check_mode(mode: &str, open: &[&str]) {
     let Some(scene) = Scene::new(mode) else { return };
     scene.wharf.ok(["network", "create", "--ipv6", "--gateway-mode", mode, "net"]);
-    scene.whoami("web", &["--network", "net", "-p", "8080:80", "-p", "8080:80/udp"]);
+    scene.whoami("web", ["--network", "net", "-p", "8080:80", "-p", "8080:80/udp"]);
     let inside = scene.wharf.container("web").unwrap();
     let _teller = inside.tell(&[PRIVATE]).unwrap();
     route_to(&scene, "net");
@@ -96,7 +96,7 @@ fn an_unprotected_network_is_open_on_every_port() {
 fn a_routed_container_is_reached_and_reaches_out_with_addresses_unchanged() {
     let Some(scene) = Scene::new("routed sources") else { return };
     scene.wharf.ok(["network", "create", "--ipv6", "--gateway-mode", "routed", "net"]);
-    scene.whoami("web", &["--network", "net", "-p", "80"]);
+    scene.whoami("web", ["--network", "net", "-p", "80"]);
     route_to(&scene, "net");
     let _teller = scene.remote.tell(&[9000]).unwrap();
     let inside = scene.wharf.container("web").unwrap();
@@ -113,7 +113,7 @@ fn a_routed_container_is_reached_and_reaches_out_with_addresses_unchanged() {
 #[test]
 fn containers_leave_with_an_address_of_the_host() {
     let Some(scene) = Scene::new("egress") else { return };
-    scene.whoami("web", &[]);
+    scene.whoami("web", []);
     let _teller = scene.remote.tell(&[9000]).unwrap();
     let inside = scene.wharf.container("web").unwrap();
     for (remote, own) in [(REMOTE[0], &HOST[..2]), (REMOTE[1], &HOST[2..])] {
@@ -129,8 +129,8 @@ fn networks_reach_each_other_by_published_ports_alone() {
     let Some(scene) = Scene::new("isolated") else { return };
     scene.wharf.ok(["network", "create", "--ipv6", "left"]);
     scene.wharf.ok(["network", "create", "--ipv6", "right"]);
-    scene.whoami("web", &["--network", "left", "-p", "8080:80"]);
-    scene.whoami("client", &["--network", "right"]);
+    scene.whoami("web", ["--network", "left", "-p", "8080:80"]);
+    scene.whoami("client", ["--network", "right"]);
     let _teller = scene.wharf.container("web").unwrap().tell(&[PRIVATE]).unwrap();
     let client = scene.wharf.container("client").unwrap();
     assert_eq!(reached(&scene, &client, "web"), [""; 0]);
@@ -143,7 +143,7 @@ fn networks_reach_each_other_by_published_ports_alone() {
 fn an_internal_network_has_no_way_out_and_its_published_ports_work() {
     let Some(scene) = Scene::new("internal") else { return };
     scene.wharf.ok(["network", "create", "--ipv6", "--internal", "net"]);
-    scene.whoami("web", &["--network", "net", "-p", "8080:80", "-p", "8080:80/udp"]);
+    scene.whoami("web", ["--network", "net", "-p", "8080:80", "-p", "8080:80/udp"]);
     let _teller = scene.remote.tell(&[9000]).unwrap();
     let inside = scene.wharf.container("web").unwrap();
     for remote in REMOTE {
@@ -190,7 +190,7 @@ fn craft_loopback(scene: &Scene) -> bool {
 #[test]
 fn a_loopback_port_is_closed_to_crafted_packets() {
     let Some(scene) = Scene::new("crafted") else { return };
-    scene.whoami("web", &["-p", "127.0.0.1:8080:80", "-p", "127.0.0.1:8080:80/udp"]);
+    scene.whoami("web", ["-p", "127.0.0.1:8080:80", "-p", "127.0.0.1:8080:80/udp"]);
     if !craft_loopback(&scene) {
         eprintln!("skipped: the program ip is not installed");
         return;

@@ -41,9 +41,9 @@ fn until_laid(scene: &Scene) {
 fn the_way_back_is_there_as_long_as_anything_of_ours() {
     let Some(scene) = Scene::new("life") else { return };
     let before = scene.wharf.snapshot().unwrap().without("run directory");
-    scene.whoami("loopback", &["-p", "127.0.0.1:8081:80"]);
+    scene.whoami("loopback", ["-p", "127.0.0.1:8081:80"]);
     assert!(!laid(&scene), "nothing needs it yet");
-    scene.whoami("web", &SPECS);
+    scene.whoami("web", SPECS);
     assert!(laid(&scene));
     assert_eq!(seen(&scene), REMOTE);
     scene.wharf.ok(["rm", "-f", "web", "loopback"]);
@@ -54,7 +54,7 @@ fn the_way_back_is_there_as_long_as_anything_of_ours() {
 #[test]
 fn a_rule_made_by_others_later_does_not_take_the_answers() {
     let Some(scene) = Scene::new("tunnel") else { return };
-    scene.whoami("web", &SPECS);
+    scene.whoami("web", SPECS);
     let mut routes = Routes::open_in(scene.host.netns()).unwrap();
     // Everything to the main table, ahead of ours: containers' answers to clients would be sent on.
     let rule = Rule {
@@ -76,7 +76,7 @@ fn a_rule_made_by_others_later_does_not_take_the_answers() {
 #[test]
 fn a_way_back_that_others_take_up_is_laid_again() {
     let Some(scene) = Scene::new("flushed") else { return };
-    scene.whoami("web", &SPECS);
+    scene.whoami("web", SPECS);
     let mut routes = Routes::open_in(scene.host.netns()).unwrap();
     for rule in routes.rules().unwrap() {
         routes.delete_rule(&rule).unwrap();
@@ -88,7 +88,7 @@ fn a_way_back_that_others_take_up_is_laid_again() {
 #[test]
 fn a_new_daemon_lays_it_again() {
     let Some(scene) = Scene::new("adopted") else { return };
-    scene.whoami("web", &SPECS);
+    scene.whoami("web", SPECS);
     scene.wharf.ok(["shutdown"]);
     let mut routes = Routes::open_in(scene.host.netns()).unwrap();
     for rule in routes.rules().unwrap() {
@@ -102,7 +102,7 @@ fn a_new_daemon_lays_it_again() {
 #[test]
 fn without_a_way_back_clients_are_served_and_come_as_the_gateway() {
     let Some(scene) = Scene::new("without") else { return };
-    scene.whoami("web", &SPECS);
+    scene.whoami("web", SPECS);
     scene.wharf.ok(["shutdown"]);
     let mut routes = Routes::open_in(scene.host.netns()).unwrap();
     for rule in routes.rules().unwrap() {
@@ -118,7 +118,7 @@ fn a_client_address_can_be_demanded_and_is_refused_where_it_cannot_be_had() {
     let Some(scene) = Scene::new("demanded source") else { return };
     scene.wharf.ok(["network", "create", "narrow"]);
     scene.wharf.ok(["network", "create", "--internal", "shut"]);
-    scene.whoami("web", &["-p", "8080:80,via=relay,source=client", "-p", "8080:80/udp,via=relay"]);
+    scene.whoami("web", ["-p", "8080:80,via=relay,source=client", "-p", "8080:80/udp,via=relay"]);
     assert_eq!(seen(&scene), REMOTE);
     for (network, spec, reason) in [
         ("wharf", "127.0.0.1:8081:80,source=client", "other hosts can reach"),

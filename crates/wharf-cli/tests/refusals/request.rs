@@ -61,7 +61,6 @@ fn what_no_plane_can_serve_is_refused_with_the_way_out() {
         ),
         ("8080:80/udp,proxy-protocol=v1", &["knows no udp: use proxy-protocol=v2"]),
         ("127.0.0.1:8080:80,via=nft", &["via=nft cannot be honoured", "use via=auto"]),
-        ("8080:80,via=nft,allow=10.0.0.0/8", &["the relay enforces the allow-list"]),
         (
             "127.0.0.1:8080:80,source=client",
             &["source=client cannot be honoured", "other hosts can reach", "leave it out"],

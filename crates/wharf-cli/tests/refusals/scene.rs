@@ -1,16 +1,11 @@
 //! A host with the program, and a way to say "this is refused, and leaves nothing".
 
-use serde_json::Value;
-use wharf_lab::{Host, Lab, Wharf, assert_same, can_run};
+use std::ops::Deref;
 
-pub(crate) struct Scene {
-    pub(crate) wharf: Wharf,
-    pub(crate) host: Host,
-    /// The other end of the cable, without which there is none.
-    _other: Host,
-    // Last: the directory goes when everybody who works in it has gone.
-    _lab: Lab,
-}
+use serde_json::Value;
+use wharf_lab::assert_same;
+
+pub(crate) struct Scene(wharf_lab::Scene);
 
 /// A command line and what it is answered.
 pub(crate) struct Row<'a> {
@@ -30,15 +25,7 @@ pub(crate) fn run<'a>(options: &[&'a str], says: &'a [&'a str]) -> Row<'a> {
 impl Scene {
     /// `None`, with a word why, where labs cannot be built.
     pub(crate) fn new(name: &str) -> Option<Self> {
-        if !can_run() {
-            return None;
-        }
-        let lab = Lab::new(name).unwrap();
-        let host = lab.host("host").unwrap();
-        let other = lab.host("other").unwrap();
-        lab.link(&host, &["10.1.0.2/24", "fd01::2/64"], &other, &["10.1.0.1/24"]).unwrap();
-        let wharf = host.wharf(env!("CARGO_BIN_EXE_wharf")).unwrap();
-        Some(Self { wharf, host, _other: other, _lab: lab })
+        wharf_lab::Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).build().map(Self)
     }
 
     /// As [`Self::new`], with the daemon, the bridge and the built-in image there already, so that
@@ -71,6 +58,14 @@ impl Scene {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert_eq!(listings(), known);
         assert_same(&before, &self.wharf.snapshot().unwrap());
+    }
+}
+
+impl Deref for Scene {
+    type Target = wharf_lab::Scene;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use wharf_api::ContainerState;
-use wharf_spec::render;
+use wharf_spec::{Publication, render};
 
 use crate::paths::Paths;
 use crate::record::ContainerRecord;
@@ -12,7 +12,12 @@ use crate::record::ContainerRecord;
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Describes a container whose process, if it runs, is `pid`.
-pub(super) fn container(record: &ContainerRecord, pid: u32, paths: &Paths) -> Value {
+pub(super) fn container(
+    record: &ContainerRecord,
+    publications: &[Publication],
+    pid: u32,
+    paths: &Paths,
+) -> Value {
     let dir = paths.container(&record.id);
     json!({
         "Id": record.id,
@@ -24,7 +29,7 @@ pub(super) fn container(record: &ContainerRecord, pid: u32, paths: &Paths) -> Va
         "State": state(record, pid),
         "Config": config(record),
         "HostConfig": host_config(record),
-        "NetworkSettings": network_settings(record),
+        "NetworkSettings": network_settings(record, publications),
         "Mounts": mounts(record),
         "LogPath": dir.join(wharf_runtime::log::FILE),
         "HostnamePath": dir.join("hostname"),
@@ -78,7 +83,7 @@ fn host_config(record: &ContainerRecord) -> Value {
     })
 }
 
-fn network_settings(record: &ContainerRecord) -> Value {
+fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> Value {
     let endpoint = &record.endpoint;
     let place = json!({
         "IPAddress": endpoint.ipv4.map(|net| net.addr().to_string()).unwrap_or_default(),
@@ -92,13 +97,13 @@ fn network_settings(record: &ContainerRecord) -> Value {
     });
     let mut settings = place.as_object().cloned().unwrap_or_default();
     settings.remove("NetworkID");
-    settings.insert("Ports".into(), ports(record));
+    settings.insert("Ports".into(), ports(record, publications));
     settings.insert("Networks".into(), json!({ record.network.clone(): place }));
     Value::Object(settings)
 }
 
 /// Docker's map: null for a port that is only exposed, its host bindings for a published one.
-fn ports(record: &ContainerRecord) -> Value {
+fn ports(record: &ContainerRecord, publications: &[Publication]) -> Value {
     let mut found: Map<String, Value> = Map::new();
     if record.state() != ContainerState::Running {
         return Value::Object(found);
@@ -108,7 +113,7 @@ fn ports(record: &ContainerRecord) -> Value {
             found.insert(format!("{port}/{}", exposed.proto), Value::Null);
         }
     }
-    for line in render::port_lines(&record.publications) {
+    for line in render::port_lines(publications) {
         let binding = json!({
             "HostIp": line.host.ip().to_string(),
             "HostPort": line.host.port().to_string(),

@@ -1,4 +1,4 @@
-//! `/v1/containers`, and `/v1/ports`, which lists what they publish.
+//! `/v1/containers`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 use wharf_api::port::PortLine;
-use wharf_api::{ContainerCreate, ContainerCreated, ContainerSummary, PortEntry, Started, Waited};
+use wharf_api::{ContainerCreate, ContainerCreated, ContainerSummary, Started, Waited};
 
 use super::{Answer, Shared, json};
 use crate::daemon::Daemon;
@@ -18,7 +18,7 @@ use crate::daemon::Daemon;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(OpenApi)]
-#[openapi(paths(list, create, inspect, remove, stop, restart, kill, wait, port, ports))]
+#[openapi(paths(list, create, inspect, remove, stop, restart, kill, wait, port))]
 pub(super) struct Paths;
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
@@ -30,7 +30,6 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/containers/{name}/kill", post(kill))
         .route("/v1/containers/{name}/wait", post(wait))
         .route("/v1/containers/{name}/port", get(port))
-        .route("/v1/ports", get(ports))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -148,10 +147,4 @@ async fn wait(State(daemon): Shared, Path(name): Path<String>) -> Answer<Waited>
     responses((status = 200, body = [PortLine])))]
 async fn port(State(daemon): Shared, Path(name): Path<String>) -> Answer<Vec<PortLine>> {
     json(daemon, move |daemon| daemon.port_lines(&name)).await
-}
-
-/// Lists every publication.
-#[utoipa::path(get, path = "/v1/ports", responses((status = 200, body = [PortEntry])))]
-async fn ports(State(daemon): Shared) -> Answer<Vec<PortEntry>> {
-    json(daemon, |daemon| Ok(daemon.ports())).await
 }

@@ -1,16 +1,19 @@
 //! The relay's share: who serves the sockets, and what it is told.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use wharf_host::netns::Netns;
 use wharf_host::process::Pid;
 use wharf_host::reserve::Bound;
-use wharf_plan::NetworkPolicy;
+use wharf_host::transparent::lay_way_back_inside;
+use wharf_plan::{NetworkPolicy, Plan};
 use wharf_relay::{Phase, Place, RelayClient, Route, Source};
-use wharf_spec::{Publication, PublicationId, SourceMode};
+use wharf_spec::{Proto, Publication, PublicationId, SourceMode, Target};
 
-use super::{Inner, Planned};
+use super::Inner;
 use crate::error::{Error, Result};
 use crate::paths::Paths;
 use crate::reservation::{Held, rebind};
@@ -18,6 +21,10 @@ use crate::reservation::{Held, rebind};
 /// The relay sees a connection end as soon as its thread runs.
 const NOTICE_LIMIT: Duration = Duration::from_secs(1);
 const NOTICE_POLL: Duration = Duration::from_millis(5);
+
+/// What a route needs besides its sockets, when its target is reached from inside: a connection to
+/// whoever opens sockets, and the namespace.
+type Inside = Option<(OwnedFd, Netns)>;
 
 // === impl Inner ===
 
@@ -35,20 +42,24 @@ impl Inner {
         pid.is_some_and(|pid| !Pid::of(pid).is_ok_and(|process| process.is_alive()))
     }
 
-    pub(super) fn hand_over(
-        &mut self,
-        paths: &Paths,
-        fresh: &[Held],
-        planned: Planned<'_>,
-    ) -> Result<()> {
+    /// Gives the relay new routes with their sockets, behind their drop filters.
+    pub(super) fn hand_over(&mut self, paths: &Paths, fresh: &[Held]) -> Result<()> {
         let bound: Vec<&Held> = fresh.iter().filter(|held| !held.sockets.is_empty()).collect();
         if bound.is_empty() {
             return Ok(());
         }
-        let routes = bound.iter().map(|held| self.route(held, planned)).collect();
-        let all = bound.iter().flat_map(|held| &held.sockets);
-        let sockets: Vec<_> = all.map(|bound| bound.socket.as_fd()).collect();
-        Ok(self.relay(paths)?.add(routes, &sockets)?)
+        let mut routes = Vec::with_capacity(bound.len());
+        let mut insides: Vec<Inside> = Vec::with_capacity(bound.len());
+        for held in &bound {
+            routes.push(self.route(&held.publication, places(&held.sockets)));
+            insides.push(self.inside(paths, &held.publication)?);
+        }
+        let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
+        for (held, inside) in bound.iter().zip(&insides) {
+            descriptors.extend(held.sockets.iter().map(|bound| bound.socket.as_fd()));
+            descriptors.extend(inside.iter().flat_map(|(o, n)| [o.as_fd(), n.as_fd()]));
+        }
+        Ok(self.relay(paths)?.add(routes, &descriptors)?)
     }
 
     pub(super) fn open(&mut self, ids: &[PublicationId]) -> Result<()> {
@@ -58,14 +69,74 @@ impl Inner {
         }
     }
 
+    /// Tells the relay what has changed about a publication it serves.
+    pub(super) fn lead_elsewhere(&mut self, paths: &Paths, new: &Publication) -> Result<()> {
+        let Some(sockets) = self.held.get(&new.id).filter(|sockets| !sockets.is_empty()) else {
+            return Ok(());
+        };
+        let route = self.route(new, places(sockets));
+        let inside = self.inside(paths, new)?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            inside.iter().flat_map(|(o, n)| [o.as_fd(), n.as_fd()]).collect();
+        match self.relay(paths)?.change(vec![route], &descriptors) {
+            // The next relay is told how it is then.
+            Err(_) if self.relay_is_gone() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The publications for which the relay has to use another address than before.
+    pub(super) fn other_sources<'a>(
+        &self,
+        plan: &Plan,
+        publications: &'a [Publication],
+    ) -> Vec<&'a Publication> {
+        let differs = |publication: &&Publication| {
+            let keeps =
+                |plan: &Plan| plan.publications.get(&publication.id).map(|p| p.relay_keeps_clients);
+            let before = keeps(&self.plan);
+            before.is_some() && before != keeps(plan)
+        };
+        publications.iter().filter(differs).collect()
+    }
+
+    /// Closes the sockets of publications.
+    pub(super) fn drop_routes(
+        &mut self,
+        gone: &[PublicationId],
+        drain_seconds: Option<u32>,
+    ) -> Result<()> {
+        let had: Vec<PublicationId> =
+            gone.iter().filter(|id| self.held.remove(id).is_some()).cloned().collect();
+        let Some(relay) = &mut self.relay else { return Ok(()) };
+        if had.is_empty() {
+            return Ok(());
+        }
+        match relay.remove(&names(&had), drain_seconds) {
+            Ok(_) => Ok(()),
+            // Its sockets went with it; the next relay is not told of these.
+            Err(_) if self.relay_is_gone() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Closes every socket that is held for nothing in `publications`.
+    pub(super) fn drop_others(&mut self, publications: &[Publication]) -> Result<()> {
+        let wanted: BTreeSet<&PublicationId> = publications.iter().map(|p| &p.id).collect();
+        let gone: Vec<PublicationId> =
+            self.held.keys().filter(|id| !wanted.contains(id)).cloned().collect();
+        self.lost.retain(|id, _| wanted.contains(id));
+        self.drop_routes(&gone, None)
+    }
+
     pub(super) fn adopt_relay(&mut self, paths: &Paths) -> Result<()> {
         // No relay, or none that understands us: its ports are bound anew.
         let socket = wharf_relay::socket_path(paths.run_dir());
         let Ok(mut relay) = RelayClient::connect(&socket) else { return Ok(()) };
         await_dead_daemon(&mut relay)?;
         for (listed, sockets) in relay.list_with_sockets()? {
-            if listed.leased {
-                // Another program's, who ends it himself.
+            if listed.leased || listed.phase == Phase::Leaving {
+                // Another program's, who ends it himself; or removed, with connections that go on.
                 continue;
             }
             let bound = bound(&listed.route, sockets);
@@ -77,7 +148,7 @@ impl Inner {
 
     /// Gives the relay every publication it does not have, from the sockets held here or newly
     /// bound ones. A port that someone else took meanwhile is noted, not fatal.
-    pub(super) fn restore(&mut self, paths: &Paths, planned: Planned<'_>) {
+    pub(super) fn restore(&mut self, paths: &Paths, publications: &[Publication]) {
         let listed = match &mut self.relay {
             Some(relay) => relay.open_routes(),
             None => Ok(Vec::new()),
@@ -89,7 +160,7 @@ impl Inner {
         let lacks = |publication: &&Publication| {
             !known.contains(&publication.id) && !publication.host.addresses.is_empty()
         };
-        let missing: Vec<&Publication> = planned.desire.publications.iter().filter(lacks).collect();
+        let missing: Vec<&Publication> = publications.iter().filter(lacks).collect();
         if !missing.is_empty()
             && let Err(error) = self.relay(paths)
         {
@@ -99,44 +170,66 @@ impl Inner {
             return self.lost.extend(reasons);
         }
         for publication in missing {
-            let id = publication.id.clone();
-            match self.restore_one(paths, publication, planned) {
-                Ok(()) => {
-                    self.lost.remove(&id);
-                }
-                Err(reason) => {
+            self.restore_or_note(paths, publication);
+        }
+    }
+
+    fn restore_or_note(&mut self, paths: &Paths, publication: &Publication) {
+        let id = &publication.id;
+        match self.restore_one(paths, publication) {
+            Ok(()) => {
+                self.lost.remove(id);
+            }
+            Err(reason) => {
+                if self.lost.get(id) != Some(&reason) {
                     tracing::warn!(publication = %id, reason, "publication lost its host port");
-                    self.lost.insert(id, reason);
                 }
+                self.lost.insert(id.clone(), reason);
             }
         }
     }
 
-    fn restore_one(
-        &mut self,
-        paths: &Paths,
-        publication: &Publication,
-        planned: Planned<'_>,
-    ) -> Result<(), String> {
+    fn restore_one(&mut self, paths: &Paths, publication: &Publication) -> Result<(), String> {
         let sockets = match self.held.remove(&publication.id) {
             Some(sockets) => sockets,
             None => rebind(publication).map_err(|clash| clash.to_string())?,
         };
-        let held = Held { publication: publication.clone(), sockets };
+        let held = Held { publication: publication.clone(), sockets, specs: Vec::new() };
         let id = publication.id.clone();
-        let handed = self.hand_over(paths, std::slice::from_ref(&held), planned);
+        let handed = self.hand_over(paths, std::slice::from_ref(&held));
         self.held.insert(id.clone(), held.sockets);
         handed.and_then(|()| self.open(&[id])).map_err(|error| error.to_string())
     }
 
+    /// What a publication's route needs when sockets are opened inside the target's namespace;
+    /// with the way back laid there for clients' addresses.
+    fn inside(&mut self, paths: &Paths, publication: &Publication) -> Result<Inside> {
+        let Some(path) = publication.target.inside() else { return Ok(None) };
+        let netns = Netns::from_path(path)?;
+        let udp = publication.proto == Proto::Udp;
+        let ports = (publication.target_ports.first(), publication.target_ports.last());
+        let udp_ports = if udp { vec![ports] } else { Vec::new() };
+        let laid = lay_way_back_inside(&netns, &udp_ports);
+        if let Err(error) = laid {
+            tracing::warn!(%error, path = %path.display(), "clients' addresses are not kept inside");
+        }
+        let opener = match &mut self.opener {
+            Some(opener) if opener.is_alive() => opener,
+            none => none.insert(wharf_relay::start_opener(
+                paths.run_dir(),
+                &wharf_host::process::current_exe(),
+            )?),
+        };
+        let opener = opener.as_fd().try_clone_to_owned().map_err(Error::io("share the opener"))?;
+        Ok(Some((opener, netns)))
+    }
+
     /// The order of sockets is the same on both sides: port by port, for each port place by place.
-    fn route(&self, held: &Held, Planned { plan, desire }: Planned<'_>) -> Route {
-        let Held { publication, sockets } = held;
-        let first = sockets.first().map(|bound| bound.port);
-        let places = sockets.iter().take_while(|bound| Some(bound.port) == first);
-        let served = plan.publications.get(&publication.id);
-        let network = publication.target.network().and_then(|name| desire.networks.get(name));
+    fn route(&self, publication: &Publication, listeners: Vec<Place>) -> Route {
+        let served = self.plan.publications.get(&publication.id);
+        let network = publication.target.network().and_then(|name| self.networks.get(name));
         let subnets = |network: &NetworkPolicy| network.subnets.iter().map(|it| it.0).collect();
+        let inside = publication.target.inside().is_some();
         let keeps_clients = served.is_some_and(|served| served.relay_keeps_clients);
         let source = match publication.options.source {
             _ if !keeps_clients => Source::Gateway,
@@ -147,9 +240,9 @@ impl Inner {
         Route {
             id: publication.id.0.clone(),
             proto: publication.proto,
-            listeners: places.map(|b| Place { address: b.address, dual: b.dual }).collect(),
-            target_v4: publication.target.ipv4(),
-            target_v6: publication.target.ipv6(),
+            listeners,
+            target_v4: publication.target.ipv4().or(inside.then_some(Ipv4Addr::LOCALHOST)),
+            target_v6: publication.target.ipv6().or(inside.then_some(Ipv6Addr::LOCALHOST)),
             host_ports: publication.host.ports,
             target_ports: publication.target_ports,
             allow: publication.options.allow.clone(),
@@ -159,10 +252,17 @@ impl Inner {
             source,
             // Whom the target answers without passing this host.
             neighbours: network.map(subnets).unwrap_or_default(),
-            inside: false,
-            on_host: true,
+            inside,
+            on_host: !matches!(publication.target, Target::Address { .. }),
         }
     }
+}
+
+/// The addresses listened on for each port.
+fn places(sockets: &[Bound]) -> Vec<Place> {
+    let first = sockets.first().map(|bound| bound.port);
+    let of_first = sockets.iter().take_while(|bound| Some(bound.port) == first);
+    of_first.map(|b| Place { address: b.address, dual: b.dual }).collect()
 }
 
 /// Routes a killed daemon had added and not opened go when the relay notices that it is gone, which

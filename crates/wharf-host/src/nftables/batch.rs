@@ -1,5 +1,6 @@
 //! Transactions: changes collected, then committed in one write.
 
+use std::borrow::Borrow;
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::netlink::{BatchFailure, Netlink};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-/// An attribute's length has 16 bits; an element takes at most 180 bytes, so a list closed at
+/// An attribute's length has 16 bits; an element takes at most 200 bytes, so a list closed at
 /// this size never passes them.
 const LIST_LIMIT: usize = 60_000;
 /// A transaction is refused with EBUSY while a set is being resized and with EAGAIN or EINTR
@@ -128,15 +129,19 @@ impl Batch {
     }
 
     /// Adds elements to a set; one that is there already with the same data changes nothing.
-    pub fn add_elements<'a>(&mut self, set: &Set, elements: impl IntoIterator<Item = &'a Element>) {
+    pub fn add_elements(
+        &mut self,
+        set: &Set,
+        elements: impl IntoIterator<Item = impl Borrow<Element>>,
+    ) {
         self.elements(set, elements, true);
     }
 
     /// Deletes elements from a set; refused if one is not there.
-    pub fn delete_elements<'a>(
+    pub fn delete_elements(
         &mut self,
         set: &Set,
-        elements: impl IntoIterator<Item = &'a Element>,
+        elements: impl IntoIterator<Item = impl Borrow<Element>>,
     ) {
         self.elements(set, elements, false);
     }
@@ -165,15 +170,15 @@ impl Batch {
         self.send(netlink, false)
     }
 
-    fn elements<'a>(
+    fn elements(
         &mut self,
         set: &Set,
-        elements: impl IntoIterator<Item = &'a Element>,
+        elements: impl IntoIterator<Item = impl Borrow<Element>>,
         add: bool,
     ) {
         let mut list = Vec::new();
         for element in elements {
-            set.encode(&mut list, element, add);
+            set.encode(&mut list, element.borrow(), add);
             if list.len() >= LIST_LIMIT {
                 self.push_elements(set, std::mem::take(&mut list), add);
             }

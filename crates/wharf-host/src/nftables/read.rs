@@ -27,6 +27,8 @@ const LISTING_PAUSE: Duration = Duration::from_millis(10);
 pub struct TableState {
     /// Who may change it.
     pub ownership: Ownership,
+    /// The number of the socket that owns it ([`Netlink::port`]), while that socket is open.
+    pub owner: Option<u32>,
 }
 
 /// Looks for table `inet {name}`.
@@ -114,6 +116,11 @@ fn items(attribute: SetElementList) -> impl Iterator<Item = Vec<SetElementAttrib
 
 /// The chain of each rule of a table.
 fn rules(netlink: &mut Netlink, table: &str) -> Result<Vec<String>> {
+    let rules = list_rules(netlink, table)?;
+    Ok(rules.iter().filter_map(|rule| chain_of_rule(rule, table)).collect())
+}
+
+pub(super) fn list_rules(netlink: &mut Netlink, table: &str) -> Result<Vec<RuleMessage>> {
     let request = NfTablesMessage::GetRule(RuleMessage {
         attributes: vec![RuleAttribute::Table(table.to_owned())],
     });
@@ -121,13 +128,13 @@ fn rules(netlink: &mut Netlink, table: &str) -> Result<Vec<String>> {
     Ok(answers
         .into_iter()
         .filter_map(|answer| match nftables(answer) {
-            Some(NfTablesMessage::NewRule(rule)) => chain_of_rule(&rule, table),
+            Some(NfTablesMessage::NewRule(rule)) => Some(rule),
             _ => None,
         })
         .collect())
 }
 
-fn nftables(message: NetfilterMessage) -> Option<NfTablesMessage> {
+pub(super) fn nftables(message: NetfilterMessage) -> Option<NfTablesMessage> {
     match message.inner {
         NetfilterMessageInner::NfTables(message) => Some(message),
         _ => None,
@@ -135,8 +142,12 @@ fn nftables(message: NetfilterMessage) -> Option<NfTablesMessage> {
 }
 
 fn table_state(message: &TableMessage) -> TableState {
-    let owned = message.attributes.iter().any(|a| matches!(a, TableAttribute::Owner(_)));
-    TableState { ownership: if owned { Ownership::Owned } else { Ownership::Shared } }
+    let owner = message.attributes.iter().find_map(|attribute| match attribute {
+        TableAttribute::Owner(port) => Some(*port),
+        _ => None,
+    });
+    let ownership = if owner.is_some() { Ownership::Owned } else { Ownership::Shared };
+    TableState { ownership, owner }
 }
 
 fn chain_of(message: &ChainMessage, table: &str) -> Option<String> {

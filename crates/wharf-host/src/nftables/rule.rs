@@ -36,7 +36,7 @@ const NFTA_NAT_FAMILY: u16 = 2;
 const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
 const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
 const NFT_NAT_DNAT: u32 = 1;
-const NFTNL_UDATA_RULE_COMMENT: u8 = 0;
+pub(super) const NFTNL_UDATA_RULE_COMMENT: u8 = 0;
 const RTN_LOCAL: u32 = 2;
 /// The number of `lo` in every network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;

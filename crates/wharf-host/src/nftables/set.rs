@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{SetAttribute, SetDescription, SetFlags};
 
+use super::IpFamily;
 use super::wire::{nest, put};
 use crate::error::{Error, Result};
 
@@ -25,8 +26,8 @@ const BYTEORDER_HOST_ENDIAN: u32 = 1;
 
 /// Bits per field in the word that tells `nft` the type of a concatenation (`TYPE_BITS`).
 const TYPE_BITS: u32 = 6;
-/// The widest key in use is an IPv6 address with an interface name.
-const CAPACITY: usize = 32;
+/// The widest key in use is two IPv6 addresses with a protocol and a port.
+const CAPACITY: usize = 40;
 
 /// The type of one field of a key or of a map's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +60,8 @@ pub struct Set {
     pub interval: bool,
 }
 
-/// Up to 32 bytes of key or data, built field by field.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Up to 40 bytes of key or data, built field by field.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Datum {
     bytes: [u8; CAPACITY],
     length: u8,
@@ -255,6 +256,15 @@ impl Datum {
         Ok(self.field(&field))
     }
 
+    /// The address it begins with, if it is as long as one of `family`.
+    pub fn leading_address(&self, family: IpFamily) -> Option<IpAddr> {
+        let bytes = self.as_slice();
+        match family {
+            IpFamily::V4 => bytes.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
+            IpFamily::V6 => bytes.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
+        }
+    }
+
     /// The bytes, each field padded to four.
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
@@ -306,6 +316,12 @@ impl Datum {
 impl fmt::Debug for Datum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_slice().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Default for Datum {
+    fn default() -> Self {
+        Self { bytes: [0; CAPACITY], length: 0 }
     }
 }
 

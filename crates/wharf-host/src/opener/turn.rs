@@ -1,11 +1,12 @@
 //! One request at a time, and nobody waits for his turn beyond his limit.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::wire::READY;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns {
     state: Mutex<State>,
     free: Condvar,
@@ -27,6 +28,14 @@ pub(super) struct Turn<'a> {
 // === impl Turns ===
 
 impl Turns {
+    /// Numbers begin anywhere: while one process takes another's place both have the connection,
+    /// and neither must take an answer to the other for one to itself.
+    pub(super) fn new() -> Self {
+        let [a, b, c, d, ..] = RandomState::new().hash_one(std::process::id()).to_le_bytes();
+        let state = State { taken: false, last: u32::from_le_bytes([a, b, c, d]) };
+        Self { state: Mutex::new(state), free: Condvar::new() }
+    }
+
     /// Waits for a turn; `None` when `deadline` comes first.
     pub(super) fn take(&self, deadline: Instant) -> Option<Turn<'_>> {
         let mut state = self.state();

@@ -27,6 +27,37 @@ impl Wharf {
         found.pop().unwrap_or_else(|| self.give_up(&["inspect", name], &text))
     }
 
+    /// One of the settings of the first network of a container as `wharf inspect` has them
+    /// (`IPAddress`, `Gateway`, `GlobalIPv6Address`, …), empty when there is none.
+    ///
+    /// # Panics
+    /// As [`Wharf::inspect`].
+    pub fn network_setting(&self, container: &str, field: &str) -> String {
+        let inspected = self.inspect(container);
+        let networks = inspected.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+        let first = networks.and_then(|all| all.values().next());
+        let found = first.and_then(|network| network.get(field)).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    }
+
+    /// The line of `wharf ps -a` for the container `name`, if there is one.
+    ///
+    /// # Panics
+    /// When the program does not answer.
+    pub fn listed(&self, name: &str) -> Option<Value> {
+        let all = self.json(["ps", "-a"]);
+        let is_it = |line: &&Value| line.get("name").and_then(Value::as_str) == Some(name);
+        all.as_array()?.iter().find(is_it).cloned()
+    }
+
+    /// The state of the container `name` as `wharf ps -a` has it, if there is one.
+    ///
+    /// # Panics
+    /// As [`Wharf::listed`].
+    pub fn state(&self, name: &str) -> Option<String> {
+        Some(self.listed(name)?.get("state")?.as_str()?.to_owned())
+    }
+
     /// The network namespace of the running container `name`, as a host to make sockets on.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ const PROGRAM: &str = r#"#!/bin/sh
 case "$1" in
     where) readlink /proc/self/ns/net ;;
     dirs) echo "$WHARF_STATE_DIR $WHARF_RUN_DIR" ;;
+    publish | unpublish) echo "$*" ;;
+    explain | doctor) echo "[\"$*\"]"; exit 1 ;;
+    ports) echo '[{"host":{"ports":"80"}},{"host":{"ports":"81"}}]' ;;
     list) echo "[\"$2\", \"$3\"]" ;;
     detach) setsid "$0" linger >/dev/null 2>&1 </dev/null & ;;
     hold) sleep 4 & ;;
@@ -134,4 +137,21 @@ fn cgroups_of_an_instance_are_seen_and_removed() {
     assert!(found.contains(&format!("+ cgroups: {}/child", group.display())), "{found}");
     drop(wharf);
     assert!(!group.exists());
+}
+
+#[test]
+fn verbs_for_what_is_published_are_put_into_words() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("verbs").unwrap();
+    let (_host, wharf) = instance(&lab);
+    let said = wharf.publish("web", &["8080:80", "81"], &["--via", "relay"]);
+    assert_eq!(said, "publish --via relay web 8080:80 81");
+    assert_eq!(wharf.unpublish("web", &["--all"]), "unpublish web --all");
+    assert_eq!(wharf.ports_at("81"), [serde_json::json!({ "host": { "ports": "81" } })]);
+    let explained = wharf.explain("80/udp", Some("host"));
+    let line = "explain 80/udp --from host --format json";
+    assert_eq!(explained, (1, serde_json::json!([line])));
+    assert_eq!(wharf.doctor(), (1, serde_json::json!(["doctor --format json"])));
 }

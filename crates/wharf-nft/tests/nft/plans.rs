@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use wharf_plan::nft::{BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy};
-use wharf_spec::{PortRange, Proto};
+use wharf_plan::nft::{
+    AllowList, BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy,
+};
+use wharf_spec::{PortRange, Proto, PublicationId};
 
 pub(crate) fn ports(text: &str) -> PortRange {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -41,9 +43,26 @@ pub(crate) fn bridge(name: &str, subnets: &[&str]) -> BridgePolicy {
     }
 }
 
+/// Open to everyone.
 pub(crate) fn open(address: &str, range: &str) -> OpenPort {
+    open_to(address, range, &[if address.contains(':') { "::/0" } else { "0.0.0.0/0" }])
+}
+
+pub(crate) fn open_to(address: &str, range: &str, from: &[&str]) -> OpenPort {
     let address: IpAddr = address.parse().unwrap();
-    OpenPort { proto: Proto::Tcp, address, ports: ports(range) }
+    let publication = PublicationId(format!("{address} {range} {from:?}"));
+    OpenPort { proto: Proto::Tcp, address, ports: ports(range), from: nets(from), publication }
+}
+
+/// `"tcp 0.0.0.0/0 8080-8089"` and who may reach it.
+pub(crate) fn allow(ports_of: &str, from: &[&str]) -> AllowList {
+    let [proto, host, range] = ports_of.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let host = host.parse().unwrap();
+    AllowList { proto: proto.parse().unwrap(), host, ports: ports(range), from: nets(from) }
+}
+
+fn nets(texts: &[&str]) -> Vec<ipnet::IpNet> {
+    texts.iter().map(|net| net.parse().unwrap()).collect()
 }
 
 pub(crate) fn loopback(proto: Proto, address: &str, range: &str) -> LoopbackGuard {
@@ -83,6 +102,14 @@ pub(crate) fn full() -> NftPlan {
         ]
         .into(),
         open: [open("10.3.0.2", "80"), open("fd00:3::2", "8000-8099")].into(),
+        allow: [
+            allow("tcp 0.0.0.0/0 8080", &["10.0.0.0/8", "192.0.2.10/32"]),
+            allow("udp 192.0.2.1/32 7000-7002", &["0.0.0.0/0"]),
+            allow("tcp ::/0 8080", &[]),
+            allow("tcp ::1/128 8081", &["::1/128", "fd00::/8"]),
+        ]
+        .into(),
         way_back: true,
+        answering: ["docker0".to_owned()].into(),
     }
 }

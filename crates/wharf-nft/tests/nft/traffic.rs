@@ -64,7 +64,7 @@ impl Scene {
 
 /// Asks over TCP and UDP; both have to say the same.
 #[track_caller]
-fn both(netns: &wharf_host::netns::Netns, to: &str, expected: Option<&str>) {
+pub(crate) fn both(netns: &wharf_host::netns::Netns, to: &str, expected: Option<&str>) {
     assert_eq!(tcp(netns, to).as_deref(), expected, "tcp {to}");
     assert_eq!(udp(netns, to).as_deref(), expected, "udp {to}");
 }

@@ -148,6 +148,16 @@ fn neither_half_of_the_way_back_is_enough() {
 }
 
 #[test]
+fn bridges_of_others_answer_where_the_plan_says_so() {
+    let Some(mut scene) = Scene::new() else { return };
+    let foreign = NftPlan { bridges: [].into(), ..plan() };
+    scene.plane.apply(&foreign).unwrap();
+    assert_eq!(scene.wrong().len(), 12, "{:?}", scene.wrong());
+    scene.plane.apply(&NftPlan { answering: ["br1".to_owned()].into(), ..foreign }).unwrap();
+    scene.all_well("a bridge of others");
+}
+
+#[test]
 fn a_closed_port_is_refused_to_the_proxy_and_the_client_hears_nothing() {
     let Some(Scene { lab, plane: _plane }) = Scene::new() else { return };
     for (target, clients) in CLIENTS {

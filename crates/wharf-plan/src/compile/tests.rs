@@ -4,8 +4,15 @@ use wharf_spec::{HostSide, PortRange, PublishOptions, Target};
 
 use super::*;
 
-const FACTS: HostFacts =
-    HostFacts { nft_nat: true, forwarding_v4: true, forwarding_v6: true, transparent: true };
+fn facts() -> HostFacts {
+    HostFacts {
+        nft_nat: true,
+        forwarding_v4: true,
+        forwarding_v6: true,
+        transparent: true,
+        firewall: Arc::default(),
+    }
+}
 const C4: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 2);
 const C6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
@@ -17,6 +24,7 @@ fn networks(mode: SubnetMode, internal: bool) -> BTreeMap<String, NetworkPolicy>
         subnets,
         internal,
         trusted_interfaces: BTreeSet::new(),
+        ..NetworkPolicy::default()
     };
     BTreeMap::from([("wharf".to_owned(), policy)])
 }
@@ -41,10 +49,10 @@ fn publication(addresses: &[&str], v6: bool) -> Publication {
 }
 
 fn plan_of(publication: &Publication) -> Plan {
-    plan_on(publication, FACTS)
+    plan_on(publication, &facts())
 }
 
-fn plan_on(publication: &Publication, facts: HostFacts) -> Plan {
+fn plan_on(publication: &Publication, facts: &HostFacts) -> Plan {
     let networks = networks(SubnetMode::Nat, false);
     compile(Desired { publications: std::slice::from_ref(publication), networks: &networks }, facts)
 }
@@ -96,7 +104,6 @@ fn options_that_only_the_relay_honours_keep_the_kernel_out() {
     let options = [
         PublishOptions { via: Via::Relay, ..PublishOptions::default() },
         PublishOptions { source: SourceMode::Gateway, ..PublishOptions::default() },
-        PublishOptions { allow: vec!["10.0.0.0/8".parse().unwrap()], ..PublishOptions::default() },
         PublishOptions {
             proxy_protocol: Some(wharf_spec::ProxyProtocol::V2),
             ..PublishOptions::default()
@@ -127,7 +134,7 @@ fn the_relay_shows_clients_where_it_can_and_the_gateway_elsewhere() {
     assert_eq!(sources(&plan_of(&plain)), kept);
     assert!(plan_of(&plain).nft.way_back);
 
-    let cannot = HostFacts { transparent: false, ..FACTS };
+    let cannot = &HostFacts { transparent: false, ..facts() };
     let plan = plan_on(&plain, cannot);
     assert_eq!(sources(&plan), kept.map(|(path, _)| (path, Gateway)));
     assert!(!only(&plan).relay_keeps_clients && !plan.nft.way_back);
@@ -139,7 +146,7 @@ fn the_relay_shows_clients_where_it_can_and_the_gateway_elsewhere() {
 
     let networks = networks(SubnetMode::Nat, true);
     let desired = Desired { publications: &[plain], networks: &networks };
-    let plan = compile(desired, FACTS);
+    let plan = compile(desired, &facts());
     assert!(sources(&plan).iter().all(|(_, seen)| *seen == Gateway));
     assert!(!only(&plan).relay_keeps_clients);
 }
@@ -158,19 +165,19 @@ fn a_demanded_client_address_is_refused_where_no_path_from_outside_keeps_it() {
         options: demand.clone(),
         ..publication(addresses, v6)
     };
-    let cannot = HostFacts { transparent: false, ..FACTS };
+    let cannot = &HostFacts { transparent: false, ..facts() };
     // The kernel keeps it; one family is enough.
     assert_eq!(refuse(&demanding(&["0.0.0.0"], true), &open, cannot), None);
-    assert_eq!(refuse(&demanding(&["0.0.0.0", "::"], false), &open, FACTS), None);
+    assert_eq!(refuse(&demanding(&["0.0.0.0", "::"], false), &open, &facts()), None);
 
     let mut relayed = demanding(&["0.0.0.0"], true);
     relayed.options.via = Via::Relay;
-    assert_eq!(refuse(&relayed, &open, FACTS), None);
+    assert_eq!(refuse(&relayed, &open, &facts()), None);
     let refused = [
         (refuse(&relayed, &open, cannot), "bring answers to clients' addresses back"),
-        (refuse(&demanding(&["::"], false), &open, FACTS), "the target has no IPv6 address"),
-        (refuse(&demanding(&["127.0.0.1"], true), &open, FACTS), "other hosts can reach"),
-        (refuse(&relayed, &networks(SubnetMode::Nat, true), FACTS), "the network is internal"),
+        (refuse(&demanding(&["::"], false), &open, &facts()), "the target has no IPv6 address"),
+        (refuse(&demanding(&["127.0.0.1"], true), &open, &facts()), "other hosts can reach"),
+        (refuse(&relayed, &networks(SubnetMode::Nat, true), &facts()), "the network is internal"),
     ];
     for (refused, reason) in refused {
         let text = refused.unwrap();
@@ -184,7 +191,7 @@ fn an_internal_network_is_served_by_the_relay_only() {
     let networks = networks(SubnetMode::Nat, true);
     let publication = publication(&["0.0.0.0"], true);
     let desired = Desired { publications: &[publication], networks: &networks };
-    let plan = compile(desired, FACTS);
+    let plan = compile(desired, &facts());
     assert!(plan.nft.dnat.is_empty());
     assert!(plan.nft.bridges.iter().all(|b| b.internal));
 }
@@ -194,7 +201,7 @@ fn a_routed_network_opens_the_containers_own_port() {
     let networks = networks(SubnetMode::Routed, false);
     let publication = publication(&[], true);
     let desired = Desired { publications: &[publication], networks: &networks };
-    let plan = compile(desired, FACTS);
+    let plan = compile(desired, &facts());
     assert!(plan.nft.dnat.is_empty());
     assert_eq!(plan.nft.open.len(), 2);
     assert_eq!(path(&plan, Path::ExternalV4).plane, Plane::Routed);
@@ -206,7 +213,7 @@ fn without_nftables_every_path_falls_to_the_relay() {
     let networks = networks(SubnetMode::Nat, false);
     let publication = publication(&["0.0.0.0", "::"], true);
     let desired = Desired { publications: &[publication], networks: &networks };
-    let plan = compile(desired, HostFacts { nft_nat: false, ..FACTS });
+    let plan = compile(desired, &HostFacts { nft_nat: false, ..facts() });
     assert_eq!(plan.nft, NftPlan::default());
     assert_eq!(only(&plan).planes(), [Plane::Relay]);
 }
@@ -215,17 +222,101 @@ fn without_nftables_every_path_falls_to_the_relay() {
 fn what_cannot_be_honoured_is_refused_with_the_reason() {
     let networks = networks(SubnetMode::Nat, false);
     let plain = publication(&["127.0.0.1"], true);
-    assert_eq!(refuse(&plain, &networks, FACTS), None);
+    assert_eq!(refuse(&plain, &networks, &facts()), None);
     let nft = PublishOptions { via: Via::Nft, ..PublishOptions::default() };
-    let text = refuse(&Publication { options: nft, ..plain.clone() }, &networks, FACTS).unwrap();
+    let text = refuse(&Publication { options: nft, ..plain.clone() }, &networks, &facts()).unwrap();
     assert!(text.starts_with("via=nft cannot be honoured: "), "{text}");
     let sctp = Publication { proto: Proto::Sctp, ..plain.clone() };
-    assert!(refuse(&sctp, &networks, FACTS).unwrap().contains("sctp"));
+    assert!(refuse(&sctp, &networks, &facts()).unwrap().contains("sctp"));
     let header = |version| Publication {
         proto: Proto::Udp,
         options: PublishOptions { proxy_protocol: Some(version), ..PublishOptions::default() },
         ..plain.clone()
     };
-    assert_eq!(refuse(&header(ProxyProtocol::V2), &networks, FACTS), None);
-    assert!(refuse(&header(ProxyProtocol::V1), &networks, FACTS).unwrap().contains("v2"));
+    assert_eq!(refuse(&header(ProxyProtocol::V2), &networks, &facts()), None);
+    assert!(refuse(&header(ProxyProtocol::V1), &networks, &facts()).unwrap().contains("v2"));
+}
+
+fn allowing(networks: &[&str], plain: Publication) -> Publication {
+    let allow = networks.iter().map(|net| net.parse().unwrap()).collect();
+    let options = PublishOptions { allow, ..plain.options };
+    Publication { options, ..plain }
+}
+
+/// Host addresses with who may reach them, as text.
+fn lists(plan: &NftPlan) -> Vec<String> {
+    let from =
+        |list: &AllowList| list.from.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    plan.allow.iter().map(|list| format!("{} from {}", list.host, from(list))).collect()
+}
+
+#[test]
+fn an_allow_list_is_split_by_family_and_said_in_few_words() {
+    let list = ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "192.0.2.7/32", "fd00::/64"];
+    let plan = plan_of(&allowing(&list, publication(&["0.0.0.0", "::"], true)));
+    let expected =
+        ["0.0.0.0/0 from 10.0.0.0/8 192.0.2.7/32".to_owned(), "::/0 from fd00::/64".to_owned()];
+    assert_eq!(lists(&plan.nft), expected);
+    assert_eq!(plan.nft.dnat.len(), 2, "an allow-list does not keep the kernel out");
+    assert!(only(&plan).planes().contains(&Plane::Nft));
+
+    let everyone = plan_of(&allowing(&["0.0.0.0/0"], publication(&["192.0.2.1", "fe80::1"], true)));
+    let expected = ["192.0.2.1/32 from 0.0.0.0/0".to_owned(), "fe80::1/128 from ".to_owned()];
+    assert_eq!(lists(&everyone.nft), expected, "a list without IPv6 lets no IPv6 client in");
+    assert!(plan_of(&publication(&["0.0.0.0"], true)).nft.allow.is_empty());
+}
+
+#[test]
+fn the_kernel_judges_for_the_relay_as_well() {
+    let mut relayed = allowing(&["10.0.0.0/8"], publication(&["0.0.0.0", "127.0.0.1"], true));
+    relayed.options.via = Via::Relay;
+    let plan = plan_of(&relayed);
+    assert!(plan.nft.dnat.is_empty());
+    assert_eq!(lists(&plan.nft).len(), 2);
+    assert!(plan_on(&relayed, &HostFacts { nft_nat: false, ..facts() }).nft.is_empty());
+}
+
+#[test]
+fn a_routed_port_is_open_to_its_allow_list_only() {
+    let networks = networks(SubnetMode::Routed, false);
+    let limited = allowing(&["192.0.2.0/24"], publication(&[], true));
+    let unlimited = Publication { id: PublicationId("q".into()), ..publication(&[], true) };
+    let publications = [limited, unlimited];
+    let plan = compile(Desired { publications: &publications, networks: &networks }, &facts());
+    let open: Vec<String> = plan
+        .nft
+        .open
+        .iter()
+        .map(|open| format!("{} for {} from {:?}", open.address, open.publication, open.from))
+        .collect();
+    let expected = [
+        "10.201.0.2 for q from [0.0.0.0/0]",
+        "10.201.0.2 for p from [192.0.2.0/24]",
+        "fd00::2 for q from [::/0]",
+    ];
+    assert_eq!(open, expected);
+}
+
+#[test]
+fn the_sum_of_single_publications_is_the_whole() {
+    let networks = networks(SubnetMode::Nat, false);
+    let publications: Vec<Publication> = (0..20u16)
+        .map(|n| {
+            let mut one = publication(&["0.0.0.0", "::", "127.0.0.1"], n % 2 == 0);
+            one.id = PublicationId(format!("p{n}"));
+            one.host.ports = PortRange::single(8000 + n);
+            if n % 3 == 0 { allowing(&["10.0.0.0/8"], one) } else { one }
+        })
+        .collect();
+    let whole = compile(Desired { publications: &publications, networks: &networks }, &facts());
+    let nothing = Desired { publications: &[], networks: &networks };
+    let mut sum = compile(nothing, &facts());
+    for publication in &publications {
+        let (fragment, served) = compile_one(publication, &networks, &facts());
+        assert!(fragment.bridges.is_empty() && !fragment.way_back);
+        sum.nft.add(fragment.clone());
+        sum.shares.insert(publication.id.clone(), fragment);
+        sum.publications.insert(publication.id.clone(), served);
+    }
+    assert_eq!(sum, whole);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::predecessor::Predecessor;
-use crate::protocol::{Listed, PassedFlow, Refusal, Request, Response, VERSION};
+use crate::protocol::{Listed, PassedFlow, Refusal, Request, Response, Route, VERSION};
 use crate::route::Served;
 use crate::table::{Owner, Table};
 
@@ -78,6 +78,7 @@ impl Answers {
             Request::Hello { .. } => self.hello().into(),
             Request::Add { routes } => done(self.table.add(routes, descriptors, owner)),
             Request::Open { ids, lease } => done(self.table.open(&ids, lease.then_some(owner))),
+            Request::Change { routes, lenient } => self.change(routes, descriptors, lenient),
             Request::Remove { ids, drain_seconds } => self.remove(&ids, drain_seconds).into(),
             Request::List { with_sockets } => self.list(with_sockets),
             Request::Stats => Response::Stats(self.table.stats()).into(),
@@ -98,20 +99,38 @@ impl Answers {
         Response::Hello { version: VERSION, pid, namespace: self.namespace, release }
     }
 
+    fn change(&self, routes: Vec<Route>, descriptors: Vec<OwnedFd>, lenient: bool) -> Answer {
+        let Some(predecessor) = &self.predecessor else {
+            return done(self.table.change(routes, descriptors, lenient));
+        };
+        let copies = descriptors.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
+        let again = routes.clone();
+        let changed = self.table.change(routes, descriptors, lenient);
+        if let (Ok(()), Ok(copies)) = (&changed, copies) {
+            predecessor.change(again, &copies);
+        }
+        done(changed)
+    }
+
     fn remove(&self, ids: &[String], drain_seconds: Option<u32>) -> Response {
         let drain = drain_seconds.map(|seconds| Duration::from_secs(seconds.into()));
         let unknown = self.table.remove(ids, drain);
         if let Some(predecessor) = &self.predecessor {
-            predecessor.remove(ids, drain_seconds);
+            predecessor.remove(ids, drain_seconds, &self.table);
         }
         Response::Removed { unknown }
     }
 
     fn list(&self, with_sockets: bool) -> Answer {
-        let (routes, mut served): (Vec<Listed>, Vec<_>) = self.table.list().into_iter().unzip();
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.refresh(&self.table);
+        }
+        let (mut routes, mut served): (Vec<Listed>, Vec<_>) = self.table.list().into_iter().unzip();
         if !with_sockets {
             served.clear();
         }
+        // They have no sockets.
+        routes.extend(self.table.leaving());
         Answer { served, ..Response::Listed { routes }.into() }
     }
 

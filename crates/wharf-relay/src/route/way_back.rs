@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::protocol::Route;
+use crate::route::inside::Inside;
 
 /// What is left of removed routes is dropped when there is twice as much as there was, and this.
 const LEAST: usize = 64;
@@ -27,7 +28,8 @@ pub(crate) struct WaysBack {
     most: usize,
 }
 
-type Target = (Option<Ipv4Addr>, Option<Ipv6Addr>);
+/// An address means another target in another network namespace.
+type Target = (Option<Ipv4Addr>, Option<Ipv6Addr>, Option<(u64, u64)>);
 
 // === impl WayBack ===
 
@@ -57,8 +59,8 @@ impl WayBack {
 
 impl WaysBack {
     /// The way back from the target of `route`.
-    pub(crate) fn of(&mut self, route: &Route) -> Arc<WayBack> {
-        let target = (route.target_v4, route.target_v6);
+    pub(crate) fn of(&mut self, route: &Route, inside: Option<&Inside>) -> Arc<WayBack> {
+        let target = (route.target_v4, route.target_v6, inside.map(Inside::identity));
         if let Some(known) = self.of.get(&target).and_then(Weak::upgrade) {
             return known;
         }
@@ -92,7 +94,8 @@ mod tests {
     #[test]
     fn routes_to_one_target_learn_together() {
         let mut ways = WaysBack::default();
-        let (one, same, other) = (ways.of(&route(1)), ways.of(&route(1)), ways.of(&route(2)));
+        let mut of = |target: u32| ways.of(&route(target), None);
+        let (one, same, other) = (of(1), of(1), of(2));
         one.distrust_until(10);
         assert!(!same.is_trusted(9) && same.is_trusted(10) && other.is_trusted(9));
     }
@@ -100,12 +103,12 @@ mod tests {
     #[test]
     fn removed_targets_do_not_pile_up() {
         let mut ways = WaysBack::default();
-        let kept = ways.of(&route(0));
+        let kept = ways.of(&route(0), None);
         kept.distrust_until(10);
         for target in 1..10_000 {
-            ways.of(&route(target));
+            ways.of(&route(target), None);
         }
         assert!(ways.of.len() <= LEAST + 2);
-        assert!(!ways.of(&route(0)).is_trusted(9));
+        assert!(!ways.of(&route(0), None).is_trusted(9));
     }
 }

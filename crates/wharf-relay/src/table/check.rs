@@ -9,9 +9,40 @@ use rustix::net::sockopt::{socket_acceptconn, socket_type};
 use wharf_spec::Proto;
 
 use crate::protocol::{Refusal, Route};
+use crate::route::inside::Entrance;
+
+/// What belongs to one route of those that came with a request.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) sockets: Vec<OwnedFd>,
+    pub(super) entrance: Option<Entrance>,
+}
 
 /// Gives each route its sockets, after checking both.
-pub(super) fn deal(routes: &[Route], sockets: Vec<OwnedFd>) -> Result<Vec<Vec<OwnedFd>>, Refusal> {
+pub(super) fn deal(routes: &[Route], sockets: Vec<OwnedFd>) -> Result<Vec<Set>, Refusal> {
+    check_all(routes, sockets.len(), Route::descriptors)?;
+    let mut rest = sockets.into_iter();
+    let mut sets = Vec::with_capacity(routes.len());
+    for route in routes {
+        let sockets: Vec<OwnedFd> = rest.by_ref().take(route.sockets()).collect();
+        check_set(route, &sockets)?;
+        let entrance = entrance(route, &mut rest)?;
+        sets.push(Set { sockets, entrance });
+    }
+    Ok(sets)
+}
+
+/// Gives each route that is to be changed what leads inside, if it does, after checking both.
+pub(super) fn deal_changes(
+    routes: &[Route],
+    descriptors: Vec<OwnedFd>,
+) -> Result<Vec<Option<Entrance>>, Refusal> {
+    check_all(routes, descriptors.len(), Route::descriptors_of_change)?;
+    let mut rest = descriptors.into_iter();
+    routes.iter().map(|route| entrance(route, &mut rest)).collect()
+}
+
+fn check_all(routes: &[Route], got: usize, needs: fn(&Route) -> usize) -> Result<(), Refusal> {
     let mut ids = BTreeSet::new();
     for route in routes {
         route.check()?;
@@ -19,18 +50,22 @@ pub(super) fn deal(routes: &[Route], sockets: Vec<OwnedFd>) -> Result<Vec<Vec<Ow
             return Err(Refusal::Duplicate { id: route.id.clone() });
         }
     }
-    let needed = routes.iter().map(Route::descriptors).sum();
-    if sockets.len() != needed {
-        return Err(Refusal::Sockets { got: sockets.len(), needed });
+    let needed = routes.iter().map(needs).sum();
+    if got == needed { Ok(()) } else { Err(Refusal::Sockets { got, needed }) }
+}
+
+fn entrance(
+    route: &Route,
+    descriptors: &mut impl Iterator<Item = OwnedFd>,
+) -> Result<Option<Entrance>, Refusal> {
+    if !route.inside {
+        return Ok(None);
     }
-    let mut rest = sockets.into_iter();
-    let mut sets = Vec::with_capacity(routes.len());
-    for route in routes {
-        let set: Vec<OwnedFd> = rest.by_ref().take(route.descriptors()).collect();
-        check_set(route, &set)?;
-        sets.push(set);
-    }
-    Ok(sets)
+    let (Some(opener), Some(namespace)) = (descriptors.next(), descriptors.next()) else {
+        return Err(Refusal::Sockets { got: 0, needed: 2 });
+    };
+    let refuse = |reason| Refusal::Route { id: route.id.clone(), reason };
+    Entrance::new(opener, namespace).map(Some).map_err(refuse)
 }
 
 fn check_set(route: &Route, set: &[OwnedFd]) -> Result<(), Refusal> {

@@ -21,6 +21,19 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
 const HELD_LIMIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);
 
+/// What a predecessor has carried, and may still.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// What it has carried for each route that is still there.
+    stats: HashMap<String, RouteStats>,
+    /// Its connections, those of removed routes included.
+    pub(super) connections_open: u64,
+    /// Routes that are removed, and that it still carries something for.
+    pub(super) leaving: Vec<Listed>,
+    /// Whether it has not ended.
+    living: bool,
+}
+
 /// A flow between two relays, or two loops.
 #[derive(Debug)]
 pub(crate) struct FlowInTransit {
@@ -59,6 +72,7 @@ impl Table {
 
     /// Lets go of all sockets and flows; connections go on.
     pub(crate) fn leave(&self) -> Vec<(PassedFlow, OwnedFd)> {
+        let _order = self.order();
         let flows = self.all_flows();
         let mut ids = HashMap::new();
         let mut sockets = Vec::new();
@@ -81,7 +95,7 @@ impl Table {
     /// Whether anything is carried, here or in a predecessor.
     pub(crate) fn is_busy(&self) -> bool {
         let own = self.context.totals.connections_open.get() > 0;
-        own || self.lock().inheriting
+        own || self.lock().inherited.living
     }
 
     /// Takes in a predecessor's flows.
@@ -102,17 +116,28 @@ impl Table {
         }
     }
 
-    /// Takes note of what a predecessor has carried for each route.
-    pub(crate) fn inherit(&self, stats: HashMap<String, RouteStats>) {
+    /// Takes note of what a predecessor carries.
+    pub(crate) fn inherit(&self, listed: Vec<Listed>) {
+        let (removed, known): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|listed| listed.ends_in_seconds.is_some());
         let mut state = self.lock();
-        (state.inherited, state.inheriting) = (stats, true);
+        state.inherited.leaving = removed;
+        state.inherited.stats = known.into_iter().map(|l| (l.route.id, l.stats)).collect();
+    }
+
+    /// Takes note of how many connections a predecessor has.
+    pub(crate) fn inherit_open(&self, connections_open: u64) {
+        let mut state = self.lock();
+        (state.inherited.connections_open, state.inherited.living) = (connections_open, true);
     }
 
     /// The predecessor has ended: what it carried stays counted, and nothing is open there.
     pub(crate) fn inherit_no_more(&self) {
         let mut state = self.lock();
-        state.inheriting = false;
-        for stats in state.inherited.values_mut() {
+        let inherited = &mut state.inherited;
+        (inherited.connections_open, inherited.living) = (0, false);
+        inherited.leaving.clear();
+        for stats in inherited.stats.values_mut() {
             (stats.connections_open, stats.flows_open) = (0, 0);
         }
     }
@@ -145,21 +170,15 @@ impl Table {
 
     /// Removes the routes whose tenants did not come back.
     pub(crate) fn drop_orphans(&self) {
-        let gone: Vec<Entry> = {
-            let mut state = self.lock();
-            let late = |entry: &&Entry| {
-                entry.orphaned().is_some_and(|since| since.elapsed() >= ORPHAN_LIMIT)
-            };
-            let ids = state.entries.values().filter(late);
-            let ids: Vec<String> = ids.map(|entry| entry.served.shared.route.id.clone()).collect();
-            let gone = ids.iter().filter_map(|id| state.take(id)).collect();
-            state.orphans = state.entries.values().any(|entry| entry.orphaned().is_some());
-            gone
-        };
+        let late =
+            |entry: &Entry| entry.orphaned().is_some_and(|since| since.elapsed() >= ORPHAN_LIMIT);
+        let gone = self.ids_where(late);
         if !gone.is_empty() {
             tracing::info!(routes = gone.len(), "nobody came back for leased routes");
-            gone.into_iter().for_each(|entry| self.close(entry, None));
+            self.remove(&gone, None);
         }
+        let mut state = self.lock();
+        state.orphans = state.entries.values().any(|entry| entry.orphaned().is_some());
     }
 
     /// Has every loop let go of all sockets and of its flows.
@@ -177,15 +196,30 @@ impl Table {
     }
 }
 
+// === impl Inherited ===
+
+impl Inherited {
+    pub(super) fn add_to(&self, listed: &mut Listed) {
+        if let Some(stats) = self.stats.get(&listed.route.id) {
+            listed.stats.add(stats);
+        }
+    }
+
+    /// A route of this identity is removed; the next one is another.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.stats.remove(id);
+    }
+}
+
 // === impl Entry ===
 
 impl Entry {
     /// Takes the sockets out.
     fn vacate(&mut self) -> Arc<Served> {
-        let empty = Served::new(Arc::clone(&self.served.shared), Vec::new());
         self.phase = Phase::Leaving;
         self.lease = None;
-        std::mem::replace(&mut self.served, Arc::new(empty))
+        let empty = Arc::new(self.served.vacated());
+        std::mem::replace(&mut self.served, empty)
     }
 
     fn orphaned(&self) -> Option<Instant> {

@@ -13,9 +13,6 @@ use super::{Accepted, Exhausted, Tcp, canonical};
 use crate::context::Command;
 use crate::route::{Served, Shared, Token};
 
-/// Connections taken from one listener before other events get their turn.
-const BURST: usize = 16;
-
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// What became of one attempt to accept.
@@ -30,7 +27,9 @@ enum Attempt {
 // === impl Tcp ===
 
 impl Tcp {
-    /// Accepts what waits at a listener.
+    /// Accepts a connection that waits at a listener. Where there are more, the listener is
+    /// reported again at once: a call in vain to find out costs more, and with one connection at a
+    /// time the loops share them evenly.
     pub(crate) fn accept(
         &mut self,
         served: &Served,
@@ -38,17 +37,14 @@ impl Tcp {
         now: Instant,
     ) -> Result<(), Exhausted> {
         let Some(socket) = served.socket(token) else { return Ok(()) };
-        for _ in 0..BURST {
-            match attempt(rustix::net::acceptfrom_with(socket, FLAGS)) {
-                Attempt::One(stream, peer) => self.admit(stream, peer, &served.shared, token, now),
-                Attempt::Again => {}
-                Attempt::Empty => return Ok(()),
-                Attempt::Exhausted(error) => return Err(Exhausted(error)),
-                Attempt::Broken(error) => {
-                    tracing::error!(%error, route = served.shared.route.id, "listener broken");
-                    self.poller(|poller| poller.remove(socket));
-                    return Ok(());
-                }
+        match attempt(rustix::net::acceptfrom_with(socket, FLAGS)) {
+            Attempt::One(stream, peer) => self.admit(stream, peer, &served.shared, token, now),
+            Attempt::Again | Attempt::Empty => {}
+            Attempt::Exhausted(error) => return Err(Exhausted(error)),
+            Attempt::Broken(error) => {
+                tracing::error!(%error, route = served.shared.route.id, "listener broken");
+                served.shared.counters.accept_errors.up();
+                self.poller(|poller| poller.remove(socket));
             }
         }
         Ok(())

@@ -97,7 +97,7 @@ impl Tcp {
     }
 
     /// Gives a connection that still dials another slot.
-    fn readmit(&mut self, connection: Connection) {
+    pub(super) fn readmit(&mut self, connection: Connection) {
         let stage = connection.stage;
         match self.connections.insert(connection) {
             Ok(slot) if self.rejoin(slot) => self.await_dial(slot, stage),

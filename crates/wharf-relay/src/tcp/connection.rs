@@ -250,6 +250,12 @@ impl Connection {
         }
     }
 
+    /// Gives the pipes of directions that do not move to others.
+    pub(super) fn give_pipes_back(&mut self, copier: &mut Copier) -> io::Result<()> {
+        self.inwards.give_pipe_back(copier)?;
+        self.outwards.give_pipe_back(copier)
+    }
+
     /// Takes the pacing off a stream to a client that is near, see [`super::dial`]: on so short a
     /// way it costs more than it can find out. Far clients keep what the host has chosen.
     pub(super) fn take_pacing_off(&mut self) {

@@ -12,7 +12,7 @@ use wharf_host::opener::Kind;
 use wharf_host::transparent::MARK;
 
 use crate::protocol::{Route, Source};
-use crate::route::Inside;
+use crate::route::inside::Inside;
 
 /// A socket that is connecting.
 #[derive(Debug)]

@@ -18,6 +18,9 @@ use crate::poller::Ready;
 use crate::stats::Count;
 use crate::tcp::pipes::{Pipe, Pipes};
 
+#[cfg(test)]
+mod tests;
+
 /// Large enough that copying is not bound by system calls, small enough for a level 2 cache.
 const BUFFER: usize = 64 << 10;
 /// What may be read for a slow receiver when the bytes that wait in all are at their limit.
@@ -276,6 +279,20 @@ impl Direction {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Has what waits in a pipe wait in memory, if there is room for it: its receiver does not
+    /// read, and all receivers that do not would hold all pipes.
+    pub(super) fn give_pipe_back(&mut self, copier: &mut Copier) -> io::Result<()> {
+        let Rest::Pipe(pipe) = &mut self.rest else { return Ok(()) };
+        let Some(share) = copier.waiting.take(pipe.length) else { return Ok(()) };
+        let bytes = pipe.read_out()?;
+        let rest = Rest::Bytes { bytes, written: 0, _share: Some(share) };
+        if let Rest::Pipe(pipe) = std::mem::replace(&mut self.rest, rest) {
+            copier.pipes.put(pipe);
+        }
+        (self.streams, self.slow) = (false, true);
+        Ok(())
     }
 
     fn note_moved(&mut self, bytes: usize, count: &Count) {

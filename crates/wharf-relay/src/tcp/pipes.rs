@@ -1,5 +1,6 @@
 //! A bounded pool of pipes, for splicing. A pipe is lent only while bytes are in it.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -27,6 +28,25 @@ pub(super) struct Pipes {
     idle: Vec<Pipe>,
     places: Arc<Budget>,
     descriptors: Arc<Budget>,
+}
+
+// === impl Pipe ===
+
+impl Pipe {
+    /// Takes what is in it out.
+    pub(super) fn read_out(&mut self) -> io::Result<Box<[u8]>> {
+        let mut bytes = vec![0; self.length];
+        let mut rest = bytes.as_mut_slice();
+        while !rest.is_empty() {
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(&self.reader, &mut *rest))?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.length -= read;
+            rest = rest.get_mut(read..).unwrap_or_default();
+        }
+        Ok(bytes.into())
+    }
 }
 
 // === impl Pipes ===

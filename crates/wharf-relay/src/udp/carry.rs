@@ -8,7 +8,7 @@ use wharf_host::datagram::{self, Sent, Train, send_train};
 
 use crate::proxy_header;
 use crate::route::{Served, Token};
-use crate::stats::Counters;
+use crate::stats::{Counters, Loss};
 use crate::udp::Udp;
 use crate::udp::flows::{Flow, Flows, Key};
 
@@ -55,7 +55,7 @@ impl Udp {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // The target's port is closed just now, or it cannot be reached.
-                Err(_) => flow.served.shared.counters.target_refused.up(),
+                Err(error) => flow.served.shared.counters.target_failed(&error),
             }
         }
         flow.carry_out(coalescer.take());
@@ -77,7 +77,7 @@ fn carry_in(
     match flows.touch(id, now) {
         Some(flow) => flow.carry_in(train, room),
         // It was given up for another one, just now.
-        None => served.shared.counters.datagrams_dropped.add(train.count()),
+        None => served.shared.counters.dropped(Loss::NoRoom, train.count()),
     }
 }
 
@@ -107,7 +107,8 @@ fn note_out(counters: &Counters, count: usize, sent: &Sent) {
 
 fn note_rest(counters: &Counters, count: usize, sent: &Sent) {
     if sent.datagrams < count {
-        counters.datagrams_dropped.add(count - sent.datagrams);
+        let loss = sent.error.as_ref().map_or(Loss::Unreachable, Loss::from);
+        counters.dropped(loss, count - sent.datagrams);
     }
     if sent.refused {
         counters.target_refused.up();
@@ -137,7 +138,7 @@ impl Flow {
                 let sent = send_train(socket, train, Some(&path), &mut self.outwards);
                 note_out(counters, train.count(), &sent);
             }
-            None => counters.datagrams_dropped.add(train.count()),
+            None => counters.dropped(Loss::Unreachable, train.count()),
         }
     }
 

@@ -5,7 +5,7 @@
 //! not end a conversation. How many streams a client may have is bounded, too.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use wharf_host::datagram::{Arrival, Local, Path, Segmentation};
 
 use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
+use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::udp::open::Opened;
 use crate::udp::turn::Habit;
@@ -174,6 +175,13 @@ impl Flow {
         (self.habit, self.inwards) = (Habit::default(), Segmentation::default());
     }
 
+    /// Whether it leads where it would lead under a changed route.
+    fn continues(&self, changed: &Served) -> bool {
+        let shared = &self.served.shared;
+        let (port, _) = shared.locate(self.key.token);
+        changed.shared.continues(shared, self.key.client, port)
+    }
+
     /// Whether nothing has come back to the client's address.
     pub(super) fn is_unheard(&self) -> bool {
         self.as_client && !self.answered
@@ -292,11 +300,25 @@ impl Flows {
         expired
     }
 
-    /// Takes out the flows of a route.
-    pub(super) fn take_all_of(&mut self, route: u32) -> Vec<Flow> {
-        let ids = self.flows.iter().filter(|(_, flow)| flow.key.token.route == route);
+    /// Takes out the flows of routes.
+    pub(super) fn take_all_of(&mut self, routes: &HashSet<u32>) -> Vec<Flow> {
+        let ids = self.flows.iter().filter(|(_, flow)| routes.contains(&flow.key.token.route));
         let ids: Vec<u64> = ids.map(|(id, _)| *id).collect();
         ids.into_iter().filter_map(|id| self.take(id)).collect()
+    }
+
+    /// Has flows of changed routes go by them, and takes out those that cannot.
+    pub(super) fn change(&mut self, changed: &Changed) -> Vec<Flow> {
+        let mut over = Vec::new();
+        for (id, flow) in &mut self.flows {
+            let Some(served) = changed.get(&flow.key.token.route) else { continue };
+            if flow.continues(served) {
+                flow.served = Arc::clone(served);
+            } else {
+                over.push(*id);
+            }
+        }
+        over.into_iter().filter_map(|id| self.take(id)).collect()
     }
 
     /// Takes out every flow.

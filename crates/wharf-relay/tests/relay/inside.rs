@@ -15,7 +15,7 @@ use super::bench::*;
 use super::process::{example, program};
 
 /// A server in `inside` that tells each client the address it sees.
-fn who_is_there(inside: &Netns, at: &str) -> SocketAddr {
+pub(super) fn who_is_there(inside: &Netns, at: &str) -> SocketAddr {
     let listener = inside.run(|| TcpListener::bind(at).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -26,12 +26,12 @@ fn who_is_there(inside: &Netns, at: &str) -> SocketAddr {
     address
 }
 
-fn ask(address: &str) -> String {
+pub(super) fn ask(address: &str) -> String {
     std::io::read_to_string(connect(address)).unwrap()
 }
 
 /// Publishes `port` of both wildcards with a target in `inside`.
-fn publish(
+pub(super) fn publish(
     client: &mut RelayClient,
     opener: &Opener,
     inside: &Netns,
@@ -55,7 +55,7 @@ fn a_program_that_listens_on_loopback_alone_is_reached_and_sees_its_clients() {
         let v4 = who_is_there(&inside, "127.0.0.1:0");
         let v6 = who_is_there(&inside, "[::1]:0");
         let changed = lay_way_back_inside(&inside, &[]).unwrap();
-        let opener = Opener::start(example(), ["opener"]).unwrap();
+        let opener = Opener::start(example(), ["relay-opener"]).unwrap();
         let mut client = ensure(dir.path(), &program(&dir)).unwrap();
         publish(&mut client, &opener, &inside, 8084, v4, Source::Client);
         publish(&mut client, &opener, &inside, 8086, v6, Source::Client);
@@ -85,7 +85,7 @@ fn without_a_way_back_the_gateway_is_seen_after_a_moment() {
         let dir = TempDir::new().unwrap();
         let inside = Netns::create().unwrap();
         let target = who_is_there(&inside, "127.0.0.1:0");
-        let opener = Opener::start(example(), ["opener"]).unwrap();
+        let opener = Opener::start(example(), ["relay-opener"]).unwrap();
         let mut client = ensure(dir.path(), &program(&dir)).unwrap();
         publish(&mut client, &opener, &inside, 8084, target, Source::Client);
         for _ in 0..3 {

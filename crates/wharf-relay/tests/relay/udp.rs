@@ -6,6 +6,7 @@ use wharf_relay::Limits;
 
 use super::bench::*;
 
+mod change;
 mod header;
 mod inside;
 mod source;

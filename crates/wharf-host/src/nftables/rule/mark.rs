@@ -35,6 +35,14 @@ impl Rule {
         self.other("ct", key).equals(&[REPLY])
     }
 
+    /// Matches packets that do not answer the one a flow began with. Packets that conntrack does
+    /// not know match neither this nor [`Rule::reply`].
+    #[must_use]
+    pub fn not_reply(self) -> Self {
+        let key = vec![number(NFTA_CT_DREG, FIRST.into()), number(NFTA_CT_KEY, NFT_CT_DIRECTION)];
+        self.other("ct", key).compare(Operator::NotEqual, &[REPLY])
+    }
+
     /// Matches packets of a flow whose destination was not rewritten.
     #[must_use]
     pub fn destination_kept(self) -> Self {

@@ -49,7 +49,7 @@ fn seen(client: &UdpSocket, asked: &str) -> String {
 fn they_see_the_client_or_their_own_loopback() {
     with_relay(Limits::default(), |bench| {
         let dir = TempDir::new().unwrap();
-        let (netns, opener) = (tellers(), Opener::start(program(&dir), ["opener"]).unwrap());
+        let (netns, opener) = (tellers(), Opener::start(program(&dir), ["relay-opener"]).unwrap());
         let client = udp_client("192.0.2.1:0");
         publish(bench, "127.0.0.1:80", Source::Gateway, &opener, &netns);
         assert_eq!(seen(&client, "192.0.2.1:8080"), "127.0.0.1");
@@ -71,7 +71,7 @@ fn they_see_the_client_or_their_own_loopback() {
 fn a_lost_helper_costs_new_conversations_only() {
     with_relay(Limits::default(), |bench| {
         let dir = TempDir::new().unwrap();
-        let (netns, opener) = (tellers(), Opener::start(program(&dir), ["opener"]).unwrap());
+        let (netns, opener) = (tellers(), Opener::start(program(&dir), ["relay-opener"]).unwrap());
         publish(bench, "127.0.0.1:80", Source::Gateway, &opener, &netns);
         let (known, unknown) = (udp_client("127.0.0.1:0"), udp_client("127.0.0.1:0"));
         assert_eq!(seen(&known, "127.0.0.1:8080"), "127.0.0.1");
@@ -81,7 +81,7 @@ fn a_lost_helper_costs_new_conversations_only() {
         for _ in 0..3 {
             unknown.send_to(b"anyone?", "127.0.0.1:8080").unwrap();
         }
-        bench.until(|stats| (stats.target_refused, stats.datagrams_dropped) == (3, 3));
+        bench.until(|stats| (stats.target_unreachable, stats.dropped_unreachable) == (3, 3));
         assert_eq!(seen(&known, "127.0.0.1:8080"), "127.0.0.1");
     });
 }

@@ -1,0 +1,79 @@
+//! Firewalls of others: what they do to what is published.
+
+use std::sync::Arc;
+
+use wharf_plan::firewall::{Family, Incoming, Obstacle, exposure, input_obstacle};
+use wharf_plan::{HostFacts, Path, PathPlan, Plane};
+use wharf_spec::Publication;
+
+use crate::daemon::Daemon;
+use crate::error::Result;
+use crate::planes::TABLE;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Reads others' rules again and, if they have changed, makes what is published fit them.
+    /// Answers whether they have.
+    pub(crate) fn look_at_firewalls(&self) -> Result<bool> {
+        let found = wharf_nft::foreign::read(TABLE);
+        for unread in &found.unread {
+            tracing::debug!(unread, "rules of others that cannot be read");
+        }
+        let facts = self.planes.facts();
+        if *facts.firewall == found.ruleset {
+            return Ok(false);
+        }
+        self.planes.set_facts(HostFacts { firewall: Arc::new(found.ruleset), ..facts });
+        self.reconcile()?;
+        Ok(true)
+    }
+
+    /// What people should know who publish beside somebody's firewall: that it is walked past, or
+    /// that it blocks the port. A line for each of `publications` at most.
+    pub(crate) fn firewall_notes(&self, publications: &[Publication]) -> Vec<String> {
+        let facts = self.planes.facts();
+        let notes = publications.iter().filter_map(|publication| {
+            let (served, _) = self.planes.served(&publication.id);
+            served?.paths.iter().find_map(|path| note(&facts, publication, path))
+        });
+        notes.collect()
+    }
+}
+
+/// What others' INPUT rules mean for one path to a publication.
+fn note(facts: &HostFacts, publication: &Publication, path: &PathPlan) -> Option<String> {
+    let family = match path.path {
+        Path::ExternalV4 => Family::V4,
+        Path::ExternalV6 => Family::V6,
+        _ => return None,
+    };
+    let asked = incoming(publication, family)?;
+    let obstacle = input_obstacle(&facts.firewall, asked)?;
+    match path.plane {
+        Plane::Nft => Some(exposure(&obstacle, publication.proto, publication.host.ports)),
+        Plane::Relay => Some(blocked(&obstacle, asked)),
+        Plane::Routed => None,
+    }
+}
+
+/// What other hosts send to a publication. Nobody's INPUT rules are asked about one address of
+/// several.
+fn incoming(publication: &Publication, family: Family) -> Option<Incoming<'static>> {
+    let v4 = family == Family::V4;
+    let mut addresses = publication.host.addresses.iter().filter(|a| a.is_ipv4() == v4);
+    let address = addresses.find(|address| !address.is_loopback())?;
+    Some(Incoming {
+        family,
+        proto: publication.proto,
+        ports: publication.host.ports,
+        address: (!address.is_unspecified()).then_some(*address),
+        arrives_by: None,
+        client: None,
+    })
+}
+
+fn blocked(obstacle: &Obstacle, asked: Incoming<'_>) -> String {
+    let (ports, proto, remedy) = (asked.ports, asked.proto, asked.remedy(obstacle));
+    format!("other hosts cannot reach {ports}/{proto}: {obstacle}; `{remedy}` lets them in")
+}

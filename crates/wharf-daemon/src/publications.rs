@@ -1,0 +1,168 @@
+//! Publications between the ledger and the planes: put in force, changed, taken down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use wharf_host::link::Links;
+use wharf_network::{GatewayMode, Network};
+use wharf_plan::{NetworkPolicy, SubnetMode};
+use wharf_spec::{Publication, PublicationId, Target};
+
+use crate::clock;
+use crate::daemon::Daemon;
+use crate::error::Result;
+use crate::flows;
+use crate::ledger::{Draft, State};
+use crate::planes::DesiredState;
+use crate::record::{Owner, PublicationRecord};
+use crate::reservation::Held;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Brings the planes in line with the ledger.
+    pub(crate) fn reconcile(&self) -> Result<()> {
+        self.planes.reconcile(self, &self.metrics)
+    }
+
+    /// The publications of `owner`, in the order of their ids.
+    pub(crate) fn published_by(&self, owner: &Owner) -> Vec<PublicationRecord> {
+        self.ledger.read(|state| state.published_by(owner).cloned().collect())
+    }
+
+    /// The publications of the container `id`.
+    pub(crate) fn published_by_container(&self, id: &str) -> Vec<Publication> {
+        let records = self.published_by(&Owner::Container(id.to_owned()));
+        records.into_iter().map(|record| record.publication).collect()
+    }
+
+    /// Writes publications into the ledger, together with what else `change` does, and serves them.
+    pub(crate) fn put_in_force(
+        &self,
+        owner: &Owner,
+        held: Vec<Held>,
+        change: impl FnOnce(&mut Draft<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let records: Vec<PublicationRecord> = held.iter().map(|h| in_force(owner, h)).collect();
+        self.ledger.transact(|draft| {
+            records.iter().cloned().for_each(|record| draft.put_publication(record));
+            change(draft)
+        })?;
+        crate::crash::point("start.recorded");
+        self.planes.publish(self, held, &self.metrics)?;
+        let fresh: Vec<Publication> = records.into_iter().map(|r| r.publication).collect();
+        flows::forget(&fresh, flows::Which::All)
+    }
+
+    /// Takes publications down that are in the ledger no more. With `drain_seconds`, open TCP
+    /// connections go on for so long; the caller sees to those that the kernel carries.
+    pub(crate) fn take_down_publications(
+        &self,
+        gone: &[PublicationRecord],
+        drain_seconds: Option<u32>,
+    ) -> Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let publications: Vec<Publication> = gone.iter().map(|r| r.publication.clone()).collect();
+        let ids: Vec<PublicationId> = publications.iter().map(|p| p.id.clone()).collect();
+        let taken = self.planes.unpublish(&ids, drain_seconds, &self.metrics);
+        let which = match drain_seconds {
+            Some(_) => flows::Which::Datagrams,
+            None => flows::Which::All,
+        };
+        flows::forget(&publications, which).and(taken)
+    }
+
+    /// Takes every publication of the container `id` out of force, as it has ended.
+    pub(crate) fn withdraw_container(&self, id: &str) -> Result<()> {
+        let owner = Owner::Container(id.to_owned());
+        let gone = self.ledger.transact(|draft| Ok(draft.delete_publications_of(&owner)))?;
+        self.take_down_publications(&gone, None)
+    }
+}
+
+impl DesiredState for Daemon {
+    fn publications(&self) -> Vec<Publication> {
+        self.ledger.read(|state| live(state).map(|record| record.publication.clone()).collect())
+    }
+
+    fn networks(&self) -> BTreeMap<String, NetworkPolicy> {
+        let (mut networks, foreign) = self.ledger.read(|state| {
+            let networks: BTreeMap<String, NetworkPolicy> =
+                state.networks.values().map(|n| (n.name.clone(), policy(n))).collect();
+            (networks, foreign_interfaces(state))
+        });
+        if !foreign.is_empty() {
+            networks.extend(foreign_policies(&foreign));
+        }
+        networks
+    }
+}
+
+fn in_force(owner: &Owner, held: &Held) -> PublicationRecord {
+    PublicationRecord {
+        publication: held.publication.clone(),
+        owner: owner.clone(),
+        specs: held.specs.clone(),
+        since: clock::now(),
+        suspended: None,
+    }
+}
+
+fn live(state: &State) -> impl Iterator<Item = &PublicationRecord> {
+    state.publications.values().filter(|record| record.suspended.is_none())
+}
+
+fn foreign_interfaces(state: &State) -> BTreeSet<String> {
+    let foreign = live(state).filter_map(|record| match &record.publication.target {
+        Target::Foreign { network, .. } => network.clone(),
+        _ => None,
+    });
+    foreign.collect()
+}
+
+/// Networks of other engines: their addresses are those that the host has on them.
+fn foreign_policies(interfaces: &BTreeSet<String>) -> Vec<(String, NetworkPolicy)> {
+    let of = |links: &mut Links, name: &String| {
+        let index = links.find(name).ok()??.index;
+        let addresses = links.addresses(Some(index)).ok()?;
+        let subnets = addresses.into_iter().filter(|a| !is_link_local(a.net.addr()));
+        let policy = NetworkPolicy {
+            bridge: name.clone(),
+            subnets: subnets.map(|a| (a.net.trunc(), SubnetMode::Nat)).collect(),
+            foreign: true,
+            ..NetworkPolicy::default()
+        };
+        Some((name.clone(), policy))
+    };
+    let Ok(mut links) = Links::open() else { return Vec::new() };
+    interfaces.iter().filter_map(|name| of(&mut links, name)).collect()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// What the plan has to know of a network.
+pub(crate) fn policy(network: &Network) -> NetworkPolicy {
+    let subnets = network.subnets().map(|subnet| {
+        let mode = match subnet.gateway_mode {
+            GatewayMode::Nat => SubnetMode::Nat,
+            GatewayMode::NatUnprotected => SubnetMode::NatUnprotected,
+            GatewayMode::Routed => SubnetMode::Routed,
+            GatewayMode::Isolated => SubnetMode::Isolated,
+        };
+        (subnet.subnet(), mode)
+    });
+    NetworkPolicy {
+        bridge: network.bridge.clone(),
+        subnets: subnets.collect(),
+        internal: network.internal,
+        trusted_interfaces: network.trusted_interfaces.clone(),
+        ..NetworkPolicy::default()
+    }
+}

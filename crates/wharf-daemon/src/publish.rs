@@ -1,0 +1,359 @@
+//! Publishing on what runs, changing it, and taking it down again.
+
+mod found;
+mod selection;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wharf_api::{PublishRequest, Published, UnpublishRequest, Unpublished};
+use wharf_plan::{HostFacts, NetworkPolicy};
+use wharf_spec::{
+    HostPorts, HostSide, PortSpec, Publication, PublicationId, PublishOptions, SpecError, Target,
+    TargetName,
+};
+
+use self::found::Found;
+use self::selection::select;
+use crate::daemon::Daemon;
+use crate::error::{Error, Result};
+use crate::flows;
+use crate::ledger::Draft;
+use crate::record::{Owner, PublicationRecord};
+use crate::reservation::{Held, Present, holds, reserve_all};
+use crate::resolve::{Wanted, resolve};
+
+/// A drain that takes longer is none.
+const DRAIN_MAX: u32 = 24 * 3600;
+
+/// A publication that is there already and is to become another.
+#[derive(Debug)]
+struct Alteration {
+    before: PublicationRecord,
+    after: PublicationRecord,
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Publishes ports of something that runs, or changes how they are published.
+    ///
+    /// What the target has published already at the same host addresses and ports gets the new
+    /// options, without a gap; so does what `replace` has published there, and leads to the target
+    /// from then on.
+    pub fn publish(self: &Arc<Self>, request: &PublishRequest) -> Result<Published> {
+        if request.specs.is_empty() {
+            return Err(Error::Invalid("nothing to publish: give a port spec, as 8080:80".into()));
+        }
+        let name = target_name(&request.target)?;
+        self.in_turn(&self.turn_of(&name)?, || self.publish_in_turn(request, name))
+    }
+
+    fn publish_in_turn(
+        self: &Arc<Self>,
+        request: &PublishRequest,
+        name: TargetName,
+    ) -> Result<Published> {
+        let mut warnings = Vec::new();
+        let options: PublishOptions = request.options.parse().map_err(invalid)?;
+        let found = self.find_target(name)?;
+        let mut wanted = resolve(&request.specs, &[], found.circumstances(self), &mut warnings)?;
+        for one in &mut wanted {
+            one.options = std::mem::take(&mut one.options).or(&options);
+            one.specs = one.specs.iter().map(|text| rewritten(text, &one.options)).collect();
+            found.refuse_loop(one)?;
+        }
+        self.refuse_impossible(&wanted, &found.target, &found.networks())?;
+        let replaced = request.replace.as_deref().map(target_name).transpose()?;
+        let replaced = replaced.map(|name| self.owner_of(&name)).transpose()?;
+        let (altered, fresh) = self.sort_out(wanted, &found, replaced.as_ref())?;
+        let held = self.reserve(fresh, &found.target)?;
+        let mut ids: Vec<PublicationId> =
+            held.iter().map(|held| held.publication.id.clone()).collect();
+        for alteration in altered {
+            ids.push(alteration.after.publication.id.clone());
+            self.alter(&alteration)?;
+        }
+        self.put_fresh_in_force(&found.owner, held)?;
+        self.told_of("publish", &found.name, &ids);
+        Ok(self.published(&ids, warnings))
+    }
+
+    fn put_fresh_in_force(&self, owner: &Owner, held: Vec<Held>) -> Result<()> {
+        if held.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<PublicationId> = held.iter().map(|h| h.publication.id.clone()).collect();
+        let specs: Vec<String> = held.iter().flat_map(|held| held.specs.clone()).collect();
+        let done = self.put_in_force(owner, held, |draft| remember(draft, owner, &specs));
+        if done.is_err() {
+            let undone = self.ledger.transact(|draft| {
+                ids.iter().for_each(|id| draft.delete_publication(id));
+                forget(draft, owner, &specs)
+            });
+            for error in [undone, self.reconcile()].into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "undoing what could not be published");
+            }
+        }
+        done
+    }
+
+    /// What is new and what changes something that is there.
+    fn sort_out(
+        &self,
+        wanted: Vec<Wanted>,
+        found: &Found,
+        replaced: Option<&Owner>,
+    ) -> Result<(Vec<Alteration>, Vec<Wanted>)> {
+        let (mut altered, mut fresh) = (Vec::new(), Vec::new());
+        for one in wanted {
+            let there = self.ledger.read(|state| {
+                state.publications.values().find(|record| same_place(record, &one)).cloned()
+            });
+            let may = |record: &PublicationRecord| {
+                record.owner == found.owner || Some(&record.owner) == replaced
+            };
+            match (there.filter(may), replaced) {
+                (Some(before), _) => altered.push(Alteration::new(before, &one, found)),
+                (None, None) => fresh.push(one),
+                (None, Some(owner)) => return Err(self.nothing_to_replace(&one, owner)),
+            }
+        }
+        Ok((altered, fresh))
+    }
+
+    fn nothing_to_replace(&self, one: &Wanted, owner: &Owner) -> Error {
+        let (name, has) = self.ledger.read(|state| {
+            let has = state.published_by(owner).map(|r| selection::text(&r.publication));
+            (crate::describe::name_of(state, owner), has.collect::<Vec<_>>())
+        });
+        let has = if has.is_empty() { "nothing".to_owned() } else { has.join(", ") };
+        let wanted = one.specs.join(", ");
+        Error::Conflict(format!(
+            "{name} has not published what {wanted} would replace; it has published {has}: give \
+             the same host addresses and ports"
+        ))
+    }
+
+    /// Makes one publication another, first in the ledger, then on the planes.
+    fn alter(&self, Alteration { before, after }: &Alteration) -> Result<()> {
+        if before == after {
+            return Ok(());
+        }
+        let id = &after.publication.id;
+        self.ledger.transact(|draft| {
+            if draft.before().publications.get(id) != Some(before) {
+                return Err(Error::Conflict(
+                    "what was to be changed is being changed by somebody else; try again".into(),
+                ));
+            }
+            forget(draft, &before.owner, &before.specs)?;
+            remember(draft, &after.owner, &after.specs)?;
+            draft.put_publication(after.clone());
+            Ok(())
+        })?;
+        self.planes.change(self, &after.publication, &self.metrics)?;
+        if before.publication.target != after.publication.target
+            || before.publication.target_ports != after.publication.target_ports
+        {
+            // TCP connections that are open end where they began.
+            let old = std::slice::from_ref(&before.publication);
+            flows::forget(old, flows::Which::Datagrams)?;
+        }
+        Ok(())
+    }
+
+    /// Takes publications of a target down.
+    pub fn unpublish(self: &Arc<Self>, request: &UnpublishRequest) -> Result<Unpublished> {
+        if request.drain_seconds.is_some_and(|seconds| seconds > DRAIN_MAX) {
+            return Err(Error::Invalid("a drain takes 24h at most".into()));
+        }
+        let name = target_name(&request.target)?;
+        let owner = self.owner_of(&name)?;
+        self.in_turn(&self.turn_of(&name)?, || self.unpublish_in_turn(request, &name, &owner))
+    }
+
+    fn unpublish_in_turn(
+        self: &Arc<Self>,
+        request: &UnpublishRequest,
+        name: &TargetName,
+        owner: &Owner,
+    ) -> Result<Unpublished> {
+        let records = select(self.published_by(owner), request)?;
+        self.ledger.transact(|draft| {
+            for record in &records {
+                draft.delete_publication(&record.publication.id);
+                forget(draft, owner, &record.specs)?;
+            }
+            Ok(())
+        })?;
+        self.take_down_publications(&records, request.drain_seconds)?;
+        if let Some(seconds) = request.drain_seconds {
+            self.cut_later(&records, Duration::from_secs(seconds.into()));
+        }
+        let ids: Vec<PublicationId> = records.into_iter().map(|r| r.publication.id).collect();
+        self.told_of("unpublish", name, &ids);
+        Ok(Unpublished { ids: ids.into_iter().map(|id| id.0).collect() })
+    }
+
+    /// Ends what the kernel still carries of publications that were taken down, unless somebody
+    /// has published the same anew meanwhile.
+    fn cut_later(self: &Arc<Self>, records: &[PublicationRecord], limit: Duration) {
+        let gone: Vec<Publication> = records.iter().map(|r| r.publication.clone()).collect();
+        let daemon = Arc::clone(self);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            tokio::time::sleep(limit).await;
+            let cut = tokio::task::spawn_blocking(move || {
+                let again = |p: &Publication| {
+                    daemon.ledger.read(|state| {
+                        state.publications.values().any(|r| {
+                            r.publication.proto == p.proto
+                                && r.publication.host.clashes(&p.host).is_some()
+                        })
+                    })
+                };
+                let gone: Vec<Publication> = gone.into_iter().filter(|p| !again(p)).collect();
+                flows::forget(&gone, flows::Which::All)
+            });
+            if let Ok(Err(error)) = cut.await {
+                tracing::warn!(%error, "ending connections after a drain");
+            }
+        });
+    }
+
+    /// Reserves the host ports of what is wanted.
+    pub(crate) fn reserve(&self, wanted: Vec<Wanted>, target: &Target) -> Result<Vec<Held>> {
+        let holder = |proto, clash: &_| {
+            self.ledger.read(|state| {
+                let has = |r: &&PublicationRecord| holds(&r.publication, proto, clash);
+                let record = state.publications.values().find(has)?;
+                let name = crate::describe::name_of(state, &record.owner);
+                Some(match record.owner {
+                    Owner::Container(_) => format!("container {name}"),
+                    Owner::Target(_) => name,
+                })
+            })
+        };
+        let present = Present {
+            holder: &holder,
+            sockets: self.planes.sockets(),
+            descriptor_limit: self.descriptor_limit,
+        };
+        reserve_all(wanted, target, present)
+    }
+
+    /// Refuses what cannot be served as asked, before anything is bound.
+    pub(crate) fn refuse_impossible(
+        &self,
+        wanted: &[Wanted],
+        target: &Target,
+        networks: &BTreeMap<String, NetworkPolicy>,
+    ) -> Result<()> {
+        // Forwarding is switched on before anything is published.
+        let facts = HostFacts { forwarding_v4: true, forwarding_v6: true, ..self.planes.facts() };
+        for one in wanted {
+            let sketch = one.sketch(target.clone());
+            if let Some(reason) = wharf_plan::refuse(&sketch, networks, &facts) {
+                return Err(Error::Invalid(reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn published(&self, ids: &[PublicationId], mut warnings: Vec<String>) -> Published {
+        let publications: Vec<Publication> = self.ledger.read(|state| {
+            let found = ids.iter().filter_map(|id| state.publications.get(id));
+            found.map(|record| record.publication.clone()).collect()
+        });
+        warnings.extend(self.firewall_notes(&publications));
+        let ports = self.port_entries(|record| ids.contains(&record.publication.id));
+        Published { ports, warnings }
+    }
+
+    fn told_of(&self, action: &str, name: &TargetName, ids: &[PublicationId]) {
+        for id in ids {
+            self.events.tell("publication", action, &id.0, Some(&name.to_string()));
+        }
+    }
+}
+
+// === impl Alteration ===
+
+impl Alteration {
+    fn new(before: PublicationRecord, one: &Wanted, found: &Found) -> Self {
+        let publication = Publication {
+            target: found.target.clone(),
+            target_ports: one.container_ports,
+            options: one.options.clone(),
+            ..before.publication.clone()
+        };
+        let after = PublicationRecord {
+            publication,
+            owner: found.owner.clone(),
+            specs: one.specs.clone(),
+            ..before.clone()
+        };
+        Self { before, after }
+    }
+}
+
+pub(crate) fn target_name(text: &str) -> Result<TargetName> {
+    text.parse().map_err(invalid)
+}
+
+fn invalid(error: SpecError) -> Error {
+    Error::Invalid(match error.hint() {
+        Some(hint) => format!("{error}: {hint}"),
+        None => error.to_string(),
+    })
+}
+
+/// The spec with `options` as they are after all.
+fn rewritten(text: &str, options: &PublishOptions) -> String {
+    match text.parse::<PortSpec>() {
+        Ok(spec) => PortSpec { options: options.clone(), ..spec }.to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// Whether a publication is at exactly the host addresses and ports that are wanted.
+fn same_place(record: &PublicationRecord, one: &Wanted) -> bool {
+    let HostPorts::Exact(ports) = one.host_ports else { return false };
+    let sorted = |side: &HostSide| {
+        let mut addresses = side.addresses.clone();
+        addresses.sort_unstable();
+        addresses
+    };
+    let wanted = HostSide { addresses: one.addresses.clone(), ports };
+    let has = &record.publication.host;
+    record.publication.proto == one.proto
+        && has.ports == ports
+        && !has.addresses.is_empty()
+        && sorted(has) == sorted(&wanted)
+}
+
+/// Has a container publish `specs` at its next start, too.
+fn remember(draft: &mut Draft<'_>, owner: &Owner, specs: &[String]) -> Result<()> {
+    let Owner::Container(id) = owner else { return Ok(()) };
+    let mut record = draft.container(id)?;
+    for spec in specs
+        .iter()
+        .filter(|spec| !record.request.publish.contains(spec))
+        .cloned()
+        .collect::<Vec<_>>()
+    {
+        record.request.publish.push(spec);
+    }
+    draft.put_container(record);
+    Ok(())
+}
+
+fn forget(draft: &mut Draft<'_>, owner: &Owner, specs: &[String]) -> Result<()> {
+    let Owner::Container(id) = owner else { return Ok(()) };
+    let mut record = draft.container(id)?;
+    record.request.publish.retain(|spec| !specs.contains(spec));
+    draft.put_container(record);
+    Ok(())
+}

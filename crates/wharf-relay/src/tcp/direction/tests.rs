@@ -1,0 +1,61 @@
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+/// Writes until nothing more fits; answers how much went.
+fn fill(mut stream: &UnixStream, from: usize) -> usize {
+    let word = |at: usize| u8::try_from((at * 31 + at / 251) % 256).unwrap();
+    let mut sent = 0;
+    loop {
+        let block: Vec<u8> = (from + sent..from + sent + 4096).map(word).collect();
+        match stream.write(&block) {
+            Ok(written) => sent += written,
+            Err(_) => return sent,
+        }
+    }
+}
+
+#[test]
+fn a_receiver_that_does_not_read_keeps_no_pipe_and_loses_no_byte() {
+    let budget = |limit| Arc::new(Budget::new(limit));
+    let (waiting, descriptors) = (budget(8 << 20), budget(8));
+    let mut copier = Copier::new(Pipes::new(budget(1), descriptors), Arc::clone(&waiting));
+    let (sender, from) = UnixStream::pair().unwrap();
+    let (to, mut receiver) = UnixStream::pair().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    to.set_nonblocking(true).unwrap();
+    from.set_nonblocking(true).unwrap();
+    let mut direction = Direction { streams: true, ..Direction::default() };
+    let count = Count::default();
+    let mut sent = 0;
+    while !matches!(direction.rest, Rest::Pipe(_)) {
+        sent += fill(&sender, sent);
+        direction.readable = true;
+        direction.run(from.as_fd(), to.as_fd(), &mut copier, &count).unwrap();
+    }
+    assert!(copier.pipes.take().is_none());
+    direction.give_pipe_back(&mut copier).unwrap();
+    assert!(!direction.streams && waiting.used() > 0);
+    let pipe = copier.pipes.take().unwrap();
+    assert_eq!(pipe.length, 0);
+    copier.pipes.put(pipe);
+
+    drop(sender);
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        receiver.read_to_end(&mut all).unwrap();
+        all
+    });
+    direction.readable = true;
+    while direction.run(from.as_fd(), to.as_fd(), &mut copier, &count).unwrap() != Progress::Over {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        direction.readable = true;
+    }
+    to.shutdown(std::net::Shutdown::Write).unwrap();
+    let all = reader.join().unwrap();
+    assert_eq!(all.len(), sent);
+    assert!(all.iter().zip(0..).all(|(byte, at)| usize::from(*byte) == (at * 31 + at / 251) % 256));
+    assert_eq!(waiting.used(), 0);
+}
