@@ -81,7 +81,7 @@ impl Daemon {
             pools: config.pools(&store)?,
             ledger: Ledger::open(store)?,
             images: ImageStore::open(&paths.images())?,
-            planes: Planes::new(paths.clone(), facts, config.relay),
+            planes: Planes::open(paths.clone(), facts, config.relay)?,
             engines: Engines::new(config.engines.clone()),
             events: Events::new(),
             metrics: Metrics::new(),

@@ -40,6 +40,7 @@ mod serve;
 pub mod start;
 mod starting;
 mod store;
+mod upkeep;
 mod volumes;
 mod watch;
 

@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub reservation_failures: Counter,
     /// Relays that ended and were started again.
     pub relay_restarts: Counter,
+    /// Things of ours that others had changed and that were put right, by what they are.
+    pub repairs: Family<RepairLabel, Counter>,
     /// Time to bring the planes in line with the ledger.
     pub reconcile: Histogram,
     /// Bytes relayed, both ways.
@@ -49,6 +51,13 @@ pub(crate) struct PlaneLabel {
     pub plane: String,
 }
 
+/// Something of ours on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RepairLabel {
+    /// `nft`, `policy rules`, `network` or `settings`.
+    pub what: &'static str,
+}
+
 // === impl Metrics ===
 
 impl Metrics {
@@ -64,6 +73,7 @@ impl Metrics {
             start_failures: Counter::default(),
             reservation_failures: Counter::default(),
             relay_restarts: Counter::default(),
+            repairs: Family::default(),
             reconcile,
             relayed: Gauge::default(),
         };
@@ -83,6 +93,8 @@ impl Metrics {
         registry.register("reservation_failures", help, self.reservation_failures.clone());
         let help = "Relays that ended and were started again";
         registry.register("relay_restarts", help, self.relay_restarts.clone());
+        let help = "Times something of ours was put right that others had changed";
+        registry.register("repairs", help, self.repairs.clone());
         let help = "Time to bring the planes in line with the ledger";
         let unit = Unit::Seconds;
         registry.register_with_unit("reconcile", help, unit, self.reconcile.clone());
@@ -97,6 +109,11 @@ impl Metrics {
             let label = PlaneLabel { plane: plane.clone() };
             self.publications.get_or_create(&label).set(*count);
         }
+    }
+
+    /// Counts a repair.
+    pub(crate) fn repaired(&self, what: &'static str) {
+        self.repairs.get_or_create(&RepairLabel { what }).inc();
     }
 
     /// Notes how long a reconciliation took.

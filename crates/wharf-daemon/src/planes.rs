@@ -56,9 +56,13 @@ struct Inner {
     /// Whether the way back for clients' addresses was laid, or tried to be.
     way_back: bool,
     nft: Option<NftPlane>,
+    /// Whether our table was ever made: then it is kept, also with nothing in it.
+    table_made: bool,
     relay: Option<RelayClient>,
     /// Opens sockets in other namespaces, for the relay.
     opener: Option<Opener>,
+    /// The namespaces of targets that are reached from inside, as they were found.
+    namespaces: BTreeMap<PublicationId, u64>,
     held: BTreeMap<PublicationId, Vec<Bound>>,
     lost: BTreeMap<PublicationId, String>,
     up: BTreeSet<String>,
@@ -74,21 +78,24 @@ pub(crate) type Traffic = wharf_relay::RouteStats;
 
 impl Planes {
     /// The planes, untouched so far.
-    pub(crate) fn new(paths: Paths, facts: HostFacts, limits: RelayLimits) -> Self {
-        let inner = Inner {
+    pub(crate) fn open(paths: Paths, facts: HostFacts, limits: RelayLimits) -> Result<Self> {
+        let mut inner = Inner {
             facts,
             limits,
             way_back: false,
             nft: None,
+            table_made: false,
             relay: None,
             opener: None,
+            namespaces: BTreeMap::new(),
             held: BTreeMap::new(),
             lost: BTreeMap::new(),
             up: BTreeSet::new(),
             networks: BTreeMap::new(),
             plan: Plan::default(),
         };
-        Self { paths, inner: Mutex::new(inner) }
+        inner.open_kernel()?;
+        Ok(Self { paths, inner: Mutex::new(inner) })
     }
 
     /// What the host can do, as far as the plan needs to know.
@@ -174,6 +181,7 @@ impl Planes {
         let mut removed = NftPlan::default();
         for id in gone {
             inner.lost.remove(id);
+            inner.namespaces.remove(id);
             inner.plan.publications.remove(id);
             removed.add(inner.plan.shares.remove(id).unwrap_or_default());
         }
@@ -237,13 +245,49 @@ impl Planes {
         before.into_iter().filter(|id| !inner.lost.contains_key(id)).collect()
     }
 
-    /// Puts the way back where it belongs after somebody has changed the host's rules.
-    pub(crate) fn keep_way_back(&self) -> Result<()> {
+    /// Serves what is in force again and was not before.
+    pub(crate) fn resume(&self, state: &dyn DesiredState) -> Result<()> {
+        let mut inner = self.lock();
+        let publications = state.publications();
+        let plan = inner.prepare(state, &publications);
+        inner.plan.publications.clone_from(&plan.publications);
+        inner.restore(&self.paths, &publications);
+        inner.apply_kernel(plan)
+    }
+
+    /// Has targets that are reached from inside be reached again. Answers what was wrong.
+    pub(crate) fn mend_inside(&self, state: &dyn DesiredState) -> Result<Vec<String>> {
+        let mut inner = self.lock();
+        if inner.namespaces.is_empty() {
+            return Ok(Vec::new());
+        }
+        let publications = state.publications();
+        inner.mend_inside(&self.paths, &publications)
+    }
+
+    /// Makes our table what it was before others changed it. Answers what was different.
+    pub(crate) fn repair(&self) -> Result<Vec<String>> {
+        self.lock().repair_kernel()
+    }
+
+    /// The socket by which our table is changed, as the kernel numbers it.
+    pub(crate) fn nft_port(&self) -> Option<u32> {
+        self.lock().nft.as_ref().and_then(|nft| nft.port().ok())
+    }
+
+    /// Whether traffic of the network `name` is let through.
+    pub(crate) fn is_up(&self, name: &str) -> bool {
+        self.lock().up.contains(name)
+    }
+
+    /// Puts the way back where it belongs after somebody has changed the host's rules. Answers
+    /// whether it was not there.
+    pub(crate) fn keep_way_back(&self) -> Result<bool> {
         let inner = self.lock();
         if inner.way_back && inner.facts.transparent {
-            transparent::lay_way_back()?;
+            return Ok(transparent::lay_way_back()?);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Lets traffic of the network `name` through, as its policy says, from the next reconcile on.
@@ -319,6 +363,7 @@ impl Planes {
             failures.extend(transparent::take_up_way_back().err().map(Error::from));
         }
         inner.way_back = false;
+        inner.table_made = false;
         inner.up.clear();
         inner.networks.clear();
         inner.plan = Plan::default();

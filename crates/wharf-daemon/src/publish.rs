@@ -1,5 +1,6 @@
 //! Publishing on what runs, changing it, and taking it down again.
 
+mod follow;
 mod found;
 mod selection;
 

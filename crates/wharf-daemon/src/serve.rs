@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use wharf_spec::Engine;
 
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -82,7 +83,12 @@ fn serve(config: Config) -> Result<()> {
 async fn until_stopped(daemon: Arc<Daemon>, listener: UnixListener) {
     let watchers = [
         tokio::spawn(watch::relay(Arc::clone(&daemon))),
-        tokio::spawn(watch::rules(Arc::clone(&daemon))),
+        tokio::spawn(watch::host::rules(Arc::clone(&daemon))),
+        tokio::spawn(watch::host::ruleset(Arc::clone(&daemon))),
+        tokio::spawn(watch::host::links(Arc::clone(&daemon))),
+        tokio::spawn(watch::host::tick(Arc::clone(&daemon))),
+        tokio::spawn(watch::engines::follow(Arc::clone(&daemon), Engine::Docker)),
+        tokio::spawn(watch::engines::follow(Arc::clone(&daemon), Engine::Podman)),
     ];
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut told = stopped.clone();

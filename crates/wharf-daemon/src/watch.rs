@@ -1,4 +1,8 @@
-//! Watching processes of ours: shims and the relay.
+//! Watching what can go away under us: shims and the relay here, the host and other engines below.
+
+pub(crate) mod engines;
+pub(crate) mod host;
+mod pause;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -7,7 +11,6 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use wharf_host::process::Pid;
-use wharf_host::route::RuleWatch;
 use wharf_runtime::client::Shim;
 
 use crate::daemon::Daemon;
@@ -19,8 +22,6 @@ const RELAY_PAUSE_MAX: Duration = Duration::from_secs(5);
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 const RELAY_POLL: Duration = Duration::from_millis(200);
-/// Whoever changes rules changes several.
-const RULES_PAUSE: Duration = Duration::from_millis(100);
 
 /// Settles the container `id` once its shim has ended.
 pub(crate) fn container(daemon: &Arc<Daemon>, id: &str, shim: &Shim) -> Result<()> {
@@ -104,25 +105,6 @@ pub(crate) async fn relay(daemon: Arc<Daemon>) {
     }
 }
 
-/// Keeps the way back for clients' addresses ahead of the rules that others make. What goes wrong
-/// is told; the relay then uses the gateway's address.
-pub(crate) async fn rules(daemon: Arc<Daemon>) {
-    let mut watch = match RuleWatch::open() {
-        Ok(watch) => watch,
-        Err(error) => return tracing::warn!(%error, "rules of others are not noticed"),
-    };
-    while let Ok(told) = watch.as_fd().try_clone_to_owned() {
-        readable(told).await;
-        watch.clear();
-        let shared = Arc::clone(&daemon);
-        let kept = tokio::task::spawn_blocking(move || shared.planes.keep_way_back());
-        if let Ok(Err(error)) = kept.await {
-            tracing::warn!(%error, "putting the way back for clients' addresses in order");
-        }
-        tokio::time::sleep(RULES_PAUSE).await;
-    }
-}
-
 /// Answers whether a successor serves already.
 async fn start_relay(daemon: &Arc<Daemon>) -> bool {
     let shared = Arc::clone(daemon);
@@ -143,7 +125,7 @@ async fn start_relay(daemon: &Arc<Daemon>) -> bool {
     reason = "unsound only for types whose descriptor changes or closes under tokio; an OwnedFd \
               does neither, and the replacement is an unsafe function"
 )]
-async fn readable(fd: OwnedFd) {
+pub(crate) async fn readable(fd: OwnedFd) {
     match AsyncFd::with_interest(fd, Interest::READABLE) {
         Ok(fd) => {
             let _ready = fd.readable().await;

@@ -23,6 +23,7 @@ pub mod route;
 pub mod sandbox;
 pub mod sysctl;
 pub mod transparent;
+pub mod watch;
 pub mod xtables;
 
 pub use error::{Error, Result};

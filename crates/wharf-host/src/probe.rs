@@ -52,6 +52,11 @@ pub fn probe() -> Capabilities {
     }
 }
 
+/// Whether IPv4 and IPv6 packets are forwarded, in the calling thread's network namespace.
+pub fn forwarding() -> (bool, bool) {
+    (is_on("net/ipv4/ip_forward"), is_on("net/ipv6/conf/all/forwarding"))
+}
+
 /// Raises the limit of open descriptors as far as it goes and returns it; every published port
 /// is a socket.
 pub fn raise_nofile() -> Result<u64> {

@@ -18,10 +18,8 @@ use serde::{Deserialize, Serialize};
 mod rule;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 pub use self::rule::Rule;
-pub use self::watch::RuleWatch;
 use crate::error::Result;
 use crate::link::family_of;
 use crate::netlink::{Family, Netlink};

@@ -59,16 +59,18 @@ pub fn is_possible() -> bool {
 
 /// Lays the way back in the calling thread's network namespace, for IPv4 and, where the host has
 /// it, IPv6, ahead of the rules of all others. What is right already stays; rules of ours that
-/// others have got in front of move.
+/// others have got in front of move. Answers whether anything had to be done.
 ///
 /// # Errors
 /// When the kernel refuses, or [`TABLE`] has a default route that is not ours; what was laid
 /// before that stays until [`take_up_way_back`].
-pub fn lay_way_back() -> Result<()> {
+pub fn lay_way_back() -> Result<bool> {
     let mut routes = Routes::open()?;
+    let mut changed = false;
     let there = routes.rules()?;
     for ipv6 in families() {
         let fresh = added(routes.add(&everything_local(ipv6)))?;
+        changed |= fresh;
         // There are no rules of ours before the route is known to be ours; a list of all routes
         // can be long.
         let known = fresh || there.iter().any(|rule| is_ours(rule) && rule.ipv6 == ipv6);
@@ -77,7 +79,7 @@ pub fn lay_way_back() -> Result<()> {
         }
         let wanted = rules(ipv6, first_place(&mut routes, ipv6)?);
         for rule in wanted.iter().filter(|rule| !there.contains(rule)) {
-            added(routes.add_rule(rule))?;
+            changed |= added(routes.add_rule(rule))?;
         }
         // Only now, so that no packet finds itself without.
         let ours = there.iter().filter(|rule| is_ours(rule) && rule.ipv6 == ipv6);
@@ -85,7 +87,7 @@ pub fn lay_way_back() -> Result<()> {
             routes.delete_rule(rule)?;
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Whether the way back is there, whole and ahead of the rules of others.

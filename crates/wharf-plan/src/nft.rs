@@ -116,6 +116,12 @@ impl NftPlan {
         *self == Self::default()
     }
 
+    /// Whether there is anything to be held for networks or publications.
+    pub fn has_work(&self) -> bool {
+        let entries = [self.dnat.len(), self.loopback.len(), self.open.len(), self.allow.len()];
+        !self.bridges.is_empty() || entries.iter().any(|count| *count > 0)
+    }
+
     /// Puts the entries of `more` to these.
     pub fn add(&mut self, mut more: Self) {
         self.dnat.append(&mut more.dnat);

@@ -74,7 +74,8 @@ counters! {
     refused_not_allowed,
     /// Clients turned away because the port had too many connections.
     refused_port_limit,
-    /// Clients turned away because the process had too few descriptors left.
+    /// Clients turned away because the process, or the host, had too little left: descriptors, room
+    /// for flows, memory, ports to connect from.
     refused_total_limit,
     /// Times accepting failed: descriptors or memory ran out, or the listener is broken.
     accept_errors,

@@ -76,33 +76,53 @@ impl Inner {
         self.facts.transparent
     }
 
-    /// Makes the table hold what `plan` says.
+    /// Opens what our table is changed by; nothing is changed yet.
+    pub(super) fn open_kernel(&mut self) -> Result<()> {
+        if self.facts.nft_nat && self.nft.is_none() {
+            self.nft = Some(NftPlane::open_as(TABLE, Ownership::Owned)?);
+        }
+        Ok(())
+    }
+
+    /// Makes the table hold what `plan` says; as long as there is nothing to hold, there is none.
     pub(super) fn apply_kernel(&mut self, plan: Plan) -> Result<()> {
-        if self.facts.nft_nat && (self.nft.is_some() || !plan.nft.is_empty()) {
-            let nft = match &mut self.nft {
-                Some(nft) => nft,
-                none => none.insert(NftPlane::open_as(TABLE, Ownership::Owned)?),
-            };
+        self.open_kernel()?;
+        let wanted = self.table_made || plan.nft.has_work();
+        if let Some(nft) = self.nft.as_mut().filter(|_| wanted) {
             nft.apply(&plan.nft)?;
+            self.table_made = true;
         }
         self.plan = plan;
         Ok(())
+    }
+
+    pub(super) fn repair_kernel(&mut self) -> Result<Vec<String>> {
+        let Some(nft) = self.nft.as_mut().filter(|_| self.table_made) else {
+            return Ok(Vec::new());
+        };
+        if !nft.changed_by_others()? {
+            return Ok(Vec::new());
+        }
+        let differences = nft.verify(&self.plan.nft)?;
+        if !differences.is_empty() {
+            nft.apply(&self.plan.nft)?;
+        }
+        Ok(differences)
     }
 
     /// Takes some entries out of the table and puts others in.
     pub(super) fn change_kernel(&mut self, removed: &NftPlan, added: &NftPlan) -> Result<()> {
         self.plan.nft.subtract(removed);
         self.plan.nft.add(added.clone());
-        let nothing = removed.is_empty() && added.is_empty();
-        match &mut self.nft {
-            Some(nft) if !nothing => {
-                nft.change(removed, added)?;
-            }
-            None if !added.is_empty() && self.facts.nft_nat => {
-                let plan = std::mem::take(&mut self.plan);
-                self.apply_kernel(plan)?;
-            }
-            _ => {}
+        if removed.is_empty() && added.is_empty() {
+            return Ok(());
+        }
+        if !self.table_made {
+            let plan = std::mem::take(&mut self.plan);
+            return self.apply_kernel(plan);
+        }
+        if let Some(nft) = &mut self.nft {
+            nft.change(removed, added)?;
         }
         Ok(())
     }

@@ -126,6 +126,7 @@ impl Inner {
         let gone: Vec<PublicationId> =
             self.held.keys().filter(|id| !wanted.contains(id)).cloned().collect();
         self.lost.retain(|id, _| wanted.contains(id));
+        self.namespaces.retain(|id, _| wanted.contains(id));
         self.drop_routes(&gone, None)
     }
 
@@ -206,6 +207,7 @@ impl Inner {
     fn inside(&mut self, paths: &Paths, publication: &Publication) -> Result<Inside> {
         let Some(path) = publication.target.inside() else { return Ok(None) };
         let netns = Netns::from_path(path)?;
+        self.namespaces.insert(publication.id.clone(), netns.identity()?);
         let udp = publication.proto == Proto::Udp;
         let ports = (publication.target_ports.first(), publication.target_ports.last());
         let udp_ports = if udp { vec![ports] } else { Vec::new() };
@@ -222,6 +224,37 @@ impl Inner {
         };
         let opener = opener.as_fd().try_clone_to_owned().map_err(Error::io("share the opener"))?;
         Ok(Some((opener, netns)))
+    }
+
+    /// Looks whether targets that are reached from inside are where they were, and whether whoever
+    /// opens sockets there is alive. Answers what was wrong.
+    pub(super) fn mend_inside(
+        &mut self,
+        paths: &Paths,
+        publications: &[Publication],
+    ) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        let opener_died = self.opener.as_ref().is_some_and(|opener| !opener.is_alive());
+        for publication in publications {
+            let known = self.namespaces.get(&publication.id).copied();
+            let (Some(path), Some(before)) = (publication.target.inside(), known) else { continue };
+            let now = Netns::from_path(path).and_then(|netns| netns.identity());
+            match now {
+                Ok(now) if now == before && !opener_died => {}
+                Ok(_) => {
+                    self.lead_elsewhere(paths, publication)?;
+                    wrong.push(format!("{} was another namespace", path.display()));
+                }
+                Err(error) => {
+                    self.namespaces.remove(&publication.id);
+                    self.drop_routes(std::slice::from_ref(&publication.id), None)?;
+                    let reason = format!("{} is gone: {error}", path.display());
+                    wrong.push(reason.clone());
+                    self.lost.insert(publication.id.clone(), reason);
+                }
+            }
+        }
+        Ok(wrong)
     }
 
     /// The order of sockets is the same on both sides: port by port, for each port place by place.

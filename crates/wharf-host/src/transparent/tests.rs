@@ -8,8 +8,8 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 use crate::link::Links;
 use crate::netns::Netns;
-use crate::route::RuleWatch;
 use crate::sysctl;
+use crate::watch::HostWatch;
 
 /// Long enough for an answer inside one namespace.
 const ANSWER: Duration = Duration::from_millis(700);
@@ -95,8 +95,8 @@ fn the_way_back_goes_ahead_of_rules_that_come_later_and_returns() {
 #[test]
 fn changes_of_rules_are_told() {
     let Some(netns) = netns() else { return };
-    let mut watch = netns.run(|| RuleWatch::open().unwrap()).unwrap();
-    let readable = |watch: &RuleWatch| {
+    let mut watch = netns.run(|| HostWatch::rules().unwrap()).unwrap();
+    let readable = |watch: &HostWatch| {
         let mut poll = [rustix::event::PollFd::new(watch, rustix::event::PollFlags::IN)];
         let limit = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
         rustix::event::poll(&mut poll, Some(&limit)).unwrap() > 0

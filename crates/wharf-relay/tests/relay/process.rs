@@ -115,6 +115,7 @@ fn accepting_recovers_when_descriptors_run_out() {
         let mut answer = [0; 8];
         waiting.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"patience");
+        assert!(client.list().unwrap()[0].stats.accept_errors > 1);
         client.shutdown().unwrap();
     });
 }
