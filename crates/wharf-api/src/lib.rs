@@ -5,8 +5,10 @@
 
 pub mod client;
 pub mod container;
+pub mod doctor;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod frame;
 pub mod image;
 pub mod network;
@@ -18,8 +20,10 @@ pub use container::{
     ContainerCreate, ContainerCreated, ContainerState, ContainerSummary, ExecRequest, Started,
     Waited,
 };
+pub use doctor::Check;
 pub use error::{ApiError, ErrorCode};
 pub use event::Event;
+pub use explain::{ExplainRequest, Explanation, HopEntry};
 pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
 pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
 pub use port::{

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 mod container;
+mod explain;
 mod network;
 mod publish;
 
@@ -13,6 +14,7 @@ pub(crate) use container::{
     CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
     StartArgs, StopArgs, WaitArgs,
 };
+pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 
@@ -79,6 +81,10 @@ pub(crate) enum Command {
     Unpublish(UnpublishArgs),
     /// List every publication: where it is reached, where it goes, which plane serves it
     Ports(PortsArgs),
+    /// Tell the way a packet takes to a published port, hop by hop, and where it would fail
+    Explain(ExplainArgs),
+    /// Tell what this host can do, what gets in the way of published ports, and how to mend it
+    Doctor(DoctorArgs),
     /// Tell what happens, as it happens
     Events(EventsArgs),
     /// List images
@@ -179,6 +185,11 @@ pub(crate) struct DaemonArgs {
     /// Address pools networks take their subnets from, as BASE/PREFIX:SUBNET-PREFIX (repeatable)
     #[arg(long = "pool", env = "WHARF_POOLS", value_name = "POOL", value_delimiter = ',')]
     pub(crate) pools: Vec<String>,
+    /// Let other programs change our nftables table, which is put back then; otherwise they cannot,
+    /// on kernels since 6.9
+    #[arg(long, env = "WHARF_SHARED_TABLE", num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) shared_table: bool,
     /// Where Docker is asked about its containers (default: /var/run/docker.sock)
     #[arg(long, env = "WHARF_DOCKER_SOCKET", value_name = "PATH")]
     pub(crate) docker_socket: Option<PathBuf>,

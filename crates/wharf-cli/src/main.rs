@@ -10,8 +10,10 @@ mod connect;
 mod containers;
 mod create;
 mod docker_proxy;
+mod doctor;
 mod events;
 mod exec;
+mod explain;
 mod failure;
 mod images;
 mod listing;
@@ -81,6 +83,8 @@ async fn converse(command: Command) -> Outcome {
         Command::Publish(args) => publish::publish(&session, args).await,
         Command::Unpublish(args) => publish::unpublish(&session, args).await,
         Command::Ports(args) => ports::ports(&session, args).await,
+        Command::Explain(args) => explain::explain(&session, args).await,
+        Command::Doctor(args) => doctor::doctor(&session, args).await,
         Command::Events(args) => events::events(&session, args).await,
         Command::Images(args) => images::images(&session, args).await,
         Command::Load(args) => images::load(&session, args).await,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wharf_engine::Sockets;
 use wharf_network::{AddressPools, Pool};
+use wharf_nft::Ownership;
 
 use crate::error::{Error, Result};
 use crate::paths::Paths;
@@ -23,6 +24,7 @@ pub struct Config {
     pub paths: Paths,
     pub(crate) relay: RelayLimits,
     pub(crate) engines: Sockets,
+    pub(crate) table: Ownership,
     pools: Vec<Pool>,
 }
 
@@ -44,7 +46,21 @@ impl Config {
         // An empty WHARF_POOLS is as good as none.
         let given = pools.iter().filter(|text| !text.is_empty());
         let pools = given.map(|text| text.parse()).collect::<Result<Vec<Pool>, _>>()?;
-        Ok(Self { paths, relay: RelayLimits::default(), engines: Sockets::default(), pools })
+        Ok(Self {
+            paths,
+            relay: RelayLimits::default(),
+            engines: Sockets::default(),
+            table: Ownership::Owned,
+            pools,
+        })
+    }
+
+    /// The same with a nftables table that others may change; it is then put back when they do.
+    /// Otherwise it is ours alone where the kernel can do that (6.9 and later).
+    #[must_use]
+    pub fn with_shared_table(mut self) -> Self {
+        self.table = Ownership::Shared;
+        self
     }
 
     /// The same with other sockets on which Docker and Podman are asked about their containers;

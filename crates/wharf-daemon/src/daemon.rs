@@ -20,7 +20,7 @@ use crate::ledger::Ledger;
 use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
 use crate::paths::Paths;
-use crate::planes::{Planes, TABLE};
+use crate::planes::{DesiredState, Planes, TABLE};
 use crate::record::{ContainerRecord, Phase};
 use crate::store::Store;
 
@@ -81,7 +81,7 @@ impl Daemon {
             pools: config.pools(&store)?,
             ledger: Ledger::open(store)?,
             images: ImageStore::open(&paths.images())?,
-            planes: Planes::open(paths.clone(), facts, config.relay)?,
+            planes: Planes::open(paths.clone(), facts, config)?,
             engines: Engines::new(config.engines.clone()),
             events: Events::new(),
             metrics: Metrics::new(),
@@ -188,10 +188,20 @@ impl Daemon {
             };
             self.metrics.containers.get_or_create(&StateLabel { state: label }).inc();
         }
+        self.count_traffic();
+        self.metrics.text()
+    }
+
+    fn count_traffic(&self) {
         let traffic = self.planes.traffic();
         let relayed = traffic.values().map(|t| t.bytes_in.saturating_add(t.bytes_out)).sum();
         self.metrics.relayed.set(relayed);
-        self.metrics.text()
+        let open = traffic.values().map(|t| t.connections_open.saturating_add(t.flows_open)).sum();
+        let publications = DesiredState::publications(self);
+        let in_kernel = crate::flows::count(publications.iter()).values().sum();
+        self.metrics.count_connections(open, in_kernel);
+        let by_relay = traffic.values().flat_map(crate::describe::errors);
+        self.metrics.count_refusals(by_relay.chain(self.planes.denials()));
     }
 
     /// Stops the daemon once the answer is out; with `all`, after removing everything.

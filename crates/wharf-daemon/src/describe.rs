@@ -223,19 +223,11 @@ fn container_id(target: &Target) -> Option<String> {
     }
 }
 
-/// The reasons that have occurred. They are what the relay calls them, all that are no traffic.
-fn errors(traffic: &Traffic) -> BTreeMap<String, u64> {
-    let counters = serde_json::to_value(traffic).unwrap_or_default();
-    let is_error = |name: &str| {
-        ["refused_", "target_", "dropped_", "errors", "accept_", "idle_", "source_"]
-            .iter()
-            .any(|part| name.starts_with(part))
-    };
-    let counters = counters.as_object().into_iter().flatten();
-    counters
-        .filter(|(name, _)| is_error(name))
-        .filter_map(|(name, value)| Some((name.clone(), value.as_u64().filter(|n| *n > 0)?)))
-        .collect()
+/// The reasons that have occurred.
+pub(crate) fn errors(traffic: &Traffic) -> BTreeMap<String, u64> {
+    let dropped = traffic.drops().map(|(reason, count)| (format!("dropped_{reason}"), count));
+    let refused = traffic.refusals().map(|(reason, count)| (reason.to_owned(), count));
+    refused.into_iter().chain(dropped).filter(|(_, count)| *count > 0).collect()
 }
 
 fn path_entry(plan: &PathPlan) -> PathEntry {

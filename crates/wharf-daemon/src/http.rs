@@ -15,6 +15,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 
 mod containers;
+mod explain;
 mod images;
 mod networks;
 mod output;
@@ -41,6 +42,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(images::routes())
         .merge(networks::routes())
         .merge(ports::routes())
+        .merge(explain::routes())
         .merge(system::routes())
         .fallback(async || {
             Failure(ApiError::new(ErrorCode::NotFound, "no such path: see /v1/openapi.json"))
@@ -82,6 +84,7 @@ pub fn openapi() -> String {
     for part in [networks::Paths::openapi(), ports::Paths::openapi(), system::Paths::openapi()] {
         document.merge(part);
     }
+    document.merge(explain::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }
 

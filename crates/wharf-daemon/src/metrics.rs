@@ -13,6 +13,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+/// What is put right; each is told from the beginning, so that the first repair is seen to be one.
+const REPAIRED: [&str; 4] = ["nft", "policy rules", "network", "settings"];
+
 /// The metrics of one daemon.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -33,6 +36,10 @@ pub(crate) struct Metrics {
     pub repairs: Family<RepairLabel, Counter>,
     /// Time to bring the planes in line with the ledger.
     pub reconcile: Histogram,
+    /// Open connections and flows by the plane that carries them.
+    pub connections: Family<PlaneLabel, Gauge>,
+    /// Clients turned away and targets not reached, by reason.
+    pub refusals: Family<ReasonLabel, Gauge<u64, AtomicU64>>,
     /// Bytes relayed, both ways.
     pub relayed: Gauge<u64, AtomicU64>,
 }
@@ -49,6 +56,13 @@ pub(crate) struct StateLabel {
 pub(crate) struct PlaneLabel {
     /// `nft`, `relay` or `routed`.
     pub plane: String,
+}
+
+/// Why a client was turned away, or its target not reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabel {
+    /// As in the `errors` of `wharf ports`, or what a rule of our table is for.
+    pub reason: String,
 }
 
 /// Something of ours on the host.
@@ -75,9 +89,14 @@ impl Metrics {
             relay_restarts: Counter::default(),
             repairs: Family::default(),
             reconcile,
+            connections: Family::default(),
+            refusals: Family::default(),
             relayed: Gauge::default(),
         };
         metrics.register();
+        for what in REPAIRED {
+            drop(metrics.repairs.get_or_create(&RepairLabel { what }));
+        }
         metrics
     }
 
@@ -98,6 +117,10 @@ impl Metrics {
         let help = "Time to bring the planes in line with the ledger";
         let unit = Unit::Seconds;
         registry.register_with_unit("reconcile", help, unit, self.reconcile.clone());
+        let help = "Open connections and flows, by the plane that carries them";
+        registry.register("connections", help, self.connections.clone());
+        let help = "Clients turned away and targets not reached, by reason";
+        registry.register("refusals", help, self.refusals.clone());
         let help = "Bytes the relay has carried, both ways";
         registry.register_with_unit("relayed", help, Unit::Bytes, self.relayed.clone());
     }
@@ -108,6 +131,22 @@ impl Metrics {
         for (plane, count) in counts {
             let label = PlaneLabel { plane: plane.clone() };
             self.publications.get_or_create(&label).set(*count);
+        }
+    }
+
+    /// Tells how many connections each plane carries.
+    pub(crate) fn count_connections(&self, relay: u64, kernel: u64) {
+        for (plane, count) in [("relay", relay), ("nft", kernel)] {
+            let label = PlaneLabel { plane: plane.to_owned() };
+            self.connections.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Tells what was refused, by reason.
+    pub(crate) fn count_refusals(&self, refusals: impl IntoIterator<Item = (String, u64)>) {
+        self.refusals.clear();
+        for (reason, count) in refusals {
+            self.refusals.get_or_create(&ReasonLabel { reason }).inc_by(count);
         }
     }
 

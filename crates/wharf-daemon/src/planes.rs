@@ -19,13 +19,13 @@ use std::time::Instant;
 
 use wharf_host::reserve::Bound;
 use wharf_host::transparent;
-use wharf_nft::NftPlane;
+use wharf_nft::{NftPlane, Ownership};
 use wharf_plan::nft::NftPlan;
 use wharf_plan::{HostFacts, NetworkPolicy, Plan, PublicationPlan};
-use wharf_relay::{Opener, RelayClient};
+use wharf_relay::{Opener, Phase, RelayClient};
 use wharf_spec::{Publication, PublicationId};
 
-use crate::config::RelayLimits;
+use crate::config::{Config, RelayLimits};
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -53,6 +53,7 @@ pub(crate) trait DesiredState {
 struct Inner {
     facts: HostFacts,
     limits: RelayLimits,
+    table: Ownership,
     /// Whether the way back for clients' addresses was laid, or tried to be.
     way_back: bool,
     nft: Option<NftPlane>,
@@ -78,10 +79,11 @@ pub(crate) type Traffic = wharf_relay::RouteStats;
 
 impl Planes {
     /// The planes, untouched so far.
-    pub(crate) fn open(paths: Paths, facts: HostFacts, limits: RelayLimits) -> Result<Self> {
+    pub(crate) fn open(paths: Paths, facts: HostFacts, config: &Config) -> Result<Self> {
         let mut inner = Inner {
             facts,
-            limits,
+            limits: config.relay,
+            table: config.table,
             way_back: false,
             nft: None,
             table_made: false,
@@ -214,10 +216,11 @@ impl Planes {
     /// relay any more, the ports themselves.
     pub(crate) fn adopt(&self, state: &dyn DesiredState) -> Result<()> {
         let mut inner = self.lock();
-        inner.adopt_relay(&self.paths)?;
+        let known = inner.adopt_relay(&self.paths)?;
         let publications = state.publications();
         let plan = inner.prepare(state, &publications);
         inner.plan.publications.clone_from(&plan.publications);
+        inner.catch_up(&self.paths, &known, &publications);
         inner.restore(&self.paths, &publications);
         inner.apply_kernel(plan)?;
         inner.drop_others(&publications)
@@ -334,11 +337,22 @@ impl Planes {
         counts
     }
 
+    /// Packets that rules of our table have dropped, by what the rule is for.
+    pub(crate) fn denials(&self) -> Vec<(String, u64)> {
+        let mut inner = self.lock();
+        let made = inner.table_made;
+        let counted = inner.nft.as_mut().filter(|_| made).and_then(|nft| nft.counters().ok());
+        let counted = counted.unwrap_or_default().into_iter();
+        counted.map(|(what, counted)| (what.replace(' ', "_"), counted.packets)).collect()
+    }
+
     /// The relay's counters by publication.
     pub(crate) fn traffic(&self) -> BTreeMap<PublicationId, Traffic> {
         let mut inner = self.lock();
         let listed = inner.relay.as_mut().and_then(|relay| relay.list().ok());
         let counted = listed.unwrap_or_default().into_iter();
+        // One that drains may have the identity of one that serves again.
+        let counted = counted.filter(|listed| listed.phase != Phase::Leaving);
         counted.map(|listed| (PublicationId(listed.route.id), listed.stats)).collect()
     }
 

@@ -69,7 +69,13 @@ impl Daemon {
         let replaced = request.replace.as_deref().map(target_name).transpose()?;
         let replaced = replaced.map(|name| self.owner_of(&name)).transpose()?;
         let (altered, fresh) = self.sort_out(wanted, &found, replaced.as_ref())?;
-        let held = self.reserve(fresh, &found.target)?;
+        let rival = fresh.iter().find_map(|one| self.rival(one));
+        let held = self.reserve(fresh, &found.target).map_err(|error| match (error, rival) {
+            (Error::Port(text), Some(name)) => {
+                Error::Port(format!("{text}; `--replace {name}` takes it over without a gap"))
+            }
+            (error, _) => error,
+        })?;
         let mut ids: Vec<PublicationId> =
             held.iter().map(|held| held.publication.id.clone()).collect();
         for alteration in altered {
@@ -122,6 +128,14 @@ impl Daemon {
             }
         }
         Ok((altered, fresh))
+    }
+
+    /// Who has published exactly what is wanted.
+    fn rival(&self, one: &Wanted) -> Option<String> {
+        self.ledger.read(|state| {
+            let record = state.publications.values().find(|record| same_place(record, one))?;
+            Some(crate::describe::name_of(state, &record.owner))
+        })
     }
 
     fn nothing_to_replace(&self, one: &Wanted, owner: &Owner) -> Error {

@@ -14,6 +14,9 @@ use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
 };
 
+mod waiting;
+
+pub use self::waiting::{Waiting, has_open, process_of, waiting};
 use crate::error::Result;
 use crate::netlink::{Family, Netlink};
 use crate::reserve::Transport;

@@ -15,10 +15,12 @@ use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
 
+mod lookup;
 mod rule;
 #[cfg(test)]
 mod tests;
 
+pub use self::lookup::Way;
 pub use self::rule::Rule;
 use crate::error::Result;
 use crate::link::family_of;

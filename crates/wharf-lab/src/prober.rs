@@ -191,10 +191,13 @@ impl Probed {
         self.answered > 0 && self.failed == 0
     }
 
-    /// How long after `moment` the first answer of `server` came.
+    /// How long after `moment` the first answer of `server` came; nothing when it was `server` who
+    /// answered already.
     pub fn reached(&self, server: &str, moment: Instant) -> Option<Duration> {
-        let later = |turn: &&Turn| turn.server == server && turn.last >= moment;
-        self.turns.iter().find(later).map(|turn| turn.first.saturating_duration_since(moment))
+        let later = self.turns.iter().find(|it| it.server == server && it.last >= moment);
+        // It may be the last one, and have had no time to answer again.
+        let turn = later.or_else(|| self.turns.last().filter(|it| it.server == server))?;
+        Some(turn.first.saturating_duration_since(moment))
     }
 
     /// The servers in the order in which they answered; one that came back is there twice.

@@ -107,6 +107,13 @@ impl Scene {
         SceneBuilder { name, program, host, remote, has_cable: true, settles: false }
     }
 
+    /// The same scene with one more environment variable for everything the program starts.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.wharf = self.wharf.with_env(name, value);
+        self
+    }
+
     /// One more host, at the other end of a cable of its own: `ours` are the addresses of the
     /// host's end (`10.2.0.2/24`), `theirs` those of the new one's.
     ///

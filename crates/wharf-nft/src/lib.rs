@@ -11,6 +11,7 @@
 //! What each chain and rule is for: `docs/internals/nftables.md`.
 
 mod contents;
+mod examine;
 pub mod foreign;
 mod observed;
 mod plane;
@@ -24,6 +25,7 @@ use wharf_plan::nft::Dnat;
 use wharf_plan::nft::NftPlan;
 use wharf_spec::{PortRange, Proto};
 
+pub use self::examine::{Examined, examine};
 pub use self::observed::Observed;
 pub use self::plane::{Applied, NftPlane};
 

@@ -6,6 +6,7 @@
 //! what it does.
 
 pub mod compile;
+pub mod explain;
 pub mod firewall;
 pub mod nft;
 pub mod path;

@@ -2,14 +2,36 @@
 
 use super::site::Site;
 
-const VERBS: [&str; 22] = [
-    "run", "create", "start", "stop", "kill", "restart", "rm", "ps", "logs", "exec", "inspect",
-    "wait", "port", "ports", "images", "load", "rmi", "network", "daemon", "relay", "shutdown",
+const VERBS: [&str; 25] = [
+    "run",
+    "create",
+    "start",
+    "stop",
+    "kill",
+    "restart",
+    "rm",
+    "ps",
+    "logs",
+    "exec",
+    "inspect",
+    "wait",
+    "port",
+    "ports",
+    "publish",
+    "unpublish",
+    "events",
+    "images",
+    "load",
+    "rmi",
+    "network",
+    "daemon",
+    "relay",
+    "shutdown",
     "version",
 ];
 
 /// Processes of ours that nobody types.
-const HIDDEN: [&str; 3] = ["shim", "shim-exec", "whoami"];
+const HIDDEN: [&str; 4] = ["shim", "shim-exec", "whoami", "relay-opener"];
 
 #[test]
 fn completions_know_every_verb_and_flag() {
@@ -31,7 +53,7 @@ fn completions_know_every_verb_and_flag() {
     );
     command.args(["-c", &ask]);
     let output = site.host.output(command, super::site::LIMIT).unwrap();
-    assert_eq!(output.stdout.trim(), "restart relay", "{output:?}");
+    assert_eq!(output.stdout.trim(), "restart relay relay-opener", "{output:?}");
     assert_eq!(site.wharf.processes(), [], "no daemon is needed");
 }
 

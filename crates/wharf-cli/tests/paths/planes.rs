@@ -10,10 +10,25 @@ const PORT: u16 = 8080;
 
 /// Deletes the program's table as another program would.
 fn delete_table(host: &Host) {
+    try_to_delete_table(host).unwrap();
+}
+
+fn try_to_delete_table(host: &Host) -> wharf_host::Result<()> {
     let mut netlink = host.netns().open_netlink(Family::Netfilter).unwrap();
     let mut batch = Batch::new("wharf");
     batch.delete_table();
-    batch.commit(&mut netlink).unwrap();
+    batch.commit(&mut netlink)
+}
+
+#[test]
+fn nobody_else_can_delete_a_table_that_is_owned() {
+    let Some(scene) = Scene::new("owned") else { return };
+    scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
+    match try_to_delete_table(&scene.host) {
+        Ok(()) => eprintln!("skipped: this kernel has no tables with a lasting owner"),
+        Err(error) => assert_eq!(error.errno(), Some(1), "{error}"),
+    }
+    assert_eq!(seen_from_remote(&scene, PORT), REMOTE);
 }
 
 /// The sources seen over each protocol and family, from the remote host.
@@ -32,7 +47,7 @@ fn seen_from_remote(scene: &Scene, port: u16) -> Vec<String> {
 }
 
 fn published(name: &str, options: &[&str]) -> Option<Scene> {
-    let scene = Scene::new(name)?;
+    let scene = Scene::new(name)?.with_shared_table();
     let mut all = vec!["-p", "8080:80", "-p", "8080:80/udp"];
     all.extend(options);
     scene.whoami("web", all);

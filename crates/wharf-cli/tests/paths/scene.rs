@@ -22,6 +22,11 @@ impl Scene {
             .map(Self)
     }
 
+    /// The same scene with a table that others may delete, as all are on kernels before 6.9.
+    pub(crate) fn with_shared_table(self) -> Self {
+        Self(self.0.with_env("WHARF_SHARED_TABLE", "true"))
+    }
+
     /// One of the addresses in `wharf inspect`: `IPAddress`, `Gateway`, `GlobalIPv6Address`, …
     pub(crate) fn address(&self, container: &str, field: &str) -> IpAddr {
         self.wharf.network_setting(container, field).parse().unwrap()

@@ -1,7 +1,7 @@
 //! The kernel's share: what the plan says, and the tables that hold it.
 
 use wharf_host::transparent;
-use wharf_nft::{NftPlane, Ownership};
+use wharf_nft::NftPlane;
 use wharf_plan::nft::NftPlan;
 use wharf_plan::{Desired, Plan, compile, compile_one};
 use wharf_spec::Publication;
@@ -79,7 +79,7 @@ impl Inner {
     /// Opens what our table is changed by; nothing is changed yet.
     pub(super) fn open_kernel(&mut self) -> Result<()> {
         if self.facts.nft_nat && self.nft.is_none() {
-            self.nft = Some(NftPlane::open_as(TABLE, Ownership::Owned)?);
+            self.nft = Some(NftPlane::open_as(TABLE, self.table)?);
         }
         Ok(())
     }

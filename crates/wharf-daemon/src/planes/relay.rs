@@ -1,6 +1,6 @@
 //! The relay's share: who serves the sockets, and what it is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use wharf_host::process::Pid;
 use wharf_host::reserve::Bound;
 use wharf_host::transparent::lay_way_back_inside;
 use wharf_plan::{NetworkPolicy, Plan};
-use wharf_relay::{Phase, Place, RelayClient, Route, Source};
+use wharf_relay::{Error as RelayError, Phase, Place, RelayClient, Route, Source};
 use wharf_spec::{Proto, Publication, PublicationId, SourceMode, Target};
 
 use super::Inner;
@@ -20,6 +20,8 @@ use crate::reservation::{Held, rebind};
 
 /// The relay sees a connection end as soon as its thread runs.
 const NOTICE_LIMIT: Duration = Duration::from_secs(1);
+/// Connections of a relay of another release go on for so many seconds.
+const OLD_RELAY_DRAIN: u32 = 3600;
 const NOTICE_POLL: Duration = Duration::from_millis(5);
 
 /// What a route needs besides its sockets, when its target is reached from inside: a connection to
@@ -130,21 +132,52 @@ impl Inner {
         self.drop_routes(&gone, None)
     }
 
-    pub(super) fn adopt_relay(&mut self, paths: &Paths) -> Result<()> {
-        // No relay, or none that understands us: its ports are bound anew.
+    /// Takes the relay of an earlier daemon over. Answers its routes.
+    pub(super) fn adopt_relay(&mut self, paths: &Paths) -> Result<Vec<Route>> {
         let socket = wharf_relay::socket_path(paths.run_dir());
-        let Ok(mut relay) = RelayClient::connect(&socket) else { return Ok(()) };
+        let mut relay = match RelayClient::connect(&socket) {
+            Ok(relay) => relay,
+            // It serves as another release has told it; one that understands us takes its place.
+            Err(RelayError::Version { .. }) => {
+                wharf_relay::upgrade(paths.run_dir(), None, OLD_RELAY_DRAIN)?
+            }
+            // No relay, or none that answers: its ports are bound anew.
+            Err(_) => return Ok(Vec::new()),
+        };
         await_dead_daemon(&mut relay)?;
+        let mut routes = Vec::new();
         for (listed, sockets) in relay.list_with_sockets()? {
             if listed.leased || listed.phase == Phase::Leaving {
                 // Another program's, who ends it himself; or removed, with connections that go on.
                 continue;
             }
             let bound = bound(&listed.route, sockets);
-            self.held.insert(PublicationId(listed.route.id), bound);
+            self.held.insert(PublicationId(listed.route.id.clone()), bound);
+            routes.push(listed.route);
         }
         self.relay = Some(relay);
-        Ok(())
+        Ok(routes)
+    }
+
+    /// Tells an adopted relay what has changed since it was told the last time: whoever told it may
+    /// have been killed between writing it down and saying it.
+    pub(super) fn catch_up(
+        &mut self,
+        paths: &Paths,
+        known: &[Route],
+        publications: &[Publication],
+    ) {
+        let known: BTreeMap<&str, &Route> = known.iter().map(|r| (r.id.as_str(), r)).collect();
+        for publication in publications {
+            let Some(route) = known.get(publication.id.0.as_str()) else { continue };
+            let wanted = self.route(publication, route.listeners.clone());
+            // Sockets inside are opened by a helper of this daemon's from now on.
+            if (wanted != **route || wanted.inside)
+                && let Err(error) = self.lead_elsewhere(paths, publication)
+            {
+                self.lost.insert(publication.id.clone(), error.to_string());
+            }
+        }
     }
 
     /// Gives the relay every publication it does not have, from the sockets held here or newly

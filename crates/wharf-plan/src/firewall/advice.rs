@@ -19,6 +19,8 @@ pub struct Forwarded<'a> {
     pub bridge: &'a str,
     /// The interface clients come by.
     pub arrives_by: Option<&'a str>,
+    /// The client, if one is asked about.
+    pub client: Option<IpAddr>,
     /// The protocol.
     pub proto: Option<Proto>,
     /// The host address clients ask for.
@@ -57,6 +59,7 @@ impl<'a> Forwarded<'a> {
             family,
             bridge,
             arrives_by: None,
+            client: None,
             proto: None,
             host: None,
             host_ports: None,
@@ -70,6 +73,7 @@ impl<'a> Forwarded<'a> {
             proto: self.proto,
             in_interface: self.arrives_by.map(str::to_owned),
             out_interface: Some(self.bridge.to_owned()),
+            source: self.client,
             destination: self.target,
             destination_ports: self.target_ports,
             asked_address: self.host,
@@ -87,6 +91,7 @@ impl<'a> Forwarded<'a> {
             out_interface: self.arrives_by.map(str::to_owned),
             source: self.target,
             source_ports: self.target_ports,
+            destination: self.client,
             asked_address: self.host,
             asked_ports: self.host_ports,
             state: FlowState::Established,

@@ -70,7 +70,7 @@ fn what_drains_is_cut_when_its_time_is_over_or_when_told() {
         bench.client.remove(std::slice::from_ref(&long), Some(3600)).unwrap();
         is_cut(&first);
         let lasted = began.elapsed();
-        assert!((1..4).contains(&lasted.as_secs()), "{lasted:?}");
+        assert!((1..6).contains(&lasted.as_secs()), "{lasted:?}");
         answer(&second, b"goes on");
         // Longer than decided is not possible, earlier is.
         let ids = [long.clone(), "other".to_owned()];
@@ -180,7 +180,7 @@ fn timed_a_thousand_routes_go_in_one_pass() {
         assert!(bench.client.remove(&ids, None).unwrap().is_empty());
         let took = start.elapsed();
         println!("1,000 routes removed in {took:?}");
-        assert!(took < Duration::from_millis(300), "{took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
         lasting.iter().for_each(is_cut);
         eventually(|| bench.client.stats().unwrap().descriptors_used == 0);
     });

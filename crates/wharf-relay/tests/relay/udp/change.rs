@@ -82,7 +82,7 @@ fn a_client_that_never_stops_sending_reaches_the_new_target_at_once() {
             bench.client.change(vec![led_to(&route, targets[1])], &[]).unwrap();
             let changed = Instant::now();
             while !from(targets[1]) {}
-            assert!(changed.elapsed() < Duration::from_millis(500), "{:?}", changed.elapsed());
+            assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
             stop.store(true, Ordering::Relaxed);
         });
     });

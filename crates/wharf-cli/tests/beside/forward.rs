@@ -1,0 +1,149 @@
+//! Somebody drops what is forwarded: the plan falls back to the relay by itself, and returns.
+
+use std::time::{Duration, Instant};
+
+use wharf_lab::Iptables;
+
+use super::scene::{AT, LIMIT, RATE, REMOTE, Scene, both, rules_of_others, sh};
+
+/// How soon the plan has to fit: rules of nftables are told as events; those of iptables-legacy,
+/// which are not told at all, are looked at every two seconds.
+const TOLD: Duration = Duration::from_secs(1);
+const LOOKED_AT: Duration = Duration::from_secs(4);
+
+/// A way to drop what is forwarded, and to stop that.
+struct Swallower {
+    name: &'static str,
+    place: fn(&Scene),
+    lift: fn(&Scene),
+    reason: &'static str,
+    within: Duration,
+}
+
+fn policy(iptables: Iptables, scene: &Scene, policy: &str) {
+    both(iptables, &scene.host, &["-P", "FORWARD", policy]);
+}
+
+/// The whole way there and back, with clients that never stop asking.
+fn check(drop: &Swallower) {
+    let Some(scene) = Scene::new(drop.name).map(Scene::published) else { return };
+    scene.until_served_by("nft");
+    let [tcp, udp] =
+        ["tcp", "udp"].map(|proto| scene.remote.probe(proto, AT[0], RATE / 4).unwrap());
+    udp.answers(1, LIMIT).unwrap();
+
+    let began = Instant::now();
+    (drop.place)(&scene);
+    let theirs = rules_of_others(&scene.host);
+    scene.until_served_by("relay");
+    let noticed = began.elapsed();
+    udp.answers(10, LIMIT).unwrap();
+    let fallen_back = began.elapsed();
+    for path in scene.external("8080") {
+        assert!(path.reason.contains(drop.reason), "{}", path.reason);
+    }
+    assert_eq!(scene.seen_from_remote(), REMOTE);
+    assert_eq!(rules_of_others(&scene.host), theirs);
+
+    let began = Instant::now();
+    (drop.lift)(&scene);
+    let theirs = rules_of_others(&scene.host);
+    scene.until_served_by("nft");
+    let returned = began.elapsed();
+    assert_eq!(scene.seen_from_remote(), REMOTE);
+    assert_eq!(rules_of_others(&scene.host), theirs);
+    let (tcp, udp) = (tcp.stop().unwrap(), udp.stop().unwrap());
+    eprintln!(
+        "{}: relay after {noticed:?}, datagrams answered after {fallen_back:?}, kernel again after \
+         {returned:?}\ntcp {tcp}\nudp {udp}",
+        drop.name
+    );
+    assert!(noticed < drop.within && returned < drop.within, "{noticed:?} {returned:?}");
+    // Whoever was under way when the drop came is lost, as the drop's author wants; the moment
+    // until it is noticed is bridged by the first packet's being sent again.
+    assert!(udp.longest_gap < drop.within + TOLD, "{udp}");
+    assert_eq!(tcp.servers(), ["web"]);
+}
+
+#[test]
+fn a_policy_of_iptables_legacy_is_fallen_back_from() {
+    let Some(scene) = Scene::new("has legacy") else { return };
+    if !Iptables::Legacy.works(&scene.host).unwrap() {
+        return;
+    }
+    check(&Swallower {
+        name: "iptables-legacy",
+        place: |scene| policy(Iptables::Legacy, scene, "DROP"),
+        lift: |scene| policy(Iptables::Legacy, scene, "ACCEPT"),
+        reason: "iptables-legacy drops forwarded packets (policy of chain FORWARD",
+        within: LOOKED_AT,
+    });
+}
+
+#[test]
+fn a_policy_of_iptables_nft_is_fallen_back_from() {
+    let Some(scene) = Scene::new("has iptables") else { return };
+    if !Iptables::Nft.works(&scene.host).unwrap() {
+        return;
+    }
+    check(&Swallower {
+        name: "iptables-nft",
+        place: |scene| policy(Iptables::Nft, scene, "DROP"),
+        lift: |scene| policy(Iptables::Nft, scene, "ACCEPT"),
+        reason: "iptables drops forwarded packets (policy of chain FORWARD",
+        within: TOLD * 2,
+    });
+}
+
+#[test]
+fn a_policy_of_nftables_is_fallen_back_from() {
+    check(&Swallower {
+        name: "nftables",
+        place: |scene| {
+            sh(
+                &scene.host,
+                "nft 'add table inet site; add chain inet site forward \
+                 { type filter hook forward priority 0; policy drop; }'",
+            );
+        },
+        lift: |scene| {
+            sh(&scene.host, "nft delete table inet site");
+        },
+        reason: "nftables drops forwarded packets (policy of chain forward of table inet site)",
+        within: TOLD * 2,
+    });
+}
+
+#[test]
+fn a_drop_for_one_port_leaves_the_others_in_the_kernel() {
+    let Some(scene) = Scene::new("one port").map(Scene::published) else { return };
+    scene.wharf.publish("web", &["8081:81"], &[]);
+    let _teller = scene.wharf.container("web").unwrap().tell(&[81]).unwrap();
+    sh(
+        &scene.host,
+        "nft 'add table inet site; add chain inet site forward \
+         { type filter hook forward priority 0; }; add rule inet site forward tcp dport 81 drop'",
+    );
+    let planes = |ports| -> Vec<String> {
+        scene.external(ports).into_iter().map(|path| path.plane).collect()
+    };
+    let fallen = || planes("8081").iter().all(|it| it == "relay").then_some(());
+    wharf_lab::wait::until(LIMIT, "the relay for one port", fallen).unwrap();
+    assert_eq!(planes("8080"), ["nft"; 4]);
+    assert_eq!(scene.remote.told("tcp", "10.1.0.2:8081").unwrap().port, Some(81));
+    assert_eq!(scene.seen_from_remote(), REMOTE);
+}
+
+#[test]
+fn the_kernel_plane_is_not_promised_where_somebody_drops() {
+    let Some(scene) = Scene::new("promised").map(Scene::published) else { return };
+    sh(
+        &scene.host,
+        "nft 'add table inet site; add chain inet site forward \
+         { type filter hook forward priority 0; policy drop; }'",
+    );
+    scene.until_served_by("relay");
+    let failed = scene.wharf.publish_fails("web", &["8081:80"], &["--via", "nft"]);
+    assert!(failed.stderr.contains("via=nft cannot be honoured: nftables drops"), "{failed:?}");
+    assert!(scene.wharf.ports_at("8081").is_empty());
+}

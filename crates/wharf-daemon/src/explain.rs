@@ -1,0 +1,139 @@
+//! `wharf explain`: what is asked, what is seen of the host at that moment, and what that means.
+//!
+//! What it means is the plan's business (`wharf_plan::explain`); here the kernel, the relay and
+//! other engines are asked, nothing is changed, and everything that is asked has a limit.
+
+mod asked;
+mod host;
+mod inside;
+mod served;
+mod told;
+
+use wharf_api::{ContainerState, ExplainRequest, Explanation};
+use wharf_plan::explain::{Facts, Matter, Origin, Question, explain};
+use wharf_spec::{HostPorts, PortSpec, Proto};
+
+use self::asked::{Asked, is_asked};
+use self::host::HostView;
+use self::served::Carriage;
+use crate::daemon::Daemon;
+use crate::describe::name_of;
+use crate::error::Result;
+use crate::ledger::State;
+use crate::record::{ContainerRecord, PublicationRecord};
+
+/// More publications of one number than this are not explained at once; a host has few addresses.
+const WAYS: usize = 32;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Explains the way to what is published at a port: one way for each publication of that
+    /// number, or, if there is none, why there is no way.
+    pub fn explain(&self, request: &ExplainRequest) -> Result<Vec<Explanation>> {
+        let asked = Asked::parse(request)?;
+        let mut host = HostView::look()?;
+        let records: Vec<(String, PublicationRecord)> = self.ledger.read(|state| {
+            let there = state.publications.values().filter(|record| is_asked(&asked, record));
+            there.map(|record| (name_of(state, &record.owner), record.clone())).collect()
+        });
+        if records.is_empty() {
+            return Ok(vec![self.explain_nothing(&asked, &mut host)]);
+        }
+        let ways = records.iter().take(WAYS).map(|(name, record)| {
+            let question = host.question(&asked, &record.publication);
+            self.explain_one(name, record, question, &mut host)
+        });
+        Ok(ways.collect())
+    }
+
+    fn explain_one(
+        &self,
+        name: &str,
+        record: &PublicationRecord,
+        question: Question,
+        host: &mut HostView,
+    ) -> Explanation {
+        let carriage = Carriage::look(self, name, record, question, host);
+        let ours = |inode| self.has_socket(inode);
+        let firewall = wharf_nft::foreign::read(crate::planes::TABLE).ruleset;
+        let facts = Facts {
+            question,
+            arrival: host.arrival(question),
+            owner: host.owner(question.address),
+            sockets: host.sockets(question, &ours),
+            firewall: &firewall,
+            matter: Matter::Served(Box::new(carriage.served())),
+        };
+        told::explanation(question, Some((name, record)), &explain(&facts))
+    }
+
+    fn explain_nothing(&self, asked: &Asked, host: &mut HostView) -> Explanation {
+        let question = host.question_of_nothing(asked);
+        let ours = |inode| self.has_socket(inode);
+        let firewall = wharf_plan::firewall::Ruleset::default();
+        let facts = Facts {
+            question,
+            arrival: host.arrival(question),
+            owner: host.owner(question.address),
+            sockets: host.sockets(question, &ours),
+            firewall: &firewall,
+            matter: self.ledger.read(|state| unserved(state, question)),
+        };
+        told::explanation(question, None, &explain(&facts))
+    }
+
+    /// The listening sockets are the relay's, and copies of them are held here.
+    fn has_socket(&self, inode: u32) -> bool {
+        let own = wharf_host::diag::has_open(std::process::id(), inode);
+        own || self.planes.relay_pid().is_some_and(|pid| wharf_host::diag::has_open(pid, inode))
+    }
+}
+
+/// Why nothing is in force where a client asks.
+fn unserved(state: &State, question: Question) -> Matter<'static> {
+    let stopped = |record: &&ContainerRecord| {
+        record.state() != ContainerState::Running && publishes(record, question)
+    };
+    if let Some(record) = state.containers.values().find(stopped) {
+        let state = match (&record.exit, record.state()) {
+            (Some(exit), _) => format!("exited with {}", exit.code),
+            (None, ContainerState::Created) => "never started".to_owned(),
+            (None, _) => "ended".to_owned(),
+        };
+        return Matter::Stopped { name: record.name.clone(), state };
+    }
+    let there = state
+        .publications
+        .values()
+        .filter(|record| record.publication.host.ports.contains(question.port));
+    let lines: Vec<String> = there.map(|record| at(state, record, question.port)).collect();
+    if lines.is_empty() { Matter::Nothing } else { Matter::Elsewhere(lines) }
+}
+
+fn at(state: &State, record: &PublicationRecord, port: u16) -> String {
+    let addresses = record.publication.host.addresses.iter();
+    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+    let name = name_of(state, &record.owner);
+    let proto = record.publication.proto;
+    format!("{name} is at port {port}/{proto} of {}", addresses.join(" and "))
+}
+
+/// Whether a container asks for the port, as far as its specs say.
+fn publishes(record: &ContainerRecord, question: Question) -> bool {
+    let specs = record.request.publish.iter().filter_map(|text| text.parse::<PortSpec>().ok());
+    let has = |spec: &PortSpec| match spec.host_ports {
+        HostPorts::Exact(ports) | HostPorts::AnyOf(ports) => ports.contains(question.port),
+        HostPorts::Ephemeral => false,
+    };
+    let proto = |spec: &PortSpec| spec.proto == question.proto;
+    specs.into_iter().any(|spec| has(&spec) && proto(&spec))
+}
+
+/// Whether a process of this host is the client.
+fn is_host(origin: Origin) -> bool {
+    origin == Origin::Host
+}
+
+/// The protocol that is meant where none is said and none is published.
+const USUAL: Proto = Proto::Tcp;
