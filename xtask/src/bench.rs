@@ -1,4 +1,5 @@
 //! `cargo xtask bench relay`: the relay beside other proxies, or beside another build of itself.
+//! `bench publish` is below in a room of its own.
 //!
 //! See `docs/benchmarks/README.md` for how it measures and how its results are read.
 
@@ -11,6 +12,7 @@ mod ground;
 mod machine;
 mod memory;
 mod processes;
+mod publish;
 mod record;
 mod rounds;
 mod statistics;
@@ -47,6 +49,8 @@ const OURS: &str = "ours";
 pub(crate) enum Bench {
     /// Measure the relay against the direct path, beside docker-proxy, HAProxy, nginx and socat.
     Relay(Options),
+    /// Measure how fast ports come and go, beside Docker and Podman, and what many of them cost.
+    Publish(publish::Options),
 }
 
 /// How to measure.
@@ -77,15 +81,17 @@ pub(crate) struct Options {
 
 /// Builds what is measured, then measures.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let Bench::Relay(options) = bench;
     ensure!(rustix::process::geteuid().is_root(), "this needs root: its hosts are namespaces");
     if cfg!(debug_assertions) {
         return again_as_release();
     }
     raise_descriptor_limit()?;
-    match &options.against {
-        Some(other) => against(options, other),
-        None => beside_peers(options),
+    match bench {
+        Bench::Relay(options) => match &options.against {
+            Some(other) => against(options, other),
+            None => beside_peers(options),
+        },
+        Bench::Publish(options) => publish::run(options),
     }
 }
 

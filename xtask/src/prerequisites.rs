@@ -125,6 +125,11 @@ pub(crate) fn proxies() -> Result<()> {
     present("the benchmark", &PROXIES)
 }
 
+/// Installs the engines that the benchmark needs and that are missing: they are in the tests, too.
+pub(crate) fn engines() -> Result<()> {
+    present("the benchmark", &NEEDS)
+}
+
 fn present(who: &str, needs: &[Need]) -> Result<()> {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_there()).collect();
     if missing.is_empty() {

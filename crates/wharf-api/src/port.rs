@@ -75,7 +75,7 @@ pub struct PublishRequest {
 /// What was published.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
-    /// The publications, in the order of the target's ports.
+    /// The publications, in the order of the target's ports; nothing is counted in them.
     pub ports: Vec<PortEntry>,
     /// What whoever asked should know.
     pub warnings: Vec<String>,

@@ -3,13 +3,13 @@
 
 #[cfg(test)]
 mod beside {
-    // mod allow;
-    // mod conntrack;
-    // mod endurance;
-    // mod engines;
+    mod allow;
+    mod conntrack;
+    mod endurance;
+    mod engines;
     mod firewalls;
     mod forward;
-    // mod protection;
-    // mod repair;
+    mod protection;
+    mod repair;
     mod scene;
 }

@@ -9,11 +9,14 @@ mod inside;
 mod served;
 mod told;
 
-use wharf_api::{ContainerState, ExplainRequest, Explanation};
-use wharf_plan::explain::{Facts, Matter, Origin, Question, explain};
-use wharf_spec::{HostPorts, PortSpec, Proto};
+use std::net::IpAddr;
 
-use self::asked::{Asked, is_asked};
+use wharf_api::{ContainerState, ExplainRequest, Explanation};
+use wharf_network::Subnet;
+use wharf_plan::explain::{Facts, Matter, Question, explain};
+use wharf_spec::{HostPorts, PortSpec, Proto, Publication};
+
+use self::asked::Asked;
 use self::host::HostView;
 use self::served::Carriage;
 use crate::daemon::Daemon;
@@ -33,15 +36,12 @@ impl Daemon {
     pub fn explain(&self, request: &ExplainRequest) -> Result<Vec<Explanation>> {
         let asked = Asked::parse(request)?;
         let mut host = HostView::look()?;
-        let records: Vec<(String, PublicationRecord)> = self.ledger.read(|state| {
-            let there = state.publications.values().filter(|record| is_asked(&asked, record));
-            there.map(|record| (name_of(state, &record.owner), record.clone())).collect()
-        });
-        if records.is_empty() {
+        let found: Vec<Wanted> = self.ledger.read(|state| wanted(state, &asked));
+        if found.is_empty() {
             return Ok(vec![self.explain_nothing(&asked, &mut host)]);
         }
-        let ways = records.iter().take(WAYS).map(|(name, record)| {
-            let question = host.question(&asked, &record.publication);
+        let ways = found.iter().take(WAYS).map(|Wanted { name, record, routed }| {
+            let question = host.question(&asked, &record.publication, routed);
             self.explain_one(name, record, question, &mut host)
         });
         Ok(ways.collect())
@@ -90,6 +90,34 @@ impl Daemon {
     }
 }
 
+/// A publication that is asked about.
+struct Wanted {
+    /// What it leads to.
+    name: String,
+    record: PublicationRecord,
+    /// The addresses of its target that are asked directly.
+    routed: Vec<IpAddr>,
+}
+
+fn wanted(state: &State, asked: &Asked) -> Vec<Wanted> {
+    let all = state.publications.values().map(|record| Wanted {
+        name: name_of(state, &record.owner),
+        record: record.clone(),
+        routed: routed(state, &record.publication),
+    });
+    all.filter(|it| asked.is_about(&it.record.publication, &it.routed)).collect()
+}
+
+fn routed(state: &State, publication: &Publication) -> Vec<IpAddr> {
+    let target = &publication.target;
+    let network = target.network().and_then(|name| state.networks.get(name));
+    let own = [target.ipv4().map(IpAddr::V4), target.ipv6().map(IpAddr::V6)];
+    let is_routed = |address: &IpAddr| {
+        network.and_then(|network| network.subnet_of(*address)).is_some_and(Subnet::is_routed)
+    };
+    own.into_iter().flatten().filter(is_routed).collect()
+}
+
 /// Why nothing is in force where a client asks.
 fn unserved(state: &State, question: Question) -> Matter<'static> {
     let stopped = |record: &&ContainerRecord| {
@@ -128,11 +156,6 @@ fn publishes(record: &ContainerRecord, question: Question) -> bool {
     };
     let proto = |spec: &PortSpec| spec.proto == question.proto;
     specs.into_iter().any(|spec| has(&spec) && proto(&spec))
-}
-
-/// Whether a process of this host is the client.
-fn is_host(origin: Origin) -> bool {
-    origin == Origin::Host
 }
 
 /// The protocol that is meant where none is said and none is published.

@@ -242,4 +242,25 @@ impl Draft<'_> {
         gone.iter().for_each(|record| self.delete_publication(&record.publication.id));
         gone
     }
+
+    /// Takes every publication of `owner` out of force, and gives those that were; lasting ones are
+    /// kept.
+    pub(crate) fn rest_publications_of(
+        &mut self,
+        owner: &Owner,
+        reason: &str,
+    ) -> Vec<PublicationRecord> {
+        let in_force = self.state.published_by(owner).filter(|record| record.suspended.is_none());
+        let resting: Vec<PublicationRecord> = in_force.cloned().collect();
+        for record in &resting {
+            match record.lasting {
+                true => self.put_publication(PublicationRecord {
+                    suspended: Some(reason.to_owned()),
+                    ..record.clone()
+                }),
+                false => self.delete_publication(&record.publication.id),
+            }
+        }
+        resting
+    }
 }

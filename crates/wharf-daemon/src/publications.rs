@@ -17,6 +17,9 @@ use crate::planes::DesiredState;
 use crate::record::{Owner, PublicationRecord};
 use crate::reservation::Held;
 
+/// Why what was published while a container ran is not in force.
+pub(crate) const CONTAINER_STOPPED: &str = "its container is stopped";
+
 // === impl Daemon ===
 
 impl Daemon {
@@ -25,33 +28,51 @@ impl Daemon {
         self.planes.reconcile(self, &self.metrics)
     }
 
-    /// The publications of `owner`, in the order of their ids.
-    pub(crate) fn published_by(&self, owner: &Owner) -> Vec<PublicationRecord> {
-        self.ledger.read(|state| state.published_by(owner).cloned().collect())
+    /// The publications of the container `id` that are in force.
+    pub(crate) fn published_by_container(&self, id: &str) -> Vec<Publication> {
+        let owner = Owner::Container(id.to_owned());
+        self.ledger.read(|state| {
+            let in_force = state.published_by(&owner).filter(|record| record.suspended.is_none());
+            in_force.map(|record| record.publication.clone()).collect()
+        })
     }
 
-    /// The publications of the container `id`.
-    pub(crate) fn published_by_container(&self, id: &str) -> Vec<Publication> {
-        let records = self.published_by(&Owner::Container(id.to_owned()));
-        records.into_iter().map(|record| record.publication).collect()
+    /// The specs of the container `id` that were published while it ran.
+    pub(crate) fn lasting_specs(&self, id: &str) -> Vec<String> {
+        let owner = Owner::Container(id.to_owned());
+        self.ledger.read(|state| {
+            let lasting = state.published_by(&owner).filter(|record| record.lasting);
+            lasting.flat_map(|record| record.specs.clone()).collect()
+        })
     }
 
     /// Writes publications into the ledger, together with what else `change` does, and serves them.
+    /// Those made of one of `lasting` specs outlast a stop of their container.
     pub(crate) fn put_in_force(
         &self,
         owner: &Owner,
         held: Vec<Held>,
+        lasting: &[String],
         change: impl FnOnce(&mut Draft<'_>) -> Result<()>,
     ) -> Result<()> {
-        let records: Vec<PublicationRecord> = held.iter().map(|h| in_force(owner, h)).collect();
+        let lasting: BTreeSet<&String> = lasting.iter().collect();
+        let records: Vec<PublicationRecord> = held
+            .iter()
+            .map(|held| PublicationRecord {
+                lasting: held.specs.iter().any(|spec| lasting.contains(spec)),
+                ..in_force(owner, held)
+            })
+            .collect();
         self.ledger.transact(|draft| {
+            change(draft)?;
             records.iter().cloned().for_each(|record| draft.put_publication(record));
-            change(draft)
+            Ok(())
         })?;
         crate::crash::point("start.recorded");
         self.planes.publish(self, held, &self.metrics)?;
         let fresh: Vec<Publication> = records.into_iter().map(|r| r.publication).collect();
-        flows::forget(&fresh, flows::Which::All)
+        // TCP connections that still go on are those of somebody's drain.
+        flows::forget(&fresh, flows::Which::Datagrams)
     }
 
     /// Takes publications down that are in the ledger no more. With `drain_seconds`, open TCP
@@ -77,7 +98,9 @@ impl Daemon {
     /// Takes every publication of the container `id` out of force, as it has ended.
     pub(crate) fn withdraw_container(&self, id: &str) -> Result<()> {
         let owner = Owner::Container(id.to_owned());
-        let gone = self.ledger.transact(|draft| Ok(draft.delete_publications_of(&owner)))?;
+        let gone = self
+            .ledger
+            .transact(|draft| Ok(draft.rest_publications_of(&owner, CONTAINER_STOPPED)))?;
         self.take_down_publications(&gone, None)
     }
 }
@@ -105,6 +128,7 @@ fn in_force(owner: &Owner, held: &Held) -> PublicationRecord {
         publication: held.publication.clone(),
         owner: owner.clone(),
         specs: held.specs.clone(),
+        lasting: false,
         since: clock::now(),
         suspended: None,
     }

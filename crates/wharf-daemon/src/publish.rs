@@ -4,15 +4,16 @@ mod follow;
 mod found;
 mod selection;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_api::{PublishRequest, Published, UnpublishRequest, Unpublished};
 use wharf_plan::{HostFacts, NetworkPolicy};
 use wharf_spec::{
-    HostPorts, HostSide, PortSpec, Publication, PublicationId, PublishOptions, SpecError, Target,
-    TargetName,
+    HostPorts, PortRange, PortSpec, Proto, Publication, PublicationId, PublishOptions, SpecError,
+    Target, TargetName,
 };
 
 use self::found::Found;
@@ -69,7 +70,7 @@ impl Daemon {
         let replaced = request.replace.as_deref().map(target_name).transpose()?;
         let replaced = replaced.map(|name| self.owner_of(&name)).transpose()?;
         let (altered, fresh) = self.sort_out(wanted, &found, replaced.as_ref())?;
-        let rival = fresh.iter().find_map(|one| self.rival(one));
+        let rival = self.rival(&fresh);
         let held = self.reserve(fresh, &found.target).map_err(|error| match (error, rival) {
             (Error::Port(text), Some(name)) => {
                 Error::Port(format!("{text}; `--replace {name}` takes it over without a gap"))
@@ -93,11 +94,11 @@ impl Daemon {
         }
         let ids: Vec<PublicationId> = held.iter().map(|h| h.publication.id.clone()).collect();
         let specs: Vec<String> = held.iter().flat_map(|held| held.specs.clone()).collect();
-        let done = self.put_in_force(owner, held, |draft| remember(draft, owner, &specs));
+        let done = self.put_in_force(owner, held, &specs, |_| Ok(()));
         if done.is_err() {
             let undone = self.ledger.transact(|draft| {
                 ids.iter().for_each(|id| draft.delete_publication(id));
-                forget(draft, owner, &specs)
+                Ok(())
             });
             for error in [undone, self.reconcile()].into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "undoing what could not be published");
@@ -114,10 +115,8 @@ impl Daemon {
         replaced: Option<&Owner>,
     ) -> Result<(Vec<Alteration>, Vec<Wanted>)> {
         let (mut altered, mut fresh) = (Vec::new(), Vec::new());
-        for one in wanted {
-            let there = self.ledger.read(|state| {
-                state.publications.values().find(|record| same_place(record, &one)).cloned()
-            });
+        let there = self.at_the_same_places(&wanted);
+        for (one, there) in wanted.into_iter().zip(there) {
             let may = |record: &PublicationRecord| {
                 record.owner == found.owner || Some(&record.owner) == replaced
             };
@@ -130,12 +129,34 @@ impl Daemon {
         Ok((altered, fresh))
     }
 
-    /// Who has published exactly what is wanted.
-    fn rival(&self, one: &Wanted) -> Option<String> {
+    /// For each of `wanted`, what is published at exactly the same host addresses and ports.
+    fn at_the_same_places(&self, wanted: &[Wanted]) -> Vec<Option<PublicationRecord>> {
+        let mut places: HashMap<(Proto, PortRange), Vec<usize>> = HashMap::new();
+        for (index, one) in wanted.iter().enumerate() {
+            if let HostPorts::Exact(ports) = one.host_ports {
+                places.entry((one.proto, ports)).or_default().push(index);
+            }
+        }
+        let mut found: Vec<Option<PublicationRecord>> = vec![None; wanted.len()];
         self.ledger.read(|state| {
-            let record = state.publications.values().find(|record| same_place(record, one))?;
-            Some(crate::describe::name_of(state, &record.owner))
-        })
+            for record in state.publications.values() {
+                let key = (record.publication.proto, record.publication.host.ports);
+                for index in places.get(&key).into_iter().flatten() {
+                    if let (Some(one), Some(slot)) = (wanted.get(*index), found.get_mut(*index))
+                        && same_addresses(&record.publication.host.addresses, &one.addresses)
+                    {
+                        *slot = Some(record.clone());
+                    }
+                }
+            }
+        });
+        found
+    }
+
+    /// Who has published exactly what is wanted, of the first that somebody has.
+    fn rival(&self, wanted: &[Wanted]) -> Option<String> {
+        let record = self.at_the_same_places(wanted).into_iter().flatten().next()?;
+        Some(self.ledger.read(|state| crate::describe::name_of(state, &record.owner)))
     }
 
     fn nothing_to_replace(&self, one: &Wanted, owner: &Owner) -> Error {
@@ -163,10 +184,8 @@ impl Daemon {
                     "what was to be changed is being changed by somebody else; try again".into(),
                 ));
             }
-            forget(draft, &before.owner, &before.specs)?;
-            remember(draft, &after.owner, &after.specs)?;
             draft.put_publication(after.clone());
-            Ok(())
+            forget(draft, &before.owner, [before])
         })?;
         self.planes.change(self, &after.publication, &self.metrics)?;
         if before.publication.target != after.publication.target
@@ -195,13 +214,10 @@ impl Daemon {
         name: &TargetName,
         owner: &Owner,
     ) -> Result<Unpublished> {
-        let records = select(self.published_by(owner), request)?;
+        let records = self.ledger.read(|state| select(state.published_by(owner), request))?;
         self.ledger.transact(|draft| {
-            for record in &records {
-                draft.delete_publication(&record.publication.id);
-                forget(draft, owner, &record.specs)?;
-            }
-            Ok(())
+            records.iter().for_each(|record| draft.delete_publication(&record.publication.id));
+            forget(draft, owner, &records)
         })?;
         self.take_down_publications(&records, request.drain_seconds)?;
         if let Some(seconds) = request.drain_seconds {
@@ -283,7 +299,8 @@ impl Daemon {
             found.map(|record| record.publication.clone()).collect()
         });
         warnings.extend(self.firewall_notes(&publications));
-        let ports = self.port_entries(|record| ids.contains(&record.publication.id));
+        let fresh: HashSet<&PublicationId> = ids.iter().collect();
+        let ports = self.port_entries(false, |record| fresh.contains(&record.publication.id));
         Published { ports, warnings }
     }
 
@@ -308,6 +325,7 @@ impl Alteration {
             publication,
             owner: found.owner.clone(),
             specs: one.specs.clone(),
+            lasting: true,
             ..before.clone()
         };
         Self { before, after }
@@ -333,40 +351,24 @@ fn rewritten(text: &str, options: &PublishOptions) -> String {
     }
 }
 
-/// Whether a publication is at exactly the host addresses and ports that are wanted.
-fn same_place(record: &PublicationRecord, one: &Wanted) -> bool {
-    let HostPorts::Exact(ports) = one.host_ports else { return false };
-    let sorted = |side: &HostSide| {
-        let mut addresses = side.addresses.clone();
-        addresses.sort_unstable();
-        addresses
-    };
-    let wanted = HostSide { addresses: one.addresses.clone(), ports };
-    let has = &record.publication.host;
-    record.publication.proto == one.proto
-        && has.ports == ports
-        && !has.addresses.is_empty()
-        && sorted(has) == sorted(&wanted)
+/// Whether the same addresses are listened on, in whatever order; none are those of nobody.
+fn same_addresses(some: &[IpAddr], others: &[IpAddr]) -> bool {
+    let within = |some: &[IpAddr], others: &[IpAddr]| some.iter().all(|it| others.contains(it));
+    !some.is_empty() && within(some, others) && within(others, some)
 }
 
-/// Has a container publish `specs` at its next start, too.
-fn remember(draft: &mut Draft<'_>, owner: &Owner, specs: &[String]) -> Result<()> {
+/// Has a container not publish `gone` at its next start, where that is said by its own specs.
+fn forget<'a>(
+    draft: &mut Draft<'_>,
+    owner: &Owner,
+    gone: impl IntoIterator<Item = &'a PublicationRecord>,
+) -> Result<()> {
+    let own = gone.into_iter().filter(|record| !record.lasting);
+    let specs: HashSet<&String> = own.flat_map(|record| &record.specs).collect();
     let Owner::Container(id) = owner else { return Ok(()) };
-    let mut record = draft.container(id)?;
-    for spec in specs
-        .iter()
-        .filter(|spec| !record.request.publish.contains(spec))
-        .cloned()
-        .collect::<Vec<_>>()
-    {
-        record.request.publish.push(spec);
+    if specs.is_empty() {
+        return Ok(());
     }
-    draft.put_container(record);
-    Ok(())
-}
-
-fn forget(draft: &mut Draft<'_>, owner: &Owner, specs: &[String]) -> Result<()> {
-    let Owner::Container(id) = owner else { return Ok(()) };
     let mut record = draft.container(id)?;
     record.request.publish.retain(|spec| !specs.contains(spec));
     draft.put_container(record);

@@ -47,9 +47,12 @@ pub(crate) struct PublicationRecord {
     pub owner: Owner,
     /// The specs it was made from; none when the image's exposed ports were all to be published.
     pub specs: Vec<String>,
+    /// Whether it was made while its container ran. It is kept then while the container is stopped;
+    /// the others are made anew from the container's own specs.
+    pub lasting: bool,
     /// Since when it has been in force (RFC 3339).
     pub since: String,
-    /// Why it is not in force just now: the other engine's container is stopped, perhaps.
+    /// Why it is not in force just now: its container is stopped, perhaps.
     pub suspended: Option<String>,
 }
 

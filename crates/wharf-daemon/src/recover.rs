@@ -12,13 +12,13 @@ use wharf_network::{Leftover, Owner as LinkOwner, leftovers, remove_leftover};
 use wharf_runtime::cgroup::{kill_leftovers, names_below, remove_cgroup_parent};
 use wharf_runtime::client::Shim;
 use wharf_runtime::shim::Phase as ShimPhase;
-use wharf_spec::Publication;
 
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::flows;
-use crate::record::{ContainerRecord, Owner, Phase, PublicationRecord};
+use crate::publications::CONTAINER_STOPPED;
+use crate::record::{ContainerRecord, Owner, Phase};
 
 // === impl Daemon ===
 
@@ -67,19 +67,14 @@ impl Daemon {
     fn drop_stale_publications(&self, running: &[&ContainerRecord]) -> Result<()> {
         let running: BTreeSet<&str> = running.iter().map(|c| c.id.as_str()).collect();
         let gone = self.ledger.transact(|draft| {
-            let is_stale = |record: &&PublicationRecord| match &record.owner {
+            let owners = draft.before().publications.values().map(|record| &record.owner);
+            let stale = owners.filter(|owner| match owner {
                 Owner::Container(id) => !running.contains(id.as_str()),
                 Owner::Target(_) => false,
-            };
-            let stale: Vec<Publication> = draft
-                .before()
-                .publications
-                .values()
-                .filter(is_stale)
-                .map(|record| record.publication.clone())
-                .collect();
-            stale.iter().for_each(|publication| draft.delete_publication(&publication.id));
-            Ok(stale)
+            });
+            let stale: BTreeSet<Owner> = stale.cloned().collect();
+            let rest = |owner| draft.rest_publications_of(owner, CONTAINER_STOPPED);
+            Ok(stale.iter().flat_map(rest).map(|record| record.publication).collect::<Vec<_>>())
         })?;
         note("forget flows", flows::forget(&gone, flows::Which::All));
         Ok(())

@@ -8,7 +8,7 @@ use wharf_network::unplug;
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
-use crate::record::{ContainerRecord, Phase};
+use crate::record::{ContainerRecord, Owner, Phase};
 
 // === impl Daemon ===
 
@@ -50,7 +50,9 @@ impl Daemon {
     pub(crate) fn finish_removal(&self, record: &ContainerRecord) -> Result<()> {
         let killed = self.kill_hard(record);
         crash::point("remove.killed");
-        let withdrawn = self.withdraw_container(&record.id);
+        let owner = Owner::Container(record.id.clone());
+        let gone = self.ledger.transact(|draft| Ok(draft.delete_publications_of(&owner)));
+        let withdrawn = gone.and_then(|gone| self.take_down_publications(&gone, None));
         crash::point("remove.unpublished");
         let unplugged = unplug(&record.endpoint).map_err(Error::from);
         crash::point("remove.unplugged");

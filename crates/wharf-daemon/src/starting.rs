@@ -11,6 +11,7 @@ use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::files::{self, Identity};
+use crate::ledger::Draft;
 use crate::lifecycle::target;
 use crate::record::{ContainerRecord, Owner, Phase};
 use crate::reservation::Held;
@@ -64,7 +65,13 @@ impl Starting<'_> {
         crash::point("start.plugged");
         shim.create().map_err(runtime_failure)?;
         crash::point("start.created");
-        daemon.put_in_force(&Owner::Container(record.id.clone()), held, |_| Ok(()))?;
+        let owner = Owner::Container(record.id.clone());
+        // Those that rest come back as they are now.
+        let resting = |draft: &mut Draft<'_>| {
+            draft.delete_publications_of(&owner);
+            Ok(())
+        };
+        daemon.put_in_force(&owner, held, &daemon.lasting_specs(&record.id), resting)?;
         shim.start().map_err(runtime_failure)?;
         crash::point("start.started");
         daemon.begin(&record.id);

@@ -82,7 +82,15 @@ impl Docker {
     /// # Errors
     /// When it cannot be started or does not end within a minute.
     pub fn run(&self, args: &[&str]) -> Result<Output> {
-        self.host.output(self.command(args), COMMAND_LIMIT)
+        self.run_within(args, COMMAND_LIMIT)
+    }
+
+    /// As [`Docker::run`], for what takes longer.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end within `limit`.
+    pub fn run_within(&self, args: &[&str], limit: Duration) -> Result<Output> {
+        self.host.output(self.command(args), limit)
     }
 
     /// Runs `docker args…`, which must succeed, and returns its standard output, trimmed.

@@ -90,6 +90,14 @@ impl Podman {
     /// # Errors
     /// When it cannot be started or does not end within a minute.
     pub fn run(&self, args: &[&str]) -> Result<Output> {
+        self.run_within(args, COMMAND_LIMIT)
+    }
+
+    /// As [`Podman::run`], for what takes longer.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end within `limit`.
+    pub fn run_within(&self, args: &[&str], limit: Duration) -> Result<Output> {
         let mut command = command(&self.mounts, &self.directory);
         let (verb, rest) = args.split_at(args.len().min(1));
         command.args(verb);
@@ -97,7 +105,7 @@ impl Podman {
             command.arg(format!("--cgroup-parent=/{group}"));
         }
         command.args(rest);
-        self.host.output(command, COMMAND_LIMIT)
+        self.host.output(command, limit)
     }
 
     /// Runs `podman args…`, which must succeed, and returns its standard output, trimmed.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
-use wharf_spec::Proto;
+use wharf_spec::{Proto, Publication, Target};
 
 pub use self::facts::{
     Answers, Arrival, Bridge, Facts, Inside, Interface, Kernel, Listening, Matter, Reach, Relay,
@@ -164,7 +164,7 @@ impl Journey<'_> {
         self.served.plane().unwrap_or(Plane::Relay)
     }
 
-    fn from_host(self) -> bool {
+    fn is_own(self) -> bool {
         matches!(self.served.path(), Some(Path::HostLoopback | Path::HostAddress))
     }
 
@@ -172,23 +172,35 @@ impl Journey<'_> {
         self.served.publication.target.inside().is_some()
     }
 
-    /// Where the plane sends it: the target's address of the client's family, or of the other one.
     fn destination(self) -> Option<SocketAddr> {
-        let target = &self.served.publication.target;
-        let port = self.served.publication.target_port(self.facts.question.port)?;
-        let (v4, v6) = (target.ipv4().map(IpAddr::V4), target.ipv6().map(IpAddr::V6));
-        let address = if self.is_v4() { v4.or(v6) } else { v6.or(v4) };
-        let own = if self.is_v4() { [127, 0, 0, 1].into() } else { own_v6() };
-        let address = if self.is_inside() { own } else { address? };
-        Some(SocketAddr::new(address, port))
+        destination(self.served.publication, &self.facts.question)
     }
 
     fn target_name(self) -> String {
         match self.served.publication.target {
-            wharf_spec::Target::Container { .. } => format!("container {}", self.served.name),
+            Target::Container { .. } => format!("container {}", self.served.name),
             _ => self.served.name.to_owned(),
         }
     }
+}
+
+/// Where a plane sends what is asked: to the target's address of the client's family, or else of
+/// the other one; to a loopback address where sockets are opened inside; and nowhere else where
+/// the target's own address is asked, which is routed.
+pub fn destination(publication: &Publication, question: &Question) -> Option<SocketAddr> {
+    let target = &publication.target;
+    let (v4, v6) = (target.ipv4().map(IpAddr::V4), target.ipv6().map(IpAddr::V6));
+    let is_v4 = question.address.is_ipv4();
+    let (address, other) = if is_v4 { (v4, v6) } else { (v6, v4) };
+    if matches!(target, Target::Container { .. }) && address == Some(question.address) {
+        return Some(SocketAddr::new(question.address, question.port));
+    }
+    let port = publication.target_port(question.port)?;
+    if target.inside().is_some() {
+        let own = if is_v4 { [127, 0, 0, 1].into() } else { own_v6() };
+        return Some(SocketAddr::new(own, port));
+    }
+    Some(SocketAddr::new(address.or(other)?, port))
 }
 
 fn own_v6() -> IpAddr {

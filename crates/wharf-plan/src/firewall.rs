@@ -16,6 +16,7 @@ mod advice;
 mod field;
 mod judge;
 mod obstacle;
+mod owners;
 mod packet;
 mod remedy;
 mod render;

@@ -199,6 +199,9 @@ impl Tcp {
     }
 
     fn fail(&mut self, slot: u32, error: &io::Error, now: Instant) {
+        if self.tries_other_family(slot, now) {
+            return;
+        }
         let Some(connection) = self.take(slot) else { return };
         let shared = &connection.admitted.shared;
         match connection.stage {

@@ -1,4 +1,4 @@
-//! The program at both ends: `cargo xtask bench-agent serve | load | hold`.
+//! The program at both ends: `cargo xtask bench-agent serve | load | hold | pace | knock`.
 //!
 //! Both are processes of their own, one in the container's namespace and one, for each window, in
 //! the client's, so that they are scheduled as real peers are. Threads block: with as few cores as
@@ -6,7 +6,9 @@
 
 mod cpu;
 mod hold;
+mod knock;
 mod order;
+mod pace;
 mod serve;
 mod tcp;
 mod udp;
@@ -18,10 +20,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::column::{Column, Load, Service};
 
 pub(crate) use self::cpu::busy_seconds;
+pub(crate) use self::knock::Knocked;
+pub(crate) use self::pace::Paced;
 pub(crate) use self::window::Window;
 
 /// The two ends of a measurement.
@@ -44,6 +49,24 @@ pub(crate) enum Agent {
     },
     /// Put one window of load on a service and write what happened as JSON.
     Load(Target),
+    /// Exchange 64 bytes at a fixed pace until standard input ends; write what was seen as JSON.
+    Pace {
+        /// Where to.
+        #[arg(long)]
+        to: SocketAddr,
+        /// The pace, in microseconds.
+        #[arg(long)]
+        interval: u64,
+    },
+    /// Connect again and again, and write the times as JSON.
+    Knock {
+        /// Where to, in turn.
+        #[arg(long, required = true, value_delimiter = ',')]
+        to: Vec<SocketAddr>,
+        /// How often.
+        #[arg(long)]
+        times: usize,
+    },
 }
 
 /// Where a window's load goes.
@@ -66,12 +89,15 @@ pub(crate) fn run(agent: &Agent) -> Result<()> {
     match agent {
         Agent::Serve { at } => serve::run(*at),
         Agent::Hold { to, connections } => hold::run(*to, *connections),
-        Agent::Load(target) => {
-            let window = load(target)?;
-            println!("{}", serde_json::to_string(&window)?);
-            Ok(())
-        }
+        Agent::Load(target) => tell(&load(target)?),
+        Agent::Pace { to, interval } => tell(&pace::run(*to, Duration::from_micros(*interval))?),
+        Agent::Knock { to, times } => tell(&knock::run(to, *times)?),
     }
+}
+
+fn tell(found: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string(found)?);
+    Ok(())
 }
 
 fn load(target: &Target) -> Result<Window> {

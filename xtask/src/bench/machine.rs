@@ -8,16 +8,13 @@ use serde_json::{Value, json};
 
 use crate::steps::read;
 
-/// The packages whose programs are measured.
-const PACKAGES: [&str; 5] = ["docker.io", "haproxy", "nginx-light", "libnginx-mod-stream", "socat"];
-
-/// Processor, memory, kernel, and the versions of what was measured.
-pub(crate) fn describe() -> Result<Value> {
+/// Processor, memory, kernel, and the versions of the `packages` that were measured.
+pub(crate) fn describe(packages: &[&str]) -> Result<Value> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let memory = fs::read_to_string("/proc/meminfo")?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let packages: serde_json::Map<String, Value> =
-        PACKAGES.iter().map(|package| ((*package).to_owned(), version(package).into())).collect();
+        packages.iter().map(|package| ((*package).to_owned(), version(package).into())).collect();
     Ok(json!({
         "processor": field(&cpu, "model name"),
         "processors": std::thread::available_parallelism()?.get(),

@@ -1,7 +1,6 @@
 //! The results as files: JSON for programs, a chart for people.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,6 +16,9 @@ use super::statistics::Spread;
 use super::summary::{Figure, Summary};
 use super::verdict::Requirement;
 use crate::steps::root;
+
+/// The packages whose programs are measured.
+const PACKAGES: [&str; 5] = ["docker.io", "haproxy", "nginx-light", "libnginx-mod-stream", "socat"];
 
 /// Everything a run has found.
 #[derive(Debug)]
@@ -34,14 +36,8 @@ pub(crate) struct Record<'a> {
 impl Record<'_> {
     /// Writes `relay.json` and `relay.svg` below `docs/benchmarks`.
     pub(crate) fn write(&self) -> Result<()> {
-        fs::create_dir_all(directory()).context("make docs/benchmarks")?;
         let text = serde_json::to_string_pretty(&self.json()?)? + "\n";
-        for (name, text) in [("relay.json", text), ("relay.svg", chart::draw(self.summary))] {
-            let path = directory().join(name);
-            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-            println!("wrote {}", path.display());
-        }
-        Ok(())
+        write_files([("relay.json", text), ("relay.svg", chart::draw(self.summary))])
     }
 
     fn json(&self) -> Result<Value> {
@@ -55,7 +51,7 @@ impl Record<'_> {
             .map(|Requirement { text, met }| json!({ "text": text, "met": met }))
             .collect();
         Ok(json!({
-            "machine": machine::describe()?,
+            "machine": machine::describe(&PACKAGES)?,
             "rounds": self.plan.rounds,
             "busy_processors_before": rounded(self.other_work),
             "window_seconds": self.plan.window.as_secs_f64(),
@@ -73,8 +69,16 @@ impl Record<'_> {
     }
 }
 
-fn directory() -> PathBuf {
-    root().join("docs/benchmarks")
+/// Writes files below `docs/benchmarks`.
+pub(crate) fn write_files<'a>(files: impl IntoIterator<Item = (&'a str, String)>) -> Result<()> {
+    let directory = root().join("docs/benchmarks");
+    fs::create_dir_all(&directory).context("make docs/benchmarks")?;
+    for (name, text) in files {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
 }
 
 fn figure_json(figure: &Figure) -> Value {
@@ -111,7 +115,7 @@ fn spread_json(spread: Spread) -> Value {
 }
 
 /// Four digits, so that files differ where results do.
-fn rounded(number: f64) -> f64 {
+pub(crate) fn rounded(number: f64) -> f64 {
     let digits = 10f64.powf(4.0 - number.abs().max(1e-9).log10().ceil());
     (number * digits).round() / digits
 }

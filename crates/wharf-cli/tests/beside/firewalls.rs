@@ -1,7 +1,7 @@
 //! ufw and firewalld, the real ones: which plane serves beside them, what they refuse, what is said
 //! about that, and what clients notice of a reload.
 
-use wharf_lab::{Firewalld, ForwardPorts, Iptables, Ufw};
+use wharf_lab::{Firewalld, ForwardPorts, Iptables, Ufw, wait};
 
 use super::scene::{AT, LIMIT, RATE, REMOTE, Scene, assert_flawless, rules_of_others};
 
@@ -16,7 +16,7 @@ fn ufw(name: &str, iptables: Iptables) {
         assert!(path.reason.starts_with("ufw drops forwarded packets"), "{}", path.reason);
     }
     // Its rules for this host are obeyed.
-    assert_eq!(scene.connects(8080), [false; 2]);
+    assert_eq!(scene.connects(8080, false), [false; 2]);
     let warned = scene.warned(&["web", "8081:80"]);
     let [line] = warned.as_slice() else { panic!("{warned:?}") };
     assert!(
@@ -29,7 +29,7 @@ fn ufw(name: &str, iptables: Iptables) {
 
     ufw.ok("allow 8080").unwrap();
     assert_eq!(scene.seen_from_remote(), REMOTE);
-    assert_eq!(scene.connects(8081), [false; 2]);
+    assert_eq!(scene.connects(8081, false), [false; 2]);
     reload_unnoticed(name, &scene, || ufw.reload().unwrap());
     scene.until_served_by("relay");
     assert_eq!(scene.seen_from_remote(), REMOTE);
@@ -60,15 +60,17 @@ fn what_ufw_forwards_goes_through_the_kernel_and_is_said_to_walk_past_it() {
         line.starts_with("wharf: ufw blocks 8081/tcp for this host, but not for forwarded packets"),
         "{line}"
     );
-    assert_eq!(scene.connects(8081), [true; 2]);
+    assert_eq!(scene.connects(8081, true), [true; 2]);
     scene.warned(&["web", "8082:80", "--via", "relay"]);
-    assert_eq!(scene.connects(8082), [false; 2]);
+    assert_eq!(scene.connects(8082, false), [false; 2]);
     // A port that is open anyway, and one that no other host can ask for.
     assert_eq!(scene.warned(&["web", "127.0.0.1:8083:80"]), [""; 0]);
     assert_eq!(rules_of_others(&scene.host), theirs);
     ufw.ok("allow 8082/tcp").unwrap();
-    assert_eq!(scene.connects(8082), [true; 2]);
-    assert_eq!(scene.warned(&["web", "8082:80", "--via", "relay"]), [""; 0]);
+    assert_eq!(scene.connects(8082, true), [true; 2]);
+    let silent = || scene.warned(&["web", "8082:80", "--via", "relay"]).is_empty().then_some(());
+    // The change is told as an event, a moment after it was made.
+    wait::until(LIMIT, "nothing to warn of", silent).unwrap();
 
     reload_unnoticed("ufw route", &scene, || ufw.reload().unwrap());
     scene.until_served_by("nft");
@@ -91,14 +93,14 @@ fn firewalld_lets_forwarded_packets_pass_and_is_said_to_be_walked_past() {
         "{line}"
     );
     scene.warned(&["web", "8082:80", "--via", "relay"]);
-    assert_eq!(scene.connects(8082), [false; 2]);
+    assert_eq!(scene.connects(8082, false), [false; 2]);
     assert_eq!(rules_of_others(&scene.host), theirs);
     firewalld.ok("--zone=public --add-port=8082/tcp").unwrap();
-    assert_eq!(scene.connects(8082), [true; 2]);
+    assert_eq!(scene.connects(8082, true), [true; 2]);
 
     reload_unnoticed("firewalld", &scene, || firewalld.reload().unwrap());
     scene.until_served_by("nft");
-    assert_eq!(scene.connects(8082), [false; 2], "what is not permanent is gone");
+    assert_eq!(scene.connects(8082, false), [false; 2], "what is not permanent is gone");
 }
 
 #[test]
@@ -113,7 +115,7 @@ fn the_relay_serves_and_obeys_where_firewalld_forwards_nothing() {
     for path in scene.external("8080") {
         assert!(path.reason.starts_with("firewalld rejects forwarded packets"), "{}", path.reason);
     }
-    assert_eq!(scene.connects(8080), [false; 2]);
+    assert_eq!(scene.connects(8080, false), [false; 2]);
     let warned = scene.warned(&["web", "8081:80"]);
     let [line] = warned.as_slice() else { panic!("{warned:?}") };
     let remedy = "firewall-cmd --zone=public --add-port=8081/tcp";

@@ -17,8 +17,8 @@ pub(super) struct Network {
 
 /// The default network and two that the scene makes.
 pub(super) const NETWORKS: [Network; 3] = [
-    Network { name: "wharf", has_ipv6: false, internal: false },
-    Network { name: "dual", has_ipv6: true, internal: false },
+    Network { name: "wharf", has_ipv6: true, internal: false },
+    Network { name: "four", has_ipv6: false, internal: false },
     Network { name: "inner", has_ipv6: false, internal: true },
 ];
 

@@ -11,8 +11,9 @@ use super::fault::Fault;
 use super::model::{Model, NETWORKS, Network, Publication, Refusal, Which};
 use super::wanted::NOBODYS;
 
-/// So few that they are started, stopped and made anew again and again.
-const NAMES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
+/// So few that they are started, stopped and made anew again and again. None can be the beginning
+/// of another one's identity.
+const NAMES: [&str; 6] = ["n0", "n1", "n2", "n3", "n4", "n5"];
 /// So few that they are asked for twice all the time.
 const FIRST_PORT: u16 = 8000;
 const PORTS: u16 = 96;
@@ -79,7 +80,7 @@ pub(super) enum Operation {
 
 /// The container port that `wharf/whoami` listens on in a container of this name.
 pub(super) fn listening_port(name: &str) -> u16 {
-    if name < "c3" { 80 } else { FIRST_PORT + 6 }
+    if name < "n3" { 80 } else { FIRST_PORT + 6 }
 }
 
 // === impl Operation ===

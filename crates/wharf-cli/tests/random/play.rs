@@ -14,6 +14,8 @@ use super::operation::Operation;
 use super::site::{Outcome, Site};
 use super::view::{Background, REPAIR_LIMIT};
 
+/// How often the longest list is read even if there is nothing new in it.
+const THOROUGH: usize = 10;
 /// How often clients come.
 const TALK: usize = 50;
 /// How often everything is taken down, to see what is left.
@@ -141,7 +143,7 @@ impl Play {
             Operation::Fault(fault) => {
                 self.done.faults += 1;
                 self.site.suffer(fault, self.background.owned)?;
-                self.settled(REPAIR_LIMIT)?;
+                self.settled(REPAIR_LIMIT, true)?;
                 return Ok(String::new());
             }
             Operation::Torn { torn, after_micros } => {
@@ -165,7 +167,7 @@ impl Play {
             }
         }
         self.learn(operation)?;
-        self.settled(Duration::ZERO)?;
+        self.settled(Duration::ZERO, self.done.operations % THOROUGH == 0)?;
         Ok(String::new())
     }
 
@@ -198,7 +200,7 @@ impl Play {
         let deadline = Instant::now() + REPAIR_LIMIT;
         loop {
             for model in &mut possible {
-                match self.site.settle(&self.background, model, Duration::ZERO) {
+                match self.site.settle(&self.background, model, Duration::ZERO, true) {
                     Ok(_) => {
                         self.model = model.clone();
                         return Ok(String::new());
@@ -233,8 +235,8 @@ impl Play {
         }
     }
 
-    fn settled(&mut self, limit: Duration) -> Result<(), String> {
-        let took = self.site.settle(&self.background, &mut self.model, limit);
+    fn settled(&mut self, limit: Duration, thorough: bool) -> Result<(), String> {
+        let took = self.site.settle(&self.background, &mut self.model, limit, thorough);
         let took = took.map_err(|differences| differences.join("\n"))?;
         self.done.slowest_repair = self.done.slowest_repair.max(took);
         Ok(())

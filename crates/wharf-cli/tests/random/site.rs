@@ -18,6 +18,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// What became of a request.
 #[derive(Debug)]
+#[expect(dead_code, reason = "what was said is for whoever reads of a failure")]
 pub(super) enum Outcome {
     Done(Value),
     /// With its status.

@@ -44,7 +44,7 @@ impl Background {
         let table = nftables::table(&mut netlink, "wharf").map_err(told)?;
         Ok(Self {
             kernel: kernel_of(site)?,
-            sockets: site.host.run(sockets::listening).map_err(told)?,
+            sockets: sockets_of(site)?,
             links: links(site)?.into_keys().collect(),
             rules: rules(site)?,
             owned: table.is_some_and(|table| table.ownership == Ownership::Owned),
@@ -62,10 +62,11 @@ impl Site {
         background: &Background,
         model: &mut Model,
         limit: Duration,
+        thorough: bool,
     ) -> Result<Duration, Vec<String>> {
         let began = Instant::now();
         loop {
-            let differences = self.differences(background, model);
+            let differences = self.differences(background, model, thorough);
             if differences.is_empty() {
                 return Ok(began.elapsed());
             }
@@ -76,17 +77,26 @@ impl Site {
         }
     }
 
-    fn differences(&mut self, background: &Background, model: &mut Model) -> Vec<String> {
+    fn differences(
+        &mut self,
+        background: &Background,
+        model: &mut Model,
+        thorough: bool,
+    ) -> Vec<String> {
         let listing = self.host.spawn(nft(["-j", "list", "table", "inet", "wharf"]));
-        let ledger = self.get("/v1/ports").and_then(|listed| adopt(model, &listed));
-        if let Err(difference) = ledger {
-            // Without identities there is nothing to compare.
-            return vec![difference];
+        // For this list the kernel walks through all flows of the machine, so it is asked for
+        // when it tells of something new, and now and then; the containers' list comes each time.
+        if thorough || model.publications.iter().any(|it| it.id.is_none()) {
+            let ledger = self.get("/v1/ports").and_then(|listed| adopt(model, &listed));
+            if let Err(difference) = ledger {
+                // Without identities there is nothing to compare.
+                return vec![difference];
+            }
         }
         let mut all = Vec::new();
         all.extend(self.containers(model).err());
         all.extend(self.routes(model).err());
-        let found = self.host.run(sockets::listening).map_err(told);
+        let found = sockets_of(self);
         let more = model.publications.iter().flat_map(sockets::wanted);
         let wanted = background.sockets.iter().cloned().chain(more).collect();
         all.extend(found.and_then(|found| compared("socket", wanted, found)).err());
@@ -106,10 +116,23 @@ impl Site {
         let listed = self.get("/v1/containers")?;
         let all = listed.as_array().into_iter().flatten();
         let runs = |it: &Value| it["state"] == "running";
-        let found = all.map(|it| format!("{} runs: {}", text(&it["name"]), runs(it))).collect();
+        let mut found = Vec::new();
+        for it in all {
+            let name = text(&it["name"]);
+            found.push(format!("{name} runs: {}", runs(it)));
+            let published = it["ports"].as_array().into_iter().flatten();
+            // Those without a host side are merely exposed.
+            let published = published.filter(|port| !port["host"].is_null());
+            found.extend(published.map(|port| format!("{name} {}", line_of(port))));
+        }
         let wanted = model.containers.iter();
-        let wanted = wanted.map(|(name, it)| format!("{name} runs: {}", it.running)).collect();
-        compared("container", wanted, found)
+        let wanted = wanted.map(|(name, it)| format!("{name} runs: {}", it.running));
+        let published = model.publications.iter().map(|it| {
+            let ports = it.ports.map(|ports| ports.to_string()).unwrap_or_default();
+            let place = format!("{} {ports}", joined(&it.addresses));
+            format!("{} {} {place} -> {}", it.owner, it.proto, it.target_ports)
+        });
+        compared("container", wanted.chain(published).collect(), found)
     }
 
     fn routes(&mut self, model: &Model) -> Result<(), String> {
@@ -179,6 +202,11 @@ fn links(site: &Site) -> Result<BTreeMap<String, bool>, String> {
         .collect();
     let on_bridge = |master: Option<u32>| master.is_some_and(|index| bridges.contains(&index));
     Ok(all.into_iter().map(|it| (it.name, it.up && on_bridge(it.master))).collect())
+}
+
+fn sockets_of(site: &Site) -> Result<Vec<String>, String> {
+    let netlink = site.host.netns().open_netlink(Family::SockDiag);
+    netlink.and_then(|mut netlink| sockets::listening(&mut netlink)).map_err(told)
 }
 
 fn rules(site: &Site) -> Result<BTreeSet<String>, String> {
@@ -272,6 +300,13 @@ fn is_entry_of(model: &Model, wanted: &Publication, entry: &Value) -> bool {
         && entry["options"] == wanted.options.to_string()
         && entry["state"] == "active"
         && texts(&entry["planes"]) == planes.collect::<Vec<_>>()
+}
+
+fn line_of(port: &Value) -> String {
+    let host = &port["host"];
+    let addresses = joined(host["addresses"].as_array().into_iter().flatten().map(text));
+    let (ports, behind) = (text(&host["ports"]), text(&port["container_ports"]));
+    format!("{} {addresses} {ports} -> {behind}", text(&port["protocol"]))
 }
 
 fn brief(entry: &&Value) -> String {

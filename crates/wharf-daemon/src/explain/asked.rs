@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use wharf_api::ExplainRequest;
 use wharf_plan::explain::Origin;
-use wharf_spec::Proto;
+use wharf_spec::{HostSide, Proto, Publication};
 
 use crate::error::{Error, Result};
-use crate::record::PublicationRecord;
 
 /// What somebody asks about, as far as it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +34,36 @@ impl Asked {
         })?;
         let from = request.from.as_deref().map(parse_origin).transpose()?;
         Ok(Self { port, proto, address, from })
+    }
+
+    /// Whether a publication is one that is asked about; `routed` are the addresses of its target
+    /// that are asked directly.
+    pub(super) fn is_about(&self, publication: &Publication, routed: &[IpAddr]) -> bool {
+        let proto = self.proto.is_none_or(|proto| proto == publication.proto);
+        proto && (self.is_at_host(publication) || self.is_at_target(publication, routed).is_some())
+    }
+
+    /// Whether one of the host's addresses is asked.
+    pub(super) fn is_at_host(&self, publication: &Publication) -> bool {
+        let HostSide { addresses, ports } = &publication.host;
+        let is_there = |address: IpAddr| {
+            let takes = |it: &IpAddr| {
+                *it == address || (it.is_unspecified() && it.is_ipv4() == address.is_ipv4())
+            };
+            addresses.iter().any(takes)
+        };
+        ports.contains(self.port) && !addresses.is_empty() && self.address.is_none_or(is_there)
+    }
+
+    /// The target's own address, if that is asked.
+    pub(super) fn is_at_target(
+        &self,
+        publication: &Publication,
+        routed: &[IpAddr],
+    ) -> Option<IpAddr> {
+        let has_port = publication.target_ports.contains(self.port);
+        let is_asked = |address: &&IpAddr| self.address.is_none_or(|asked| asked == **address);
+        routed.iter().find(is_asked).copied().filter(|_| has_port)
     }
 }
 
@@ -68,26 +97,6 @@ fn parse_origin(text: &str) -> Result<Origin> {
             "invalid client {text:?}: use an IP address, or host for a process of this host"
         ))),
     }
-}
-
-/// Whether a publication is one that is asked about.
-pub(super) fn is_asked(asked: &Asked, record: &PublicationRecord) -> bool {
-    let publication = &record.publication;
-    let target =
-        [publication.target.ipv4().map(IpAddr::V4), publication.target.ipv6().map(IpAddr::V6)];
-    let is_there = |address: IpAddr| match publication.host.addresses.as_slice() {
-        [] => target.contains(&Some(address)),
-        there => there
-            .iter()
-            .any(|it| *it == address || (it.is_unspecified() && it.is_ipv4() == address.is_ipv4())),
-    };
-    let ports = match publication.host.addresses.is_empty() {
-        true => publication.target_ports,
-        false => publication.host.ports,
-    };
-    ports.contains(asked.port)
-        && asked.proto.is_none_or(|proto| proto == publication.proto)
-        && asked.address.is_none_or(is_there)
 }
 
 #[cfg(test)]

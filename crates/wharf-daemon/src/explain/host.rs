@@ -9,8 +9,8 @@ use wharf_host::route::{Routes, Way};
 use wharf_plan::explain::{Arrival, Interface, Origin, Question, Socket};
 use wharf_spec::{Proto, Publication};
 
+use super::USUAL;
 use super::asked::Asked;
-use super::{USUAL, is_host};
 use crate::error::Result;
 use crate::reservation::transport;
 
@@ -73,38 +73,38 @@ impl HostView {
     }
 
     /// The question that is meant, about one publication.
-    pub(super) fn question(&mut self, asked: &Asked, publication: &Publication) -> Question {
-        let proto = publication.proto;
+    pub(super) fn question(
+        &mut self,
+        asked: &Asked,
+        publication: &Publication,
+        routed: &[IpAddr],
+    ) -> Question {
         let from = asked.from;
-        let address =
-            asked.address.or_else(|| self.address_of(publication, from)).unwrap_or(SOMEBODY_V4);
+        let address = asked.address.or_else(|| match asked.is_at_host(publication) {
+            true => self.address_of(publication, from),
+            false => asked.is_at_target(publication, routed),
+        });
+        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let origin = from.unwrap_or_else(|| usual_origin(address));
-        Question { proto, address, port: asked.port, origin }
+        Question { proto: publication.proto, address, port: asked.port, origin }
     }
 
     pub(super) fn question_of_nothing(&mut self, asked: &Asked) -> Question {
         let from = asked.from.or_else(|| asked.address.map(usual_origin));
         let origin = from.unwrap_or(Origin::Elsewhere);
-        let own = || match origin {
-            Origin::Host => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Origin::Elsewhere => SOMEBODY_V4,
-            Origin::Address(address) => address,
+        let reached = match origin {
+            Origin::Host => None,
+            Origin::Elsewhere => self.reached_by(SOMEBODY_V4),
+            Origin::Address(client) => self.reached_by(client),
         };
-        let address = match asked.address {
-            Some(address) => address,
-            None if is_host(origin) => own(),
-            None => self.reached_by(own()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        };
+        let address = asked.address.or(reached).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let origin = from.unwrap_or_else(|| usual_origin(address));
         Question { proto: asked.proto.unwrap_or(USUAL), address, port: asked.port, origin }
     }
 
     /// The address a client would ask for.
     fn address_of(&mut self, publication: &Publication, from: Option<Origin>) -> Option<IpAddr> {
         let there = &publication.host.addresses;
-        if there.is_empty() {
-            let (v4, v6) = (publication.target.ipv4(), publication.target.ipv6());
-            return v4.map(IpAddr::V4).or(v6.map(IpAddr::V6));
-        }
         let v4 = match from {
             Some(Origin::Address(client)) => client.is_ipv4(),
             _ => there.iter().any(IpAddr::is_ipv4),

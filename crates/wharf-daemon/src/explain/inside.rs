@@ -8,12 +8,11 @@ use wharf_host::link::Links;
 use wharf_host::netlink::Family;
 use wharf_host::netns::Netns;
 use wharf_host::route::{Routes, Way};
-use wharf_plan::explain::{Inside, Listening, Origin, Question, Reach, TargetState};
+use wharf_plan::explain::{Inside, Listening, Origin, Question, Reach, TargetState, destination};
 use wharf_runtime::client::Shim;
 use wharf_spec::{Engine, Proto, Publication, Target};
 
 use super::host::{HostView, sockets, somebody};
-use super::served::destination;
 use crate::daemon::Daemon;
 
 /// Another machine that takes longer than this to accept is as good as not there for whoever
@@ -95,7 +94,7 @@ impl Seen<'_> {
 
     fn namespace(self, path: &Path) -> Found {
         match Netns::from_path(path) {
-            Ok(netns) => self.from_inside(&netns, format!("namespace {}", path.display())),
+            Ok(netns) => self.entered(&netns, format!("namespace {}", path.display())),
             Err(error) => Found::away(
                 format!("the namespace is gone: {error}"),
                 vec![format!("make {} again; it is served at once then", path.display())],
@@ -120,7 +119,7 @@ impl Seen<'_> {
         let pid = found.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
         let who = format!("{engine}'s container {}{pid}", found.name);
         match netns {
-            Some(netns) if sandbox.is_some() => self.from_inside(&netns, who),
+            Some(netns) if sandbox.is_some() => self.entered(&netns, who),
             Some(netns) => {
                 self.by_address(&netns, &who, vec![format!("{engine} restart {}", found.name)])
             }
@@ -147,7 +146,7 @@ impl Seen<'_> {
     }
 
     fn asked(self) -> Listening {
-        let Some(to) = destination(self.publication, self.question) else {
+        let Some(to) = destination(self.publication, &self.question) else {
             return Listening::Unknown("it has no port for this one".to_owned());
         };
         if self.publication.proto != Proto::Tcp {
@@ -161,7 +160,7 @@ impl Seen<'_> {
 
     /// A target that has an address on a network of this host.
     fn by_address(self, netns: &Netns, who: &str, remedy: Vec<String>) -> Found {
-        let address = destination(self.publication, self.question).map(|to| to.ip());
+        let address = destination(self.publication, &self.question).map(|to| to.ip());
         let fault = address.and_then(|address| lacks(netns, address).err());
         let target = match (fault, address) {
             (Some(fault), _) => TargetState::Away { why: format!("{who}: {fault}"), remedy },
@@ -180,7 +179,7 @@ impl Seen<'_> {
     }
 
     /// A target in which sockets are opened.
-    fn from_inside(self, netns: &Netns, who: String) -> Found {
+    fn entered(self, netns: &Netns, who: String) -> Found {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let target = match lacks(netns, loopback) {
             Ok(()) => TargetState::There(format!("{who}, entered by the relay")),
@@ -194,14 +193,14 @@ impl Seen<'_> {
     }
 
     fn who_waits(self, netns: &Netns) -> Listening {
-        let Some(port) = self.publication.target_port(self.question.port) else {
+        let Some(to) = destination(self.publication, &self.question) else {
             return Listening::Unknown("it has no port for this one".to_owned());
         };
         let Ok(mut netlink) = netns.open_netlink(Family::SockDiag) else {
             return Listening::Unknown("its sockets cannot be listed".to_owned());
         };
         let proto = self.publication.proto;
-        let found = sockets(&mut netlink, proto, port, &|_| false);
+        let found = sockets(&mut netlink, proto, to.port(), &|_| false);
         let mut others = Vec::new();
         if found.is_empty() {
             let all = sockets(&mut netlink, proto, 0, &|_| true);

@@ -1,6 +1,6 @@
 //! What carries one publication at this moment.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use wharf_host::sysctl;
 use wharf_host::transparent;
@@ -141,6 +141,9 @@ impl<'a> Look<'a> {
             Origin::Address(client) => self.has_in_its_network(client) && !host.is_own(origin),
             _ => false,
         };
+        if self.asks_the_target() {
+            return served.paths.iter().find(|plan| plan.plane == Plane::Routed).cloned();
+        }
         let plan = path_from(served, &self.question, host.is_own(origin), is_neighbour)?.clone();
         let is_on_link = is_link_local(self.question.address)
             || matches!(origin, Origin::Address(client) if is_link_local(client));
@@ -150,6 +153,13 @@ impl<'a> Look<'a> {
             return Some(PathPlan { plane, source, reason, ..plan });
         }
         Some(plan)
+    }
+
+    /// Where a network is routed, containers are asked by their own addresses.
+    fn asks_the_target(&self) -> bool {
+        let target = &self.publication.target;
+        let own = [target.ipv4().map(IpAddr::V4), target.ipv6().map(IpAddr::V6)];
+        self.own.is_some() && own.contains(&Some(self.question.address))
     }
 
     fn has_in_its_network(&self, client: IpAddr) -> bool {
@@ -268,13 +278,4 @@ fn state_of(pid: u32) -> RelayState {
         None | Some('Z' | 'X' | 'x') => RelayState::Gone,
         Some(_) => RelayState::Alive,
     }
-}
-
-/// Where the plane sends what is asked, as a socket address; the target's own family first.
-pub(super) fn destination(publication: &Publication, question: Question) -> Option<SocketAddr> {
-    let port = publication.target_port(question.port)?;
-    let v4 = publication.target.ipv4().map(IpAddr::V4);
-    let v6 = publication.target.ipv6().map(IpAddr::V6);
-    let address = if question.address.is_ipv4() { v4.or(v6) } else { v6.or(v4) };
-    Some(SocketAddr::new(address?, port))
 }

@@ -81,23 +81,21 @@ impl Daemon {
     }
 
     fn find_container(&self, text: &str) -> Result<Found> {
-        let (record, network) = self.ledger.read(|state| {
-            let record = state.find_container(text)?.clone();
-            let network = state.find_network(&record.network)?.clone();
-            Ok::<_, Error>((record, network))
-        })?;
-        if record.phase != Phase::Running {
-            return Err(Error::Conflict(format!(
-                "container {:?} is not running: `wharf start {}` first",
-                record.name, record.name
-            )));
-        }
-        Ok(Found {
-            name: TargetName::Container(record.name.clone()),
-            target: target(&record),
-            owner: Owner::Container(record.id),
-            network: Some(network),
-            own: false,
+        self.ledger.read(|state| {
+            let record = state.find_container(text)?;
+            if record.phase != Phase::Running {
+                return Err(Error::Conflict(format!(
+                    "container {:?} is not running: `wharf start {}` first",
+                    record.name, record.name
+                )));
+            }
+            Ok(Found {
+                name: TargetName::Container(record.name.clone()),
+                target: target(record),
+                owner: Owner::Container(record.id.clone()),
+                network: Some(state.find_network(&record.network)?.clone()),
+                own: false,
+            })
         })
     }
 

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::record::PublicationRecord;
 
 /// The ones of `records` that a request names; each spec must name one at least.
-pub(super) fn select(
-    records: Vec<PublicationRecord>,
+pub(super) fn select<'a>(
+    records: impl Iterator<Item = &'a PublicationRecord>,
     request: &UnpublishRequest,
 ) -> Result<Vec<PublicationRecord>> {
     if request.all != request.specs.is_empty() {
@@ -17,6 +17,7 @@ pub(super) fn select(
             "give the port specs to take down, or --all for every one".into(),
         ));
     }
+    let records: Vec<&PublicationRecord> = records.collect();
     let mut means = Vec::with_capacity(request.specs.len());
     for text in &request.specs {
         let meaning = Meaning::of(text)?;
@@ -25,13 +26,13 @@ pub(super) fn select(
         }
         means.push(meaning);
     }
-    let wanted = |record: &PublicationRecord| {
+    let wanted = |record: &&PublicationRecord| {
         request.all || means.iter().any(|meaning| meaning.is(&record.publication))
     };
-    Ok(records.into_iter().filter(wanted).collect())
+    Ok(records.into_iter().filter(wanted).cloned().collect())
 }
 
-fn nothing(records: &[PublicationRecord], spec: &str, request: &UnpublishRequest) -> Error {
+fn nothing(records: &[&PublicationRecord], spec: &str, request: &UnpublishRequest) -> Error {
     let has: Vec<String> = records.iter().map(|record| text(&record.publication)).collect();
     let has = match has.is_empty() {
         true => "nothing is published for it".to_owned(),

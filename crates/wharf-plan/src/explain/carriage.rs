@@ -143,7 +143,7 @@ fn rewriting(journey: Journey<'_>) -> Hop {
 }
 
 fn forwarding(journey: Journey<'_>) -> Option<Hop> {
-    if journey.plane() == Plane::Relay || journey.from_host() {
+    if journey.plane() == Plane::Relay || journey.is_own() {
         return None;
     }
     let settings = &journey.served.forwarding;

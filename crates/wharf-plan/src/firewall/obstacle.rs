@@ -144,7 +144,7 @@ fn hook_of(table: &Table, base_chain: &str) -> Hook {
 
 impl Owner {
     /// By the names programs give their chains and tables; `None` if nobody does.
-    fn of_chain(table: &Table, chain: &str) -> Option<Self> {
+    pub(super) fn of_chain(table: &Table, chain: &str) -> Option<Self> {
         match table.name.as_str() {
             "firewalld" => return Some(Self::Firewalld),
             "docker-bridges" => return Some(Self::Docker),

@@ -107,6 +107,17 @@ impl Route {
         Some((address, port))
     }
 
+    /// The target's address of the family that is not the client's. Only a target that is reached
+    /// from inside has both for certain, and may listen on one alone.
+    pub(crate) fn other_target(&self, client: IpAddr, port: usize) -> Option<(IpAddr, u16)> {
+        let (address, port) = self.target(client, port).filter(|_| self.inside)?;
+        let other = match address {
+            IpAddr::V4(_) => self.target_v6.map(IpAddr::V6),
+            IpAddr::V6(_) => self.target_v4.map(IpAddr::V4),
+        };
+        Some((other?, port))
+    }
+
     /// Whether a client may come in.
     pub(crate) fn allows(&self, client: IpAddr) -> bool {
         self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client))

@@ -1,5 +1,6 @@
 //! Connections that are not there yet: attempts, and what becomes of those without an answer.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -28,19 +29,54 @@ impl Tcp {
         as_client: bool,
         now: Instant,
     ) -> Option<(OwnedFd, Stage)> {
-        let limits = &self.context.limits;
         let target = SocketAddr::from(shared.route.target(peer.ip(), port)?);
+        let dialed = self.dial_at(shared, peer, target, as_client, now).or_else(|error| {
+            // There may be no address of this family in there at all.
+            let other = shared.route.other_target(peer.ip(), port).ok_or(error)?;
+            self.dial_at(shared, peer, other.into(), false, now)
+        });
+        dialed.inspect_err(|error| refused(shared, target, error)).ok()
+    }
+
+    fn dial_at(
+        &self,
+        shared: &Shared,
+        peer: SocketAddr,
+        target: SocketAddr,
+        as_client: bool,
+        now: Instant,
+    ) -> io::Result<(OwnedFd, Stage)> {
+        let limits = &self.context.limits;
         let trusted = as_client && shared.trusts_source(self.context.milliseconds(now));
         let source = if trusted { kept(&shared.route, peer, target) } else { None };
         let unpaced = shared.route.on_host && self.context.paced;
-        let way = Way { target, unpaced, inside: shared.inside.as_ref() };
-        let dialed = dial(way, source).inspect_err(|error| refused(shared, target, error));
-        let dialed = dialed.ok()?;
+        let dialed = dial(Way { target, unpaced, inside: shared.inside.as_ref() }, source)?;
         let limit = self.connect_limit(shared);
         let may_retry = dialed.as_client && shared.route.source == Source::Client;
         let limit = if may_retry { limit.min(limits.transparent) } else { limit };
         let stage = Stage::Dialing { since: now, until: now + limit, as_client: dialed.as_client };
-        Some((dialed.socket, stage))
+        Ok((dialed.socket, stage))
+    }
+
+    /// Tries the other family's address of a target that is reached from inside and has refused:
+    /// it may listen on one alone. Answers whether there was one to try.
+    pub(super) fn tries_other_family(&mut self, slot: u32, now: Instant) -> bool {
+        let Some(connection) = self.connections.get_mut(slot) else { return false };
+        let shared = Arc::clone(&connection.admitted.shared);
+        let (peer, port) = (connection.peer, connection.admitted.port);
+        let once = !connection.turned && connection.target_failed();
+        let dialing = matches!(connection.stage, Stage::Dialing { .. });
+        let Some(other) = shared.route.other_target(peer.ip(), port).filter(|_| once && dialing)
+        else {
+            return false;
+        };
+        let Ok((target, stage)) = self.dial_at(&shared, peer, other.into(), false, now) else {
+            return false;
+        };
+        let Some(mut connection) = self.connections.take(slot) else { return false };
+        connection.turn(target, stage);
+        self.readmit(connection);
+        true
     }
 
     fn connect_limit(&self, shared: &Shared) -> Duration {

@@ -58,6 +58,8 @@ pub(super) struct Connection {
     tries: u8,
     /// Whether the target did not answer a first attempt.
     pub(super) redialed: bool,
+    /// Whether the target refused at the address of the client's family.
+    pub(super) turned: bool,
     begun: Instant,
     moved: Instant,
 }
@@ -135,6 +137,7 @@ impl Connection {
             seasoned: false,
             tries: TRIES,
             redialed: false,
+            turned: false,
             begun: now,
             moved: now,
         }
@@ -151,6 +154,13 @@ impl Connection {
     /// Puts a new attempt in the place of the last.
     pub(super) fn redial(&mut self, target: OwnedFd, stage: Stage) {
         (self.target, self.stage, self.redialed) = (target, stage, true);
+    }
+
+    /// Goes on with a socket to the target's address of the other family, as if the first had never
+    /// failed.
+    pub(super) fn turn(&mut self, target: OwnedFd, stage: Stage) {
+        (self.target, self.stage, self.turned) = (target, stage, true);
+        (self.outwards, self.broken) = (Direction::default(), None);
     }
 
     /// Puts bytes ahead of what the client sends.

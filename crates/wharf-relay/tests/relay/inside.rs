@@ -1,7 +1,7 @@
 //! Targets in a network namespace that has nothing but its loopback.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use tempfile::TempDir;
@@ -38,9 +38,14 @@ pub(super) fn publish(
     port: u16,
     target: SocketAddr,
     source: Source,
+    both: bool,
 ) {
     let (mut route, held) = route(Transport::Tcp, &[V4, V6], (port, port), target);
     (route.inside, route.source) = (true, source);
+    let other = route.target_v4.is_none().then_some(Ipv4Addr::LOCALHOST);
+    route.target_v4 = route.target_v4.or(other.filter(|_| both));
+    let other = (both && route.target_v6.is_none()).then_some(Ipv6Addr::LOCALHOST);
+    route.target_v6 = route.target_v6.or(other);
     let mut sockets: Vec<BorrowedFd<'_>> = held.sockets.iter().map(|b| b.socket.as_fd()).collect();
     sockets.extend([opener.as_fd(), inside.as_fd()]);
     client.add(vec![route.clone()], &sockets).unwrap();
@@ -57,9 +62,9 @@ fn a_program_that_listens_on_loopback_alone_is_reached_and_sees_its_clients() {
         let changed = lay_way_back_inside(&inside, &[]).unwrap();
         let opener = Opener::start(example(), ["relay-opener"]).unwrap();
         let mut client = ensure(dir.path(), &program(&dir)).unwrap();
-        publish(&mut client, &opener, &inside, 8084, v4, Source::Client);
-        publish(&mut client, &opener, &inside, 8086, v6, Source::Client);
-        publish(&mut client, &opener, &inside, 8080, v4, Source::Gateway);
+        publish(&mut client, &opener, &inside, 8084, v4, Source::Client, false);
+        publish(&mut client, &opener, &inside, 8086, v6, Source::Client, false);
+        publish(&mut client, &opener, &inside, 8080, v4, Source::Gateway, false);
         // The helper lives as long as the relay needs it.
         drop(opener);
         let see = || {
@@ -87,7 +92,7 @@ fn without_a_way_back_the_gateway_is_seen_after_a_moment() {
         let target = who_is_there(&inside, "127.0.0.1:0");
         let opener = Opener::start(example(), ["relay-opener"]).unwrap();
         let mut client = ensure(dir.path(), &program(&dir)).unwrap();
-        publish(&mut client, &opener, &inside, 8084, target, Source::Client);
+        publish(&mut client, &opener, &inside, 8084, target, Source::Client, false);
         for _ in 0..3 {
             assert_eq!(ask("192.0.2.1:8084"), "127.0.0.1");
         }
@@ -95,5 +100,31 @@ fn without_a_way_back_the_gateway_is_seen_after_a_moment() {
         assert_eq!((stats.source_fallbacks, stats.target_timeouts), (1, 0));
         assert!(TcpStream::connect("192.0.2.1:8084").is_ok());
         client.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn a_program_that_listens_on_one_family_serves_clients_of_both() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let inside = Netns::create().unwrap();
+        let (v4, v6) = (who_is_there(&inside, "127.0.0.1:0"), who_is_there(&inside, "[::1]:0"));
+        let changed = lay_way_back_inside(&inside, &[]).unwrap();
+        let opener = Opener::start(example(), ["relay-opener"]).unwrap();
+        let mut client = ensure(dir.path(), &program(&dir)).unwrap();
+        publish(&mut client, &opener, &inside, 8084, v4, Source::Client, true);
+        publish(&mut client, &opener, &inside, 8086, v6, Source::Client, true);
+        for _ in 0..3 {
+            assert_eq!(ask("192.0.2.1:8084"), "192.0.2.1");
+            assert_eq!(ask("[2001:db8::1]:8084"), "127.0.0.1");
+            assert_eq!(ask("[2001:db8::1]:8086"), "2001:db8::1");
+            assert_eq!(ask("192.0.2.1:8086"), "::1");
+        }
+        for listed in client.list().unwrap() {
+            let stats = listed.stats;
+            assert_eq!((stats.source_fallbacks, stats.target_refused), (0, 0));
+        }
+        client.shutdown().unwrap();
+        take_up_way_back_inside(&inside, &changed).unwrap();
     });
 }

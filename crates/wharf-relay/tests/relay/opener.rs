@@ -94,7 +94,7 @@ fn a_route_is_led_from_one_namespace_to_another_and_out() {
         let listener = second.run(|| std::net::TcpListener::bind("127.0.0.1:80").unwrap()).unwrap();
         let opener = start_opener(dir.path(), &example()).unwrap();
         let mut client = ensure(dir.path(), &program(&dir)).unwrap();
-        publish(&mut client, &opener, &first, 8080, target, Source::Gateway);
+        publish(&mut client, &opener, &first, 8080, target, Source::Gateway, false);
         assert_eq!(ask("127.0.0.1:8080"), "127.0.0.1");
         let route = client.list().unwrap().remove(0).route;
         let used = client.stats().unwrap().descriptors_used;
@@ -121,7 +121,7 @@ fn one_that_is_stopped_holds_the_others_up_for_a_moment_only() {
         let target = who_is_there(&inside, "127.0.0.1:80");
         let opener = start_opener(bench.path(), &example()).unwrap();
         let (source, port) = (Source::Gateway, 8081);
-        publish(&mut bench.client, &opener, &inside, port, target, source);
+        publish(&mut bench.client, &opener, &inside, port, target, source, false);
         let id = bench.publish_8080(Transport::Tcp, tcp_target("127.0.0.1:0", echo));
         assert_eq!(ask("127.0.0.1:8081"), "127.0.0.1");
         let helper = Pid::of(opener.pid().unwrap()).unwrap();
@@ -157,7 +157,7 @@ fn routes_that_share_one_get_what_they_asked_for() {
                 _ => |mut s| drop(std::io::Write::write_all(&mut s, b"8082")),
             };
             let target = place.run(|| tcp_target("127.0.0.1:80", name)).unwrap();
-            publish(&mut bench.client, &opener, place, port, target, Source::Gateway);
+            publish(&mut bench.client, &opener, place, port, target, Source::Gateway, false);
         }
         let here = Netns::current().unwrap();
         std::thread::scope(|scope| {

@@ -1,0 +1,87 @@
+//! The results as files: JSON for programs, a chart for people.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::change::{Beside, Change, Seen};
+use super::first::First;
+use super::many::Many;
+use super::{Found, chart};
+use crate::bench::machine;
+use crate::bench::memory::Memory;
+use crate::bench::record::{rounded, write_files};
+use crate::bench::verdict::Requirement;
+
+/// Writes `publish.json` and `publish.svg` below `docs/benchmarks`.
+pub(crate) fn write(found: &Found, requirements: &[Requirement]) -> Result<()> {
+    let text = serde_json::to_string_pretty(&describe(found, requirements)?)? + "\n";
+    write_files([("publish.json", text), ("publish.svg", chart::draw(&found.many))])
+}
+
+fn describe(found: &Found, requirements: &[Requirement]) -> Result<Value> {
+    let requirements: Vec<Value> =
+        requirements.iter().map(|it| json!({ "text": it.text, "met": it.met })).collect();
+    Ok(json!({
+        "machine": machine::describe(&PACKAGES)?,
+        "rounds": found.rounds,
+        "busy_processors_before": rounded(found.other_work),
+        "one_port": found.changes.iter().map(change_json).collect::<Vec<_>>(),
+        "many_ports": found.many.iter().map(many_json).collect::<Vec<_>>(),
+        "first_packet": found.first.iter().map(first_json).collect::<Vec<_>>(),
+        "requirements": requirements,
+    }))
+}
+
+/// What is measured besides, and what it takes along.
+const PACKAGES: [&str; 6] = ["docker.io", "containerd", "runc", "podman", "netavark", "iptables"];
+
+fn change_json(change: &Change) -> Value {
+    let calls: serde_json::Map<String, Value> = change
+        .series()
+        .into_iter()
+        .map(|(name, times)| (name.to_owned(), times.tail().json("ms")))
+        .collect();
+    let flows: Vec<Value> = change.flows.iter().map(flow_json).collect();
+    json!({ "other_ports": change.others, "calls": calls, "flows_beside": flows })
+}
+
+fn flow_json(Beside { plane, changing, quiet }: &Beside) -> Value {
+    let seen = |seen: &Seen| {
+        let mut value = seen.times.tail().json("ms");
+        if let Value::Object(fields) = &mut value {
+            fields.insert("longest_gap_ms".to_owned(), rounded(seen.gap).into());
+        }
+        value
+    };
+    json!({ "plane": plane, "while_ports_change": seen(changing), "while_nothing_does": seen(quiet) })
+}
+
+fn many_json(many: &Many) -> Value {
+    let memory =
+        |Memory { user, kernel }: Memory| json!({ "user": user.round(), "kernel": kernel.round() });
+    json!({
+        "case": many.case.name(),
+        "who": many.kind.name(),
+        "ports": many.ports,
+        "rounds": many.times(),
+        "publish_s": rounded(many.publish()),
+        "unpublish_s": rounded(many.unpublish()),
+        "both_s": rounded(many.both()),
+        "without_ports_s": many.bare().map(rounded),
+        "port_bytes": many.memory.map(memory),
+    })
+}
+
+fn first_json(first: &First) -> Value {
+    let ratio = first.ratio.map(|it| {
+        json!({ "median": rounded(it.median), "quartiles": [rounded(it.low), rounded(it.high)] })
+    });
+    json!({
+        "case": first.case.name(),
+        "ports": first.case.ports(),
+        "published_by_the_daemon": first.by_daemon,
+        "connected": first.connect.tail().json("ms"),
+        "answered": first.answer.tail().json("ms"),
+        "ratio_to_one_port": ratio,
+    })
+}
