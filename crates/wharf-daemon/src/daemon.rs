@@ -16,6 +16,7 @@ use wharf_runtime::image::ImageStore;
 use crate::Config;
 use crate::error::{Error, Result};
 use crate::events::Events;
+use crate::flows::Flows;
 use crate::ledger::Ledger;
 use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
@@ -39,6 +40,7 @@ pub struct Daemon {
     pub(crate) images: ImageStore,
     pub(crate) planes: Planes,
     pub(crate) engines: Engines,
+    pub(crate) flows: Flows,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) descriptor_limit: u64,
@@ -83,6 +85,7 @@ impl Daemon {
             images: ImageStore::open(&paths.images())?,
             planes: Planes::open(paths.clone(), facts, config)?,
             engines: Engines::new(config.engines.clone()),
+            flows: Flows::default(),
             events: Events::new(),
             metrics: Metrics::new(),
             descriptor_limit,

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use wharf_api::{ContainerState, ExplainRequest, Explanation};
 use wharf_network::Subnet;
 use wharf_plan::explain::{Facts, Matter, Question, explain};
+use wharf_plan::firewall::Ruleset;
 use wharf_spec::{HostPorts, PortSpec, Proto, Publication};
 
 use self::asked::Asked;
@@ -40,29 +41,30 @@ impl Daemon {
         if found.is_empty() {
             return Ok(vec![self.explain_nothing(&asked, &mut host)]);
         }
-        let ways = found.iter().take(WAYS).map(|Wanted { name, record, routed }| {
-            let question = host.question(&asked, &record.publication, routed);
-            self.explain_one(name, record, question, &mut host)
+        let firewall = wharf_nft::foreign::read(crate::planes::TABLE).ruleset;
+        let ways = found.iter().take(WAYS).map(|wanted| {
+            let question = host.question(&asked, &wanted.record.publication, &wanted.routed);
+            self.explain_one(wanted, question, &mut host, &firewall)
         });
         Ok(ways.collect())
     }
 
     fn explain_one(
         &self,
-        name: &str,
-        record: &PublicationRecord,
+        wanted: &Wanted,
         question: Question,
         host: &mut HostView,
+        firewall: &Ruleset,
     ) -> Explanation {
+        let Wanted { name, record, .. } = wanted;
         let carriage = Carriage::look(self, name, record, question, host);
         let ours = |inode| self.has_socket(inode);
-        let firewall = wharf_nft::foreign::read(crate::planes::TABLE).ruleset;
         let facts = Facts {
             question,
             arrival: host.arrival(question),
             owner: host.owner(question.address),
             sockets: host.sockets(question, &ours),
-            firewall: &firewall,
+            firewall,
             matter: Matter::Served(Box::new(carriage.served())),
         };
         told::explanation(question, Some((name, record)), &explain(&facts))
@@ -71,7 +73,7 @@ impl Daemon {
     fn explain_nothing(&self, asked: &Asked, host: &mut HostView) -> Explanation {
         let question = host.question_of_nothing(asked);
         let ours = |inode| self.has_socket(inode);
-        let firewall = wharf_plan::firewall::Ruleset::default();
+        let firewall = Ruleset::default();
         let facts = Facts {
             question,
             arrival: host.arrival(question),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use wharf_host::conntrack::{Flow, FlowFilter, delete_matching_any, list};
 use wharf_host::link::Links;
@@ -24,20 +25,39 @@ pub(crate) enum Which {
     Datagrams,
 }
 
-/// Forgets flows of `publications`.
-pub(crate) fn forget(publications: &[Publication], which: Which) -> Result<()> {
-    let concerned = |p: &&Publication| which == Which::All || p.proto == Proto::Udp;
-    let publications: Vec<&Publication> = publications.iter().filter(concerned).collect();
-    if publications.is_empty() {
-        return Ok(());
+/// The flows of the host's network namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Flows {
+    /// Kept open: closing one waits until everything that was deleted from nftables is really
+    /// gone, which takes the kernel ten milliseconds or more.
+    netlink: Mutex<Option<Netlink>>,
+}
+
+// === impl Flows ===
+
+impl Flows {
+    /// Forgets flows of `publications`.
+    pub(crate) fn forget(&self, publications: &[Publication], which: Which) -> Result<()> {
+        let concerned = |p: &&Publication| which == Which::All || p.proto == Proto::Udp;
+        let publications: Vec<&Publication> = publications.iter().filter(concerned).collect();
+        if publications.is_empty() {
+            return Ok(());
+        }
+        let addresses = Links::open()?.addresses(None)?;
+        let own = addresses.into_iter().map(|address| address.net.addr());
+        let own: Vec<IpAddr> = own.filter(|address| !address.is_loopback()).collect();
+        let filters = publications.into_iter().flat_map(|publication| filters(publication, &own));
+        let filters: Vec<FlowFilter> = filters.collect();
+        let mut kept = self.netlink.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut netlink = match kept.take() {
+            Some(netlink) => netlink,
+            None => Netlink::open(Family::Netfilter)?,
+        };
+        // After a failure the next one begins anew.
+        delete_matching_any(&mut netlink, &filters)?;
+        *kept = Some(netlink);
+        Ok(())
     }
-    let addresses = Links::open()?.addresses(None)?;
-    let own = addresses.into_iter().map(|address| address.net.addr());
-    let own: Vec<IpAddr> = own.filter(|address| !address.is_loopback()).collect();
-    let filters = publications.into_iter().flat_map(|publication| filters(publication, &own));
-    let filters: Vec<FlowFilter> = filters.collect();
-    delete_matching_any(&mut Netlink::open(Family::Netfilter)?, &filters)?;
-    Ok(())
 }
 
 /// How many flows the kernel carries to the target of each publication. What cannot be counted

@@ -72,7 +72,7 @@ impl Daemon {
         self.planes.publish(self, held, &self.metrics)?;
         let fresh: Vec<Publication> = records.into_iter().map(|r| r.publication).collect();
         // TCP connections that still go on are those of somebody's drain.
-        flows::forget(&fresh, flows::Which::Datagrams)
+        self.flows.forget(&fresh, flows::Which::Datagrams)
     }
 
     /// Takes publications down that are in the ledger no more. With `drain_seconds`, open TCP
@@ -92,7 +92,7 @@ impl Daemon {
             Some(_) => flows::Which::Datagrams,
             None => flows::Which::All,
         };
-        flows::forget(&publications, which).and(taken)
+        self.flows.forget(&publications, which).and(taken)
     }
 
     /// Takes every publication of the container `id` out of force, as it has ended.

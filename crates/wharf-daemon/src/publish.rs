@@ -70,12 +70,13 @@ impl Daemon {
         let replaced = request.replace.as_deref().map(target_name).transpose()?;
         let replaced = replaced.map(|name| self.owner_of(&name)).transpose()?;
         let (altered, fresh) = self.sort_out(wanted, &found, replaced.as_ref())?;
-        let rival = self.rival(&fresh);
-        let held = self.reserve(fresh, &found.target).map_err(|error| match (error, rival) {
-            (Error::Port(text), Some(name)) => {
-                Error::Port(format!("{text}; `--replace {name}` takes it over without a gap"))
-            }
-            (error, _) => error,
+        let asked = fresh.clone();
+        let held = self.reserve(fresh, &found.target).map_err(|error| match error {
+            Error::Port(text) => Error::Port(match self.rival(&asked) {
+                Some(name) => format!("{text}; `--replace {name}` takes it over without a gap"),
+                None => text,
+            }),
+            error => error,
         })?;
         let mut ids: Vec<PublicationId> =
             held.iter().map(|held| held.publication.id.clone()).collect();
@@ -193,7 +194,7 @@ impl Daemon {
         {
             // TCP connections that are open end where they began.
             let old = std::slice::from_ref(&before.publication);
-            flows::forget(old, flows::Which::Datagrams)?;
+            self.flows.forget(old, flows::Which::Datagrams)?;
         }
         Ok(())
     }
@@ -246,7 +247,7 @@ impl Daemon {
                     })
                 };
                 let gone: Vec<Publication> = gone.into_iter().filter(|p| !again(p)).collect();
-                flows::forget(&gone, flows::Which::All)
+                daemon.flows.forget(&gone, flows::Which::All)
             });
             if let Ok(Err(error)) = cut.await {
                 tracing::warn!(%error, "ending connections after a drain");

@@ -76,7 +76,7 @@ impl Daemon {
             let rest = |owner| draft.rest_publications_of(owner, CONTAINER_STOPPED);
             Ok(stale.iter().flat_map(rest).map(|record| record.publication).collect::<Vec<_>>())
         })?;
-        note("forget flows", flows::forget(&gone, flows::Which::All));
+        note("forget flows", self.flows.forget(&gone, flows::Which::All));
         Ok(())
     }
 

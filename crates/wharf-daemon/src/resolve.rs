@@ -111,9 +111,10 @@ fn in_order(wanted: Vec<Wanted>) -> Vec<Wanted> {
     let mut joined: BTreeMap<(u8, PortRange, Proto, usize), Wanted> = BTreeMap::new();
     for (place, one) in wanted.into_iter().enumerate() {
         let chosen_by_us = !matches!(one.host_ports, HostPorts::Exact(_));
-        let partner = joined.values_mut().find(|other| {
-            chosen_by_us
-                && other.host_ports == one.host_ports
+        // Thousands of exact ones are not compared with each other.
+        let candidates = if chosen_by_us { Some(joined.values_mut()) } else { None };
+        let partner = candidates.into_iter().flatten().find(|other| {
+            other.host_ports == one.host_ports
                 && other.container_ports == one.container_ports
                 && other.proto == one.proto
                 && other.options == one.options

@@ -142,7 +142,7 @@ mod tests {
         let set = table::SETS.iter().find(|set| set.name == "ports4").unwrap();
         let key = Datum::new().proto(Proto::Tcp.number()).port(port);
         let mut batch = Batch::new(TABLE);
-        batch.delete_elements(set, &[Element::of(key)]);
+        batch.delete_elements(set, [Element::of(key)]);
         batch.commit(&mut Netlink::open(Family::Netfilter).unwrap()).unwrap();
     }
 }

@@ -137,7 +137,9 @@ pub fn explain(facts: &Facts<'_>) -> Way {
     };
     let (path, plane, source) = (served.path(), served.plane(), served.source());
     let journey = Journey { facts, served };
-    if path.is_some() {
+    if let Some(why) = &served.suspended {
+        hops.push(target::away(journey, why));
+    } else if path.is_some() {
         hops.push(entrance::allow_list(journey));
         hops.push(firewalls::hop(journey));
         hops.extend(carriage::hops(journey));

@@ -185,7 +185,12 @@ impl Udp {
         let trusted = self.trusts_source(shared, now);
         let source = kept(&shared.route, key.client, target).filter(|_| trusted);
         let source = source.map(|source| source.ip());
-        let opened = open(shared.inside.as_ref(), target, source);
+        let inside = shared.inside.as_ref();
+        let opened = open(inside, target, source).or_else(|error| {
+            // There may be no address of the client's family in there.
+            let other = shared.route.other_target(key.client.ip(), port).ok_or(error)?;
+            open(inside, other.into(), None)
+        });
         let opened = opened.map_err(|error| {
             tracing::debug!(route = shared.route.id, %target, %error, "no flow to the target");
             shared.counters.target_failed(&error);

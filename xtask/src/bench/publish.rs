@@ -29,7 +29,7 @@ use crate::prerequisites;
 /// How to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How often everything is measured; Docker's many ports twice at most.
+    /// How often everything is measured; twice at most what takes Docker or Podman minutes.
     #[arg(long, default_value_t = 8)]
     rounds: u32,
     /// Only these parts.

@@ -3,28 +3,31 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use wharf_lab::{Firewalld, ForwardPorts};
+use wharf_lab::{Firewalld, ForwardPorts, wait};
 
-use super::scene::{AT, LIMIT, RATE, REMOTE, Scene, assert_flawless, sh};
+use super::scene::{AT, LIMIT, RATE, REMOTE, REMOVE_POLICY_RULES, Scene, assert_flawless, sh};
 
 const FLUSHES: usize = 20;
 const KILLED_DAEMONS: usize = 5;
 const RELOADS: usize = 3;
+/// Other ports that come and go, and how many with one verb.
 const PUBLISHED: usize = 500;
+const AT_ONCE: usize = 5;
 /// A daemon that is killed while it is asked answers nothing; the next one does.
 const TRIES: usize = 5;
 
-/// Publishes other ports and takes them down again, one after the other.
+/// Publishes other ports and takes them down again, a few at a time.
 fn publish_others(scene: &Scene, done: &AtomicUsize) {
-    while done.fetch_add(1, Ordering::Relaxed) < PUBLISHED {
-        let t0 = Instant::now();
-        let spec = format!("{}:80", 20_000 + done.load(Ordering::Relaxed));
-        persist(scene, &["publish", "other", &spec]);
-        let t1 = t0.elapsed();
-        persist(scene, &["unpublish", "other", &spec]);
-        eprintln!("T {t1:?} {:?}", t0.elapsed() - t1);
+    for first in (0..PUBLISHED).step_by(AT_ONCE) {
+        let ports = 20_000 + first..20_000 + first + AT_ONCE;
+        let specs: Vec<String> = ports.map(|port| format!("{port}:80")).collect();
+        for verb in ["publish", "unpublish"] {
+            let specs = specs.iter().map(String::as_str);
+            persist(scene, &[verb, "other"].into_iter().chain(specs).collect::<Vec<_>>());
+        }
+        done.fetch_add(AT_ONCE, Ordering::Relaxed);
     }
 }
 
@@ -33,7 +36,7 @@ fn persist(scene: &Scene, line: &[&str]) {
     for _ in 0..TRIES {
         let output = scene.wharf.run(line).unwrap();
         // Done all the same by the one that was killed before it could say so.
-        let done = output.is_success() || output.stderr.contains("has not published");
+        let done = output.is_success() || output.stderr.contains("no such publication");
         if done {
             return;
         }
@@ -44,12 +47,10 @@ fn persist(scene: &Scene, line: &[&str]) {
 
 /// Does everything else, evenly spread over the time that [`publish_others`] takes.
 fn disturb(scene: &Scene, firewalld: Option<&Firewalld>, done: &AtomicUsize) {
-    let steps = FLUSHES.max(KILLED_DAEMONS).max(RELOADS);
-    for step in 0..steps {
-        let due = PUBLISHED * step / steps;
-        while done.load(Ordering::Relaxed) < due {
-            thread::sleep(Duration::from_millis(5));
-        }
+    for step in 0..FLUSHES {
+        let due = PUBLISHED * step / FLUSHES;
+        let is_due = || (done.load(Ordering::Relaxed) >= due).then_some(());
+        wait::until(LIMIT * 3, "ports that come and go", is_due).unwrap();
         sh(&scene.host, "nft flush ruleset");
         if step % (FLUSHES / KILLED_DAEMONS) == 1 {
             assert_eq!(scene.wharf.kill9("daemon").unwrap(), 1);
@@ -61,7 +62,8 @@ fn disturb(scene: &Scene, firewalld: Option<&Firewalld>, done: &AtomicUsize) {
         }
         match step {
             5 => drop(scene.wharf.kill9("relay").unwrap()),
-            12 => drop(sh(&scene.host, "ip link set wharf0 down")),
+            8 => drop(sh(&scene.host, REMOVE_POLICY_RULES)),
+            12 => drop(sh(&scene.host, "ip link del wharf0")),
             _ => {}
         }
     }

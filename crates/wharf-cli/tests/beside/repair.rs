@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wharf_lab::{Probed, wait};
 
-use super::scene::{AT, LIMIT, RATE, REMOTE, Scene, assert_flawless, sh};
+use super::scene::{AT, LIMIT, RATE, REMOTE, REMOVE_POLICY_RULES, Scene, assert_flawless, sh};
 
 /// How soon everything is as it was.
 const SOON: Duration = Duration::from_secs(1);
@@ -120,17 +120,22 @@ fn somebody_who_keeps_deleting_is_told_of_and_left_alone() {
 #[test]
 fn a_deleted_bridge_is_made_anew() {
     let Some(scene) = Scene::new("bridge").map(Scene::published) else { return };
-    let mut back = Duration::ZERO;
+    let (mut made, mut back) = (Duration::ZERO, Duration::ZERO);
     let probed = meanwhile(&scene, || {
         for _ in 0..3 {
             let began = Instant::now();
             sh(&scene.host, "ip link del wharf0");
+            let is_joined = || {
+                (!sh(&scene.host, "ip link show master wharf0 || true").is_empty()).then_some(())
+            };
+            wait::until(LIMIT, "a container on its bridge", is_joined).unwrap();
+            made = made.max(began.elapsed());
             wait::until(LIMIT, "an answer", || scene.is_open().then_some(())).unwrap();
             back = back.max(began.elapsed());
             std::thread::sleep(SOON);
         }
     });
-    eprintln!("answers again after {back:?}; {probed}");
+    eprintln!("made again after {made:?}, answers after {back:?}; {probed}");
     assert!(probed.longest_gap < SOON * 2, "{probed}");
     let refused = probed.failures.iter().filter(|it| it.reason.contains("no connection"));
     assert_eq!(refused.count(), 0, "{probed}");
@@ -157,13 +162,9 @@ fn policy_rules_that_are_removed_are_made_again() {
     scene.whoami("web", ["-p", "8080:80,via=relay", "-p", "8080:80/udp,via=relay"]);
     let rules = || sh(&scene.host, "ip rule; ip -6 rule");
     let before = rules();
-    let remove = "for f in -4 -6; do
-            ip $f rule | grep -v -e ' lookup local' -e ' lookup main' -e ' lookup default' |
-            while read -r line; do ip $f rule del pref ${line%%:*}; done
-        done";
     let probed = meanwhile(&scene, || {
         for _ in 0..5 {
-            sh(&scene.host, remove);
+            sh(&scene.host, REMOVE_POLICY_RULES);
             wait::until(SOON, "policy rules", || (rules() == before).then_some(())).unwrap();
             std::thread::sleep(PAUSE);
         }

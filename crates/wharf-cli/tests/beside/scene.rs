@@ -25,6 +25,12 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 const NFT: &str = "/usr/sbin/nft";
 
+/// Every policy rule that the kernel has not begun with.
+pub(crate) const REMOVE_POLICY_RULES: &str = "for f in -4 -6; do
+    ip $f rule | grep -v -e ' lookup local' -e ' lookup main' -e ' lookup default' |
+    while read -r line; do ip $f rule del pref ${line%%:*}; done
+done";
+
 pub(crate) struct Scene(wharf_lab::Scene);
 
 /// One path of a publication: the plane that serves it, and why not a faster one.

@@ -120,7 +120,7 @@ fn ufw_is_named_with_what_it_blocks() {
     let found = Found::at(&scene);
     found.says("firewall-ufw", "note", "ufw drops forwarded packets", "ufw route allow");
     found.says("port", "problem", "other hosts cannot reach 8080/tcp: ufw", "ufw allow 8080/tcp");
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     way.fails("firewall", "ufw drops packets to this host", "ufw allow 8080/tcp");
 }
 

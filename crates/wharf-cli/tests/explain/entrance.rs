@@ -5,9 +5,9 @@ use super::scene::Scene;
 #[test]
 fn a_port_that_is_not_published_is_said_to_be_somebodys_or_nobodys() {
     let Some(scene) = Scene::new("unpublished") else { return };
-    scene.from_remote("8080").fails("publication", "nobody listens there", "wharf publish");
+    scene.by_remote("8080").fails("publication", "nobody listens there", "wharf publish");
     let _held = scene.host.tcp_listen("0.0.0.0:8080").unwrap();
-    scene.from_remote("8080").fails("publication", "listens there itself", "wharf publish");
+    scene.by_remote("8080").fails("publication", "listens there itself", "wharf publish");
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn a_port_that_is_published_elsewhere_is_pointed_to() {
     scene.whoami("web", ["-p", "127.0.0.1:8080:80"]);
     let way = scene.way("10.1.0.2:8080", None);
     way.fails("publication", "web is at port 8080/tcp of 127.0.0.1", "");
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     way.fails("publication", "but not to 10.1.0.1", "publish it on an address");
     scene.way("10.9.9.9:8080", None).fails("address", "no interface of this host", "ip address");
 }
@@ -32,7 +32,7 @@ fn a_client_that_nothing_leads_to_is_told() {
 fn who_is_not_on_the_list_is_told_who_is() {
     let Some(scene) = Scene::new("allow-list") else { return };
     scene.whoami("web", ["-p", "8080:80,allow=192.0.2.0/24"]);
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     way.fails("allow-list", "10.1.0.1 is not on the list", "--allow 192.0.2.0/24,10.1.0.1");
     let anyone = scene.way("8080", None);
     assert_eq!(anyone.code, 0, "{anyone:?}");
@@ -68,17 +68,17 @@ fn a_foreign_drop_on_the_way_in_ends_the_way() {
     if !scene.runs("nft", &[INPUT]) {
         return;
     }
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     let way = way.fails("firewall", "drops packets to this host", "nft insert rule inet others");
     assert!(way.hop("firewall").contains("chain input of table inet others"), "{way:?}");
     assert!(!scene.remote.can_connect("10.1.0.2:8080"));
     // The kernel's packets do not come by there.
-    scene.from_remote("8081").works();
+    scene.by_remote("8081").works();
     assert!(scene.remote.can_connect("10.1.0.2:8081"));
     let remedy = way.remedy("firewall");
     let words: Vec<&str> = remedy.split_whitespace().skip(1).collect();
     assert!(scene.runs("nft", &words));
-    scene.from_remote("8080").works();
+    scene.by_remote("8080").works();
     assert!(scene.remote.can_connect("10.1.0.2:8080"));
 }
 
@@ -91,6 +91,6 @@ fn a_rule_against_one_client_is_seen_by_asking_for_that_client() {
     if !scene.runs("nft", &[rules]) {
         return;
     }
-    scene.from_remote("8080").fails("firewall", "rejects forwarded packets", "nft insert rule");
+    scene.by_remote("8080").fails("firewall", "rejects forwarded packets", "nft insert rule");
     scene.way("8080", None).works();
 }

@@ -12,7 +12,7 @@ fn forwarding_switched_off_is_the_hop_or_the_reason() {
     scene.whoami("web", ["-p", "8080:80"]);
     scene.host.sysctl("net/ipv4/ip_forward", "0").unwrap();
     // The daemon looks every two seconds; until then the kernel's packets end here.
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     if way.value["plane"] == "nft" {
         way.fails("forwarding", "net.ipv4.ip_forward", "sysctl -w net.ipv4.ip_forward=1");
     }
@@ -25,11 +25,11 @@ fn forwarding_switched_off_for_one_interface_is_found_there() {
     let Some(scene) = Scene::new("forwarding of one") else { return };
     scene.whoami("web", ["-p", "8080:80"]);
     scene.host.sysctl("net/ipv4/conf/eth0/forwarding", "0").unwrap();
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     way.fails("forwarding", "conf.eth0.forwarding", "sysctl -w net.ipv4.conf.eth0.forwarding=1");
     assert!(!scene.remote.can_connect("10.1.0.2:8080"));
     scene.host.sysctl("net/ipv4/conf/eth0/forwarding", "1").unwrap();
-    scene.from_remote("8080").works();
+    scene.by_remote("8080").works();
     assert!(scene.remote.can_connect("10.1.0.2:8080"));
 }
 
@@ -68,7 +68,7 @@ fn a_rule_that_is_missing_is_named() {
     match delete() {
         Ok(said) if said.contains("Operation not permitted") => {
             eprintln!("skipped: the table is the daemon's, and nobody else can change it");
-            scene.from_remote("8080").works();
+            scene.by_remote("8080").works();
             return;
         }
         Ok(_) => {}
@@ -85,7 +85,7 @@ fn a_relay_that_is_stopped_is_named() {
     let relay = Pid::from_raw(scene.wharf.pids_of("relay")[0]).unwrap();
     kill_process(relay, Signal::STOP).unwrap();
     let began = Instant::now();
-    let way = scene.from_remote("8080").fails("plane", "is stopped", "kill -CONT");
+    let way = scene.by_remote("8080").fails("plane", "is stopped", "kill -CONT");
     assert!(began.elapsed() < Duration::from_secs(5), "waited for a relay that is stopped");
     assert!(way.remedy("plane").contains(&relay.as_raw_nonzero().to_string()), "{way:?}");
     kill_process(relay, Signal::CONT).unwrap();
@@ -128,5 +128,5 @@ fn a_program_that_has_the_very_address_is_named() {
     let way = way.fails("plane", "listens at 127.0.0.1:8080", "publish another port");
     assert!(way.hop("plane").contains("before \"any\""), "{way:?}");
     // The kernel takes what comes from outside.
-    scene.from_remote("8080").works();
+    scene.by_remote("8080").works();
 }

@@ -40,7 +40,7 @@ impl Scene {
     }
 
     /// The only way to `port` from the remote host.
-    pub(crate) fn from_remote(&self, port: &str) -> Way {
+    pub(crate) fn by_remote(&self, port: &str) -> Way {
         self.way(port, Some("10.1.0.1"))
     }
 
@@ -50,7 +50,7 @@ impl Scene {
         let began = Instant::now();
         loop {
             fault();
-            let way = self.from_remote("8080");
+            let way = self.by_remote("8080");
             if way.fails_at() == hop {
                 return way;
             }
@@ -63,7 +63,7 @@ impl Scene {
     pub(crate) fn once(&self, port: &str, wanted: impl Fn(&Way) -> bool) -> Way {
         let began = Instant::now();
         loop {
-            let way = self.from_remote(port);
+            let way = self.by_remote(port);
             if wanted(&way) {
                 return way;
             }

@@ -13,7 +13,7 @@ fn shell(scene: &Scene, name: &str, port: &str, script: &str) -> bool {
 fn nothing_that_listens_is_named_with_what_does() {
     let Some(scene) = Scene::new("nothing listens") else { return };
     scene.whoami("web", ["-p", "8080:81"]);
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     let way =
         way.fails("listening", "nothing listens on 81/tcp in container web", "publish the port");
     assert!(way.hop("listening").contains("something listens on 80"), "{way:?}");
@@ -36,14 +36,11 @@ fn a_container_that_is_stopped_is_named() {
     let Some(scene) = Scene::new("stopped") else { return };
     scene.whoami("web", ["-p", "8080:80"]);
     scene.wharf.ok(["stop", "web"]);
-    let way = scene.from_remote("8080").fails(
-        "target",
-        "container web is not running",
-        "wharf start web",
-    );
+    let way =
+        scene.by_remote("8080").fails("target", "container web is not running", "wharf start web");
     assert!(way.hop("publication").contains("while it runs"), "{way:?}");
     scene.again(&["start"], "web");
-    scene.from_remote("8080").works();
+    scene.by_remote("8080").works();
 }
 
 #[test]
@@ -52,7 +49,7 @@ fn a_cable_that_is_down_inside_is_named() {
     let inside = scene.whoami("web", ["-p", "8080:80"]);
     let mut links = wharf_host::link::Links::open_in(inside.netns()).unwrap();
     links.set_down("eth0").unwrap();
-    let way = scene.from_remote("8080");
+    let way = scene.by_remote("8080");
     assert_eq!(way.code, 1, "{way:?}");
     assert!(["veth", "target"].contains(&way.fails_at()), "{way:?}");
 }

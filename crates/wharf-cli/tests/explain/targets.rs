@@ -12,9 +12,9 @@ fn a_namespace_is_looked_into() {
     let blue = scene.lab.host("blue").unwrap();
     let Some(place) = kept(&scene, &blue) else { return };
     scene.wharf.publish(&format!("netns:{place}"), &["8080:80"], &[]);
-    scene.from_remote("8080").fails("listening", "nothing listens on 80/tcp", "start the server");
+    scene.by_remote("8080").fails("listening", "nothing listens on 80/tcp", "start the server");
     let _teller = blue.tcp_listen("127.0.0.1:80").unwrap();
-    let way = scene.from_remote("8080").works();
+    let way = scene.by_remote("8080").works();
     assert!(way.hop("target").contains("entered by the relay"), "{way:?}");
     assert!(!way.has("bridge") && !way.has("veth"), "{way:?}");
 }
@@ -51,15 +51,16 @@ fn a_container_of_dockers_is_looked_into() {
     let scene = scene.with_engine("WHARF_DOCKER_SOCKET", &docker.socket());
     docker.ok(&[&SLEEP[..], &["sleep", "600"]].concat());
     scene.wharf.publish("docker:theirs", &["8080:80"], &[]);
-    scene.from_remote("8080").fails("listening", "nothing listens on 80/tcp", "start the server");
+    scene.by_remote("8080").fails("listening", "nothing listens on 80/tcp", "start the server");
     let teller = docker.container("theirs").unwrap().tell(&[80]).unwrap();
-    let way = scene.from_remote("8080").works();
+    let way = scene.by_remote("8080").works();
     assert!(way.hop("bridge").contains("docker0 is up"), "{way:?}");
     assert!(way.hop("target").contains("docker's container theirs, process"), "{way:?}");
     assert!(way.hop("plane").contains("docker decides what is forwarded"), "{way:?}");
     drop(teller);
     docker.ok(&["stop", "-t", "0", "theirs"]);
-    scene.once("8080", |way| way.fails_at() == "target");
+    let way = scene.once("8080", |way| way.fails_at() == "target");
+    way.fails("target", "theirs", "docker start theirs");
 }
 
 #[test]
@@ -73,6 +74,6 @@ fn a_container_of_podmans_is_looked_into() {
     podman.ok(&[&SLEEP[..], &["sleep", "600"]].concat());
     let _teller = podman.container("theirs").unwrap().tell(&[80]).unwrap();
     scene.wharf.publish("podman:theirs", &["8080:80"], &[]);
-    let way = scene.from_remote("8080").works();
+    let way = scene.by_remote("8080").works();
     assert!(way.hop("target").contains("podman's container theirs, process"), "{way:?}");
 }

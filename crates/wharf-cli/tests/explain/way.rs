@@ -6,7 +6,7 @@ use super::scene::Scene;
 fn a_packet_from_another_host_is_followed_through_the_kernel() {
     let Some(scene) = Scene::new("explained way") else { return };
     scene.whoami("web", ["-p", "8080:80"]);
-    let way = scene.from_remote("8080").works();
+    let way = scene.by_remote("8080").works();
     assert_eq!(way.value["plane"], "nft");
     assert_eq!(way.value["path"], "external-v4");
     assert_eq!(way.value["target_name"], "web");
@@ -90,11 +90,11 @@ fn people_get_a_drawing_and_programs_an_exit_code() {
 fn datagrams_and_routed_networks_have_ways_too() {
     let Some(scene) = Scene::new("udp and routed") else { return };
     scene.whoami("web", ["-p", "8080:80/udp"]);
-    let way = scene.from_remote("8080").works();
+    let way = scene.by_remote("8080").works();
     assert_eq!(way.value["protocol"], "udp");
     let own = scene.way("8080/udp", Some("host")).works();
     assert!(own.hop("plane").contains("relay"), "{own:?}");
-    scene.from_remote("8080/tcp").fails("publication", "web is at port 8080/udp", "");
+    scene.by_remote("8080/tcp").fails("publication", "web is at port 8080/udp", "");
     let routed = ["network", "create", "--gateway-mode", "routed", "--subnet", "10.50.0.0/24"];
     scene.wharf.ok(routed.iter().chain(&["open"]));
     scene.whoami("direct", ["--network", "open", "-p", "80"]);
@@ -104,5 +104,5 @@ fn datagrams_and_routed_networks_have_ways_too() {
     assert_eq!(found[0]["works"], true, "{found:#}");
     assert!(scene.remote.can_connect("10.50.0.2:80"));
     scene.host.sysctl("net/ipv4/conf/eth0/forwarding", "0").unwrap();
-    scene.from_remote("80").fails("forwarding", "eth0", "sysctl");
+    scene.by_remote("80").fails("forwarding", "eth0", "sysctl");
 }

@@ -133,6 +133,12 @@ impl Site {
         Ok(())
     }
 
+    /// Takes away what others have made; there may be nothing.
+    pub(super) fn without_others(&self) {
+        let gone = self.host.output(nft("delete table inet others".split(' ')), LIMIT);
+        gone.unwrap();
+    }
+
     fn delete_bridge(&mut self, place: usize) -> Result<(), String> {
         self.deaths.keep_distance("bridge", BETWEEN_FAULTS);
         let mut links = Links::open_in(self.host.netns()).map_err(told)?;

@@ -47,7 +47,7 @@ impl Fault {
     fn simple(dice: &mut Dice) -> Self {
         match *dice.weighted(&[(20, 0), (30, 1), (8, 2), (12, 3), (12, 4), (8, 5)]) {
             0 => Self::Nft(FLUSH),
-            1 => Self::Nft(*dice.pick(&AGAINST_OUR_TABLE)),
+            1 => Self::Nft(dice.pick::<&str>(&AGAINST_OUR_TABLE)),
             2 => Self::ForeignTable,
             3 => Self::Relay,
             4 => Self::Bridge(dice.below(super::model::NETWORKS.len())),

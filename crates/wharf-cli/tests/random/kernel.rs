@@ -48,7 +48,7 @@ pub(super) fn nft<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 /// What the model's publications add to what is there without any.
 pub(super) fn wanted(model: &Model) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
-    for publication in &model.publications {
+    for publication in model.in_force() {
         for v4 in [true, false] {
             if publication.kernel_serves(model.network_of(publication), v4) {
                 let owner = &model.containers[&publication.owner];

@@ -29,11 +29,11 @@ pub(super) struct Container {
     /// Its addresses, as it was told when it was made.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) running: bool,
-    /// What it publishes whenever it starts.
+    /// What it was made with, and publishes whenever it starts.
     pub(super) specs: Vec<PortSpec>,
 }
 
-/// A publication in force.
+/// A publication, in force or resting.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Publication {
     /// Its identity, once the program has told it.
@@ -48,6 +48,10 @@ pub(super) struct Publication {
     pub(super) options: PublishOptions,
     /// The specs it came from.
     pub(super) specs: Vec<PortSpec>,
+    /// Whether it was published while its container ran: it outlasts a stop.
+    pub(super) lasting: bool,
+    /// Whether its container is stopped.
+    pub(super) resting: bool,
 }
 
 /// What an `unpublish` names.
@@ -74,7 +78,8 @@ pub(super) type Refusal = &'static str;
 impl Publication {
     pub(super) fn clashes(&self, other: &Self) -> bool {
         let (Some(ours), Some(theirs)) = (self.ports, other.ports) else { return false };
-        self.proto == other.proto
+        !(self.resting || other.resting)
+            && self.proto == other.proto
             && ours.overlaps(theirs)
             && contend(&self.addresses, &other.addresses)
     }
@@ -123,6 +128,16 @@ impl Model {
         Some(self.container(name)?).filter(|it| it.running).ok_or("it does not run")
     }
 
+    pub(super) fn in_force(&self) -> impl Iterator<Item = &Publication> {
+        self.publications.iter().filter(|it| !it.resting)
+    }
+
+    /// Whether the way back for clients' addresses is needed for a publication.
+    pub(super) fn keeps_clients(&self, publication: &Publication) -> bool {
+        let network = self.network_of(publication);
+        [true, false].into_iter().any(|v4| publication.keeps_clients(network, v4))
+    }
+
     pub(super) fn network_of(&self, publication: &Publication) -> &'static Network {
         self.containers[&publication.owner].network
     }
@@ -139,7 +154,7 @@ impl Model {
         let (mut next, mut altered) = (self.clone(), Vec::new());
         for one in Wanted::resolve(specs) {
             one.impossible(network).map_or(Ok(()), Err)?;
-            let there = self.publications.iter().position(|it| one.is_place_of(it));
+            let there = self.publications.iter().position(|it| !it.resting && one.is_place_of(it));
             let may = |place: &usize| {
                 let owner = self.publications[*place].owner.as_str();
                 owner == name || Some(owner) == replace
@@ -165,26 +180,23 @@ impl Model {
             target_ports: one.spec.container_ports,
             options: one.spec.options.clone(),
             specs: one.specs.clone(),
+            lasting: true,
             ..before.clone()
         };
-        if before != after {
-            self.forget(&before);
-            self.containers.get_mut(name).unwrap().specs.extend(after.specs.clone());
-            self.publications[place] = after;
-        }
+        self.publications[place] = after;
+        self.forget(&before);
     }
 
     fn take(&mut self, name: &str, one: &Wanted) -> Result<(), Refusal> {
         let publication = one.reserve(name, &self.publications)?;
-        self.containers.get_mut(name).unwrap().specs.extend(publication.specs.clone());
-        self.publications.push(publication);
+        self.publications.push(Publication { lasting: true, ..publication });
         Ok(())
     }
 
     /// Its container does not publish it at its next start.
     fn forget(&mut self, publication: &Publication) {
         let specs = &mut self.containers.get_mut(&publication.owner).unwrap().specs;
-        for gone in &publication.specs {
+        for gone in publication.specs.iter().filter(|_| !publication.lasting) {
             if let Some(place) = specs.iter().position(|spec| spec == gone) {
                 specs.remove(place);
             }
@@ -236,11 +248,23 @@ impl Model {
         if container.running {
             return Ok(());
         }
+        // Those that rest come back as they are resolved now.
+        let resting = |it: &&Publication| it.owner == name;
+        let lasting: Vec<PortSpec> =
+            self.publications.iter().filter(resting).flat_map(|it| it.specs.clone()).collect();
+        let own = container.specs.clone();
+        let mut joined = Vec::new();
         let mut publications = self.publications.clone();
-        for one in Wanted::resolve(&container.specs) {
+        publications.retain(|it| it.owner != name);
+        for one in Wanted::resolve(&[&own[..], &lasting[..]].concat()) {
             let publication = one.reserve(name, &publications)?;
-            publications.push(publication);
+            let lasting = one.places.iter().any(|place| *place >= own.len());
+            // What became one with it has no other life of its own.
+            joined.extend(one.places.iter().copied().filter(|_| lasting));
+            publications.push(Publication { lasting, ..publication });
         }
+        let left = own.into_iter().enumerate().filter(|(place, _)| !joined.contains(place));
+        self.containers.get_mut(name).unwrap().specs = left.map(|(_, spec)| spec).collect();
         self.publications = publications;
         self.containers.get_mut(name).unwrap().running = true;
         Ok(())
@@ -249,13 +273,16 @@ impl Model {
     /// The container has ended, however that came.
     pub(super) fn stop(&mut self, name: &str) -> Result<(), Refusal> {
         self.container(name)?;
-        self.publications.retain(|it| it.owner != name);
+        self.publications.retain(|it| it.owner != name || it.lasting);
+        let own = self.publications.iter_mut().filter(|it| it.owner == name);
+        own.for_each(|it| it.resting = true);
         self.containers.get_mut(name).unwrap().running = false;
         Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &str) -> Result<(), Refusal> {
-        self.stop(name)?;
+        self.container(name)?;
+        self.publications.retain(|it| it.owner != name);
         self.containers.remove(name);
         Ok(())
     }

@@ -16,7 +16,11 @@ use super::wanted::NOBODYS;
 const NAMES: [&str; 6] = ["n0", "n1", "n2", "n3", "n4", "n5"];
 /// So few that they are asked for twice all the time.
 const FIRST_PORT: u16 = 8000;
-const PORTS: u16 = 96;
+const PORTS: u16 = 160;
+/// Where one of several ports is left to the program; enough that one is always free, whatever the
+/// order.
+const FIRST_CHOICE: u16 = 8200;
+const CHOICE: u16 = 8;
 /// None of ours runs on this machine for longer than a moment.
 const ADDRESSES: [Option<&str>; 9] = [
     None,
@@ -94,10 +98,10 @@ impl Operation {
             (60, |dice, model| replace(dice, model).unwrap_or_else(|| publish(dice, model))),
             (240, unpublish),
             (14, run),
-            (9, |dice, _| Self::Start { name: name(dice) }),
-            (8, |dice, _| Self::Stop { name: name(dice) }),
-            (3, |dice, _| Self::Kill { name: name(dice) }),
-            (2, |dice, _| Self::Restart { name: name(dice) }),
+            (12, |dice, model| Self::Start { name: of_state(dice, model, false) }),
+            (7, |dice, model| Self::Stop { name: of_state(dice, model, true) }),
+            (3, |dice, model| Self::Kill { name: of_state(dice, model, true) }),
+            (3, |dice, model| Self::Restart { name: of_state(dice, model, true) }),
             (6, |dice, _| Self::Remove { name: name(dice) }),
             (20, |dice, _| Self::Fault(Fault::draw(dice))),
             (4, torn),
@@ -177,16 +181,16 @@ fn name(dice: &mut Dice) -> String {
     (*dice.pick(&NAMES)).to_owned()
 }
 
-/// Mostly one that runs.
-fn target(dice: &mut Dice, model: &Model) -> String {
-    let running: Vec<&String> =
-        model.containers.iter().filter(|(_, it)| it.running).map(|(name, _)| name).collect();
-    if running.is_empty() || dice.chance(3) { name(dice) } else { (*dice.pick(&running)).clone() }
+/// Mostly one that runs, or mostly one that does not.
+fn of_state(dice: &mut Dice, model: &Model, running: bool) -> String {
+    let all = model.containers.iter().filter(|(_, it)| it.running == running);
+    let all: Vec<&String> = all.map(|(name, _)| name).collect();
+    if all.is_empty() || dice.chance(3) { name(dice) } else { (*dice.pick(&all)).clone() }
 }
 
 fn options(dice: &mut Dice) -> PublishOptions {
-    let vias = [(70, Via::Auto), (18, Via::Relay), (12, Via::Nft)];
-    let sources = [(84, SourceMode::Auto), (8, SourceMode::Client), (8, SourceMode::Gateway)];
+    let vias = [(74, Via::Auto), (18, Via::Relay), (8, Via::Nft)];
+    let sources = [(87, SourceMode::Auto), (5, SourceMode::Client), (8, SourceMode::Gateway)];
     let headers = [(90, None), (4, Some(ProxyProtocol::V1)), (6, Some(ProxyProtocol::V2))];
     let allow = if dice.chance(25) { *dice.pick(&ALLOWED) } else { &[] };
     PublishOptions {
@@ -216,7 +220,10 @@ fn spec(dice: &mut Dice, name: &str, options: PublishOptions) -> PortSpec {
             let shifted = PortRange::new(first_behind, first_behind + more).unwrap();
             (HostPorts::Exact(host), shifted)
         }
-        1 => (HostPorts::AnyOf(PortRange::new(first, first + 1 + more).unwrap()), single),
+        1 => {
+            let first = FIRST_CHOICE + CHOICE * dice.small(5);
+            (HostPorts::AnyOf(PortRange::new(first, first + CHOICE - 1).unwrap()), single)
+        }
         _ => (HostPorts::Ephemeral, if more > 0 { shifted } else { single }),
     };
     let proto = if dice.chance(30) { Proto::Udp } else { Proto::Tcp };
@@ -230,7 +237,7 @@ fn specs(dice: &mut Dice, name: &str, with: &PublishOptions) -> Vec<PortSpec> {
 }
 
 fn publish(dice: &mut Dice, model: &Model) -> Operation {
-    let name = target(dice, model);
+    let name = of_state(dice, model, true);
     let options = options(dice);
     let specs = specs(dice, &name, &options);
     let replace = dice.chance(2).then(|| self::name(dice));
@@ -254,7 +261,7 @@ fn change(dice: &mut Dice, model: &Model) -> Option<Operation> {
 /// The same place, and another container behind it.
 fn replace(dice: &mut Dice, model: &Model) -> Option<Operation> {
     let (_, publication) = known(dice, model)?;
-    let name = target(dice, model);
+    let name = of_state(dice, model, true);
     let behind = if publication.ports?.is_single() {
         PortRange::single(listening_port(&name))
     } else {

@@ -52,6 +52,8 @@ struct Done {
     refused: usize,
     faults: usize,
     most_published: usize,
+    asking: Duration,
+    comparing: Duration,
     slowest_repair: Duration,
 }
 
@@ -118,7 +120,7 @@ impl Play {
             eprintln!("{number}: {operation}");
         }
         self.done.operations += 1;
-        let told = self.carry_out(&operation)?;
+        self.carry_out(&operation)?;
         self.done.most_published = self.done.most_published.max(self.model.publications.len());
         let fault = operation.is_fault();
         if fault || number % TALK == TALK - 1 {
@@ -132,11 +134,10 @@ impl Play {
         if number % REST == REST - 1 {
             self.rest()?;
         }
-        drop(told);
         Ok(())
     }
 
-    fn carry_out(&mut self, operation: &Operation) -> Result<String, String> {
+    fn carry_out(&mut self, operation: &Operation) -> Result<(), String> {
         let mut after = self.model.clone();
         let allowed = operation.apply(&mut after);
         match operation {
@@ -144,7 +145,7 @@ impl Play {
                 self.done.faults += 1;
                 self.site.suffer(fault, self.background.owned)?;
                 self.settled(REPAIR_LIMIT, true)?;
-                return Ok(String::new());
+                return Ok(());
             }
             Operation::Torn { torn, after_micros } => {
                 self.done.faults += 1;
@@ -154,7 +155,10 @@ impl Play {
             }
             _ => {}
         }
-        match (allowed, self.site.request(operation, &self.model)) {
+        let began = Instant::now();
+        let told = self.site.request(operation, &self.model);
+        self.done.asking += began.elapsed();
+        match (allowed, told) {
             (Ok(()), Outcome::Done(_)) => self.model = after,
             (Err(_), Outcome::Refused(..)) => {
                 self.done.refused += 1;
@@ -167,8 +171,8 @@ impl Play {
             }
         }
         self.learn(operation)?;
-        self.settled(Duration::ZERO, self.done.operations % THOROUGH == 0)?;
-        Ok(String::new())
+        self.settled(Duration::ZERO, self.done.operations.is_multiple_of(THOROUGH))?;
+        Ok(())
     }
 
     /// What is left of an operation in two parts whose second part was refused.
@@ -189,7 +193,7 @@ impl Play {
         after: Model,
         allowed: Result<(), &'static str>,
         told: Outcome,
-    ) -> Result<String, String> {
+    ) -> Result<(), String> {
         let mut possible = match (allowed, &told) {
             (Ok(()), Outcome::Done(_)) => vec![after],
             (Ok(()), Outcome::Broken(_)) => vec![after, self.model.clone()],
@@ -203,7 +207,7 @@ impl Play {
                 match self.site.settle(&self.background, model, Duration::ZERO, true) {
                     Ok(_) => {
                         self.model = model.clone();
-                        return Ok(String::new());
+                        return Ok(());
                     }
                     Err(differences) if Instant::now() >= deadline => {
                         let _written = writeln!(all, "\neither: {}", differences.join("\n"));
@@ -238,6 +242,7 @@ impl Play {
     fn settled(&mut self, limit: Duration, thorough: bool) -> Result<(), String> {
         let took = self.site.settle(&self.background, &mut self.model, limit, thorough);
         let took = took.map_err(|differences| differences.join("\n"))?;
+        self.done.comparing += took;
         self.done.slowest_repair = self.done.slowest_repair.max(took);
         Ok(())
     }
@@ -257,6 +262,7 @@ impl Play {
             self.last.push_back(format!("rest: {operation}"));
             self.carry_out(&operation)?;
         }
+        self.site.without_others();
         let (daemon, relay) = (self.site.daemon, self.site.relay().map(|relay| relay.pid()));
         let relay = relay.ok_or("there is no relay")?;
         let Some(before) = &self.rest else {

@@ -29,7 +29,7 @@ impl Site {
     /// nobody has published. `patient` allows for what is just being put right.
     pub(super) fn talk(&self, dice: &mut Dice, model: &Model, patient: bool) -> Result<(), String> {
         let answering: Vec<&Publication> =
-            model.publications.iter().filter(|it| port_behind(it).is_some()).collect();
+            model.in_force().filter(|it| port_behind(it).is_some()).collect();
         if !answering.is_empty() {
             let one = *dice.pick(&answering);
             for remote in [true, false] {
@@ -91,12 +91,12 @@ impl Site {
     }
 
     fn nobody_answers(&self, dice: &mut Dice, model: &Model) -> Result<(), String> {
-        let port = 8000 + dice.small(110);
+        let port = 8000 + dice.small(250);
         let single = PortRange::single(port);
         let taken = |it: &Publication| {
             it.proto == Proto::Tcp && it.ports.is_some_and(|ports| ports.overlaps(single))
         };
-        if model.publications.iter().any(taken) {
+        if model.in_force().any(taken) {
             return Ok(());
         }
         for (client, address) in [

@@ -10,7 +10,7 @@ use wharf_host::netlink::Family;
 use wharf_host::nftables::{self, Ownership};
 use wharf_host::route::Routes;
 use wharf_relay::Phase;
-use wharf_spec::PortRange;
+use wharf_spec::{HostPorts, PortRange, PortSpec};
 
 use super::control::descriptors;
 use super::kernel::{self, nft};
@@ -24,6 +24,9 @@ const STEP: Duration = Duration::from_millis(5);
 /// What the program has open besides sockets for ports: more while a container or a flow begins or
 /// ends.
 const DESCRIPTORS: usize = 48;
+
+/// The kernel's own default; a namespace begins with it.
+const FIRST_EPHEMERAL: u16 = 32_768;
 
 /// What is there without any publication, and stays.
 #[derive(Debug, Default)]
@@ -97,12 +100,15 @@ impl Site {
         all.extend(self.containers(model).err());
         all.extend(self.routes(model).err());
         let found = sockets_of(self);
-        let more = model.publications.iter().flat_map(sockets::wanted);
+        let more = model.in_force().flat_map(sockets::wanted);
         let wanted = background.sockets.iter().cloned().chain(more).collect();
         all.extend(found.and_then(|found| compared("socket", wanted, found)).err());
         all.extend(self.links(background, model).err());
-        let wanted = background.rules.iter().cloned().collect();
-        let found = rules(self).map(|found| found.into_iter().collect());
+        let needed = model.in_force().any(|it| model.keeps_clients(it));
+        // Left from before, or not laid yet: it is in nobody's way.
+        let counts = |rule: &String| needed || !rule.contains("mark");
+        let wanted = background.rules.iter().filter(|rule| counts(rule)).cloned().collect();
+        let found = rules(self).map(|found| found.into_iter().filter(counts).collect());
         all.extend(found.and_then(|found| compared("policy rule", wanted, found)).err());
         all.extend(self.descriptors(model).err());
         let wanted = background.kernel.iter().cloned().chain(kernel::wanted(model)).collect();
@@ -127,7 +133,7 @@ impl Site {
         }
         let wanted = model.containers.iter();
         let wanted = wanted.map(|(name, it)| format!("{name} runs: {}", it.running));
-        let published = model.publications.iter().map(|it| {
+        let published = model.in_force().map(|it| {
             let ports = it.ports.map(|ports| ports.to_string()).unwrap_or_default();
             let place = format!("{} {ports}", joined(&it.addresses));
             format!("{} {} {place} -> {}", it.owner, it.proto, it.target_ports)
@@ -136,7 +142,7 @@ impl Site {
     }
 
     fn routes(&mut self, model: &Model) -> Result<(), String> {
-        let wanted: Vec<String> = model.publications.iter().map(|it| route_of(model, it)).collect();
+        let wanted: Vec<String> = model.in_force().map(|it| route_of(model, it)).collect();
         let Some(relay) = self.relay() else {
             return compared("route without a relay", wanted, Vec::new());
         };
@@ -179,7 +185,7 @@ impl Site {
     }
 
     fn descriptors(&self, model: &Model) -> Result<(), String> {
-        let sockets = model.publications.iter().flat_map(sockets::wanted).count();
+        let sockets = model.in_force().flat_map(sockets::wanted).count();
         let relay = self.relay.as_ref().map(|relay| ("relay", relay.pid()));
         for (name, pid) in [Some(("daemon", self.daemon)), relay].into_iter().flatten() {
             let found = descriptors(pid);
@@ -285,7 +291,8 @@ fn is_entry_of(model: &Model, wanted: &Publication, entry: &Value) -> bool {
             || (external && !wanted.kernel_serves(network, v4))
     };
     let planes = [(kernel[0] || kernel[1], "nft"), (by_relay(true) || by_relay(false), "relay")];
-    let planes = planes.into_iter().filter(|(serves, _)| *serves).map(|(_, plane)| plane);
+    let serving = |(serves, _): &(bool, _)| *serves && !wanted.resting;
+    let planes = planes.into_iter().filter(serving).map(|(_, plane)| plane);
     let texts = |list: &Value| list.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
     let strings =
         |all: &[std::net::IpAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -293,13 +300,25 @@ fn is_entry_of(model: &Model, wanted: &Publication, entry: &Value) -> bool {
         && entry["target_name"] == wanted.owner.as_str()
         && entry["protocol"] == wanted.proto.to_string()
         && texts(&entry["host"]["addresses"]) == strings(&wanted.addresses)
-        && wanted.ports.is_none_or(|ports| range(&entry["host"]["ports"]) == Some(ports))
+        && range(&entry["host"]["ports"]).is_some_and(|ports| may_have(wanted, ports))
         && texts(&entry["target"]["addresses"])
             == strings(&model.containers[&wanted.owner].addresses)
         && range(&entry["target"]["ports"]) == Some(wanted.target_ports)
         && entry["options"] == wanted.options.to_string()
-        && entry["state"] == "active"
+        && entry["state"] == if wanted.resting { "suspended" } else { "active" }
         && texts(&entry["planes"]) == planes.collect::<Vec<_>>()
+}
+
+/// Whether a publication has these host ports, or was to be given such ones.
+fn may_have(wanted: &Publication, ports: PortRange) -> bool {
+    let given = |spec: &PortSpec| match spec.host_ports {
+        HostPorts::AnyOf(choice) => choice.overlaps(ports),
+        _ => ports.first() >= FIRST_EPHEMERAL,
+    };
+    match wanted.ports {
+        Some(known) => known == ports,
+        None => ports.count() == wanted.target_ports.count() && wanted.specs.iter().all(given),
+    }
 }
 
 fn line_of(port: &Value) -> String {

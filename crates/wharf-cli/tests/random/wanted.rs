@@ -16,6 +16,8 @@ pub(super) struct Wanted {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) spec: PortSpec,
     pub(super) specs: Vec<PortSpec>,
+    /// Which of the specs that were resolved these are.
+    pub(super) places: Vec<usize>,
 }
 
 // === impl Wanted ===
@@ -32,13 +34,14 @@ impl Wanted {
         let key =
             |one: &Self| (rank(one.spec.host_ports), one.spec.container_ports, one.spec.proto);
         let mut all: Vec<Self> = Vec::new();
-        for spec in specs {
-            let one =
-                Self { addresses: asked(spec), spec: spec.clone(), specs: vec![spec.clone()] };
+        for (place, spec) in specs.iter().enumerate() {
+            let (addresses, places) = (asked(spec), vec![place]);
+            let one = Self { addresses, spec: spec.clone(), specs: vec![spec.clone()], places };
             match all.iter_mut().find(|other| other.takes_in(&one)) {
                 Some(other) => {
                     other.addresses.extend(one.addresses);
                     other.specs.extend(one.specs);
+                    other.places.extend(one.places);
                 }
                 None => {
                     all.push(one);
@@ -93,11 +96,8 @@ impl Wanted {
         let is_free = |one: &Publication| !taken.iter().any(|other| one.clashes(other));
         match self.spec.host_ports {
             HostPorts::Exact(ports) => Some(at(ports)).filter(is_free).ok_or("it is taken"),
-            HostPorts::AnyOf(ports) => {
-                let mut each = ports.iter().map(|port| at(PortRange::single(port)));
-                each.find(is_free).ok_or("all of them are taken")
-            }
-            HostPorts::Ephemeral => {
+            // The program chooses, and there is always room.
+            HostPorts::AnyOf(_) | HostPorts::Ephemeral => {
                 Ok(Publication { ports: None, ..at(self.spec.container_ports) })
             }
         }
@@ -121,6 +121,8 @@ impl Wanted {
             target_ports: self.spec.container_ports,
             options: self.spec.options.clone(),
             specs: self.specs.clone(),
+            lasting: false,
+            resting: false,
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::planes::TABLE;
 /// Any bridge of ours; what is not said of one by name holds for all of them.
 const SOME_BRIDGE: &str = "wharf0";
 
+/// More of the same is no help.
+const TOLD: usize = 20;
+
 pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     let found = wharf_nft::foreign::read(TABLE);
     let mut checks = programs(patient, &found.ruleset);
@@ -82,5 +85,5 @@ fn ports(patient: &Patient<'_>) -> Vec<Check> {
         }
         None => note("port", text, "see `wharf explain`", &[]),
     };
-    notes.into_iter().map(check).collect()
+    notes.into_iter().take(TOLD).map(check).collect()
 }

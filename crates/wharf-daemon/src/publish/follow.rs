@@ -83,7 +83,7 @@ impl Daemon {
             self.planes.change(self, &publication, &self.metrics)?;
         }
         let both = [record.publication.clone(), publication];
-        flows::forget(&both, flows::Which::All)?;
+        self.flows.forget(&both, flows::Which::All)?;
         self.tell_of(record, "follow", &format!("leads to {}", addresses(target)));
         Ok(())
     }

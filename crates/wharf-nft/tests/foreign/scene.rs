@@ -186,6 +186,7 @@ pub(crate) fn forwarded(family: Family) -> Forwarded<'static> {
         family,
         bridge: BRIDGE,
         arrives_by: Some(UPLINK),
+        client: None,
         proto: Some(Proto::Tcp),
         host: Some(host_address(family)),
         host_ports: Some(PortRange::single(PUBLISHED)),

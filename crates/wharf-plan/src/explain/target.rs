@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use wharf_spec::SourceMode;
+use wharf_spec::{SourceMode, Target};
 
 use super::facts::{Inside, Listening, Reach, Socket, TargetState};
 use super::{Hop, Journey, Place};
@@ -12,13 +12,7 @@ use crate::path::{Path, Plane, SourceSeen};
 const TOLD: usize = 8;
 
 pub(super) fn hops(journey: Journey<'_>) -> Vec<Hop> {
-    let target = target(journey);
-    let mut hops = vec![target];
-    if journey.served.suspended.is_none() {
-        hops.extend([listening(journey), way_back(journey)]);
-    }
-    hops.push(source(journey));
-    hops
+    vec![target(journey), listening(journey), way_back(journey), source(journey)]
 }
 
 /// A container that is not running has no publication in force.
@@ -27,13 +21,22 @@ pub(super) fn stopped(name: &str, state: &str) -> Hop {
     Hop::fails(Place::Target, text, vec![format!("wharf start {name}")])
 }
 
+/// Nothing is served for a target that is away.
+pub(super) fn away(journey: Journey<'_>, why: &str) -> Hop {
+    let name = journey.served.name;
+    let remedy = match &journey.served.publication.target {
+        Target::Foreign { engine, .. } => {
+            let bare = name.split_once(':').map_or(name, |(_, bare)| bare);
+            format!("{engine} start {bare}; it is served again at once")
+        }
+        _ => "it is served again when it is back".to_owned(),
+    };
+    let text = format!("{} is away, so nothing is served for it: {why}", journey.target_name());
+    Hop::fails(Place::Target, text, vec![remedy])
+}
+
 fn target(journey: Journey<'_>) -> Hop {
     let place = Place::Target;
-    if let Some(why) = &journey.served.suspended {
-        let text = format!("{} is away: {why}", journey.target_name());
-        let remedy = "it is served again when it is back".to_owned();
-        return Hop::fails(place, text, vec![remedy]);
-    }
     match &journey.served.target {
         TargetState::There(text) => Hop::ok(place, text.clone()),
         TargetState::Away { why, remedy } => Hop::fails(place, why.clone(), remedy.clone()),

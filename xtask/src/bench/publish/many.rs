@@ -9,14 +9,14 @@ use crate::bench::memory::Memory;
 use crate::bench::rounds::Interrupt;
 use crate::bench::statistics::median;
 
-/// The range's ports, and how many of them Docker is given: it starts two processes for each port of
-/// a range as for any other, and 20,000 of them are more than this machine could hold.
+/// The range's ports, and how many of them Docker is given: to it a range is so many single ports with
+/// a process or two each, and 20,000 processes are more than most machines hold.
 const RANGE: (u16, u16) = (20_000, 10_000);
 const DOCKER_RANGE: u16 = 1000;
 /// Scattered ports are every second one from here on.
 const SCATTERED: (u16, u16) = (20_000, 1000);
-/// Docker's rounds: each takes minutes.
-const DOCKER_ROUNDS: u32 = 2;
+/// The rounds of those that take minutes for each.
+const FEW_ROUNDS: u32 = 2;
 /// Where the container's web server listens.
 const SERVING: u16 = 20_500;
 
@@ -140,7 +140,10 @@ impl Many {
     }
 
     fn rounds(&self, asked: u32) -> u32 {
-        if self.kind == Kind::Docker { asked.min(DOCKER_ROUNDS) } else { asked }
+        match (self.kind, self.case) {
+            (Kind::Docker, _) | (Kind::Podman, Case::Scattered) => asked.min(FEW_ROUNDS),
+            _ => asked,
+        }
     }
 
     fn turn(&mut self, engine: &Engine) -> Result<()> {
