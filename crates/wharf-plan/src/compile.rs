@@ -1,12 +1,15 @@
 //! The compiler from desired state to plan.
 
+mod refuse;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use wharf_spec::{Proto, ProxyProtocol, Publication, PublicationId, SourceMode, Target, Via};
+use wharf_spec::{Publication, PublicationId, SourceMode, Target, Via};
 
+pub use self::refuse::refuse;
 use crate::firewall::{Family, Forwarded, Ruleset, forward_obstacle};
 use crate::nft::{AllowList, BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy};
 use crate::path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};
@@ -106,27 +109,6 @@ pub fn compile_one(
     (fragment, served)
 }
 
-/// Why a publication cannot be served as asked; `None` when it can. To be asked before anything
-/// changes.
-pub fn refuse(
-    publication: &Publication,
-    networks: &BTreeMap<String, NetworkPolicy>,
-    facts: &HostFacts,
-) -> Option<String> {
-    if publication.proto == Proto::Sctp {
-        return Some("sctp cannot be published: no plane of this version carries it".into());
-    }
-    let options = &publication.options;
-    if options.via == Via::Ebpf {
-        return Some("via=ebpf is not available in this version: use auto, nft or relay".into());
-    }
-    if options.proxy_protocol == Some(ProxyProtocol::V1) && publication.proto == Proto::Udp {
-        return Some("version 1 of the PROXY protocol knows no udp: use proxy-protocol=v2".into());
-    }
-    let compiler = Compiler { publication, network: network_of(publication, networks), facts };
-    compiler.refuse_plane().or_else(|| compiler.refuse_source())
-}
-
 fn network_of<'a>(
     publication: &Publication,
     networks: &'a BTreeMap<String, NetworkPolicy>,
@@ -175,28 +157,6 @@ impl Compiler<'_> {
         served.paths.sort_by_key(|plan| plan.path);
         served.paths.dedup_by_key(|plan| plan.path);
         served
-    }
-
-    fn refuse_plane(self) -> Option<String> {
-        if self.publication.options.via != Via::Nft {
-            return None;
-        }
-        let reasons = in_each_family(|v4| self.kernel_obstacle(v4))?;
-        Some(format!("via=nft cannot be honoured: {reasons}; use via=auto"))
-    }
-
-    /// One path from outside that keeps the address is enough, as one is for `via=nft`.
-    fn refuse_source(self) -> Option<String> {
-        let keeps = |seen: &PathPlan| seen.source == SourceSeen::Client;
-        let asked = self.publication.options.source == SourceMode::Client;
-        if !asked || self.run(&mut NftPlan::default()).paths.iter().any(keeps) {
-            return None;
-        }
-        let reasons = in_each_family(|v4| self.client_obstacle(v4))?;
-        Some(format!(
-            "source=client cannot be honoured: {reasons}; leave it out, or have proxy-protocol \
-             tell the client's address"
-        ))
     }
 
     fn is_internal(self) -> bool {
@@ -411,14 +371,6 @@ impl Compiler<'_> {
             add(Path::HostLoopback, Plane::Relay, SourceSeen::Gateway, &None);
         }
     }
-}
-
-/// The reasons of both families, each once; `None` when one of the two has none.
-fn in_each_family(obstacle: impl Fn(bool) -> Option<String>) -> Option<String> {
-    let mut reasons: Vec<String> =
-        [true, false].into_iter().map(obstacle).collect::<Option<_>>()?;
-    reasons.dedup();
-    Some(reasons.join("; "))
 }
 
 fn first_hit<const N: usize>(checks: [(bool, String); N]) -> Option<String> {

@@ -58,7 +58,9 @@ fn disturb(scene: &Scene, firewalld: Option<&Firewalld>, done: &AtomicUsize) {
         if step % (FLUSHES / RELOADS) == 3 {
             // It wants to delete its table before it makes it anew.
             sh(&scene.host, "nft add table inet firewalld");
-            firewalld.map(|it| it.reload().unwrap());
+            if let Some(firewalld) = firewalld {
+                firewalld.reload().unwrap();
+            }
         }
         match step {
             5 => drop(scene.wharf.kill9("relay").unwrap()),

@@ -14,7 +14,8 @@ enum Engine {
     Podman(Podman),
 }
 
-struct Port {
+/// One engine and we on the same host.
+struct Site {
     engine: Engine,
     /// The target's name for us: `docker:theirs`.
     target: &'static str,
@@ -42,9 +43,9 @@ impl Engine {
     }
 }
 
-// === impl Port ===
+// === impl Site ===
 
-impl Port {
+impl Site {
     fn docker(name: &str) -> Option<Self> {
         let scene = asking(name, "WHARF_DOCKER_SOCKET", "docker/sock")?;
         let rootfs = scene.busybox()?;
@@ -174,34 +175,34 @@ fn asking(name: &str, variable: &str, socket: &str) -> Option<Scene> {
 
 #[test]
 fn docker_and_we_serve_beside_each_other() {
-    let Some(port) = Port::docker("docker") else { return };
-    port.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
-    let served = port.scene.external("8080");
+    let Some(site) = Site::docker("docker") else { return };
+    site.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
+    let served = site.scene.external("8080");
     let is_docker = |reason: &str| reason.starts_with("docker drops forwarded packets");
     let by_relay: Vec<_> = served.iter().filter(|path| path.plane == "relay").collect();
     // It drops what is forwarded over IPv4, and leaves IPv6 alone as long as it has none.
     assert!(!by_relay.is_empty() && by_relay.iter().all(|path| is_docker(&path.reason)));
-    port.both_are_served();
+    site.both_are_served();
 }
 
 #[test]
 fn podman_and_we_serve_beside_each_other() {
-    let Some(port) = Port::podman("podman") else { return };
-    port.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
-    port.scene.until_served_by("nft");
-    port.both_are_served();
+    let Some(site) = Site::podman("podman") else { return };
+    site.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
+    site.scene.until_served_by("nft");
+    site.both_are_served();
 }
 
 #[test]
 fn a_container_of_dockers_is_published_and_followed() {
-    let Some(port) = Port::docker("docker followed") else { return };
-    port.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
-    port.theirs_is_followed();
+    let Some(site) = Site::docker("docker followed") else { return };
+    site.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
+    site.theirs_is_followed();
 }
 
 #[test]
 fn a_container_of_podmans_is_published_and_followed() {
-    let Some(port) = Port::podman("podman followed") else { return };
-    port.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
-    port.theirs_is_followed();
+    let Some(site) = Site::podman("podman followed") else { return };
+    site.scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
+    site.theirs_is_followed();
 }

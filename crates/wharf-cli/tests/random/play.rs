@@ -11,7 +11,7 @@ use super::control::descriptors;
 use super::dice::Dice;
 use super::model::{Model, NETWORKS};
 use super::operation::Operation;
-use super::site::{Outcome, Site};
+use super::site::{Outcome, STILL, Site};
 use super::view::{Background, REPAIR_LIMIT};
 
 /// How often the longest list is read even if there is nothing new in it.
@@ -97,6 +97,11 @@ impl Play {
 
     /// Brings up every network, the relay and the way back, so that they are there from now on.
     fn warm_up(&mut self) {
+        // The default network need not be there when nobody is on it.
+        let specs = Vec::new();
+        let still = Operation::Run { name: STILL.to_owned(), network: &NETWORKS[0], specs };
+        let made = self.site.request(&still, &self.model);
+        assert!(matches!(made, Outcome::Done(_)), "{made:?}");
         for (network, name) in NETWORKS.iter().zip(["w0", "w1", "w2"]) {
             let specs = vec!["9000-9001:80-81".parse().unwrap()];
             let run = Operation::Run { name: name.to_owned(), network, specs };

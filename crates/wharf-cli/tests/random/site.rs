@@ -16,6 +16,9 @@ use super::operation::{Operation, listening_port};
 /// Longer than anything here may honestly take.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
+/// A container that no operation is about.
+pub(super) const STILL: &str = "still";
+
 /// What became of a request.
 #[derive(Debug)]
 #[expect(dead_code, reason = "what was said is for whoever reads of a failure")]

@@ -15,7 +15,7 @@ use wharf_spec::{HostPorts, PortRange, PortSpec};
 use super::control::descriptors;
 use super::kernel::{self, nft};
 use super::model::{Model, Publication};
-use super::site::Site;
+use super::site::{STILL, Site};
 use super::sockets;
 
 /// Everything is put right within a second; a busy machine gets another.
@@ -123,7 +123,7 @@ impl Site {
         let all = listed.as_array().into_iter().flatten();
         let runs = |it: &Value| it["state"] == "running";
         let mut found = Vec::new();
-        for it in all {
+        for it in all.filter(|it| it["name"] != STILL) {
             let name = text(&it["name"]);
             found.push(format!("{name} runs: {}", runs(it)));
             let published = it["ports"].as_array().into_iter().flatten();

@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use wharf_spec::{HostSide, PortRange, PublishOptions, Target};
+use wharf_spec::{HostSide, PortRange, Proto, ProxyProtocol, PublishOptions, Target};
 
 use super::*;
 
@@ -319,4 +319,20 @@ fn the_sum_of_single_publications_is_the_whole() {
         sum.publications.insert(publication.id.clone(), served);
     }
     assert_eq!(sum, whole);
+}
+
+#[test]
+fn an_allow_list_that_lets_nobody_in_is_refused() {
+    let refused = |hosts: &[&str], allow: &[&str]| {
+        let networks = networks(SubnetMode::Nat, false);
+        let asked = allowing(allow, publication(hosts, true));
+        refuse(&asked, &networks, &facts()).is_some()
+    };
+    assert!(refused(&["127.0.0.1"], &["10.0.0.0/8"]));
+    assert!(refused(&["::1"], &["10.0.0.0/8", "127.0.0.1/32"]));
+    assert!(refused(&["0.0.0.0"], &["fd00::/8"]));
+    assert!(!refused(&["127.0.0.1"], &["10.0.0.0/8", "127.0.0.1/32"]));
+    assert!(!refused(&["127.0.0.1"], &["0.0.0.0/0"]));
+    assert!(!refused(&["0.0.0.0", "::"], &["10.0.0.0/8"]));
+    assert!(!refused(&["0.0.0.0"], &[]));
 }
