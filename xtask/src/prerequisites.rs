@@ -19,7 +19,7 @@ const NEXTEST: &str = "cargo-nextest@0.9.143";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Units that come with the packages below, and that nobody here wants running.
-const UNITS: [&str; 10] = [
+const UNITS: [&str; 12] = [
     "docker.service",
     "docker.socket",
     "containerd.service",
@@ -30,12 +30,14 @@ const UNITS: [&str; 10] = [
     "podman-restart.service",
     "haproxy.service",
     "nginx.service",
+    "ufw.service",
+    "firewalld.service",
 ];
 
 /// Where Debian puts the part of nginx that relays TCP and UDP.
 pub(crate) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 10] = [
     Need {
         package: "nftables",
         program: "nft",
@@ -65,6 +67,26 @@ const NEEDS: [Need; 6] = [
         package: "aardvark-dns",
         program: "/usr/lib/podman/aardvark-dns",
         reason: "answers for names on Podman's networks",
+    },
+    Need {
+        package: "iptables",
+        program: "/usr/sbin/iptables-legacy",
+        reason: "makes rules of both kinds on test hosts",
+    },
+    Need {
+        package: "ufw",
+        program: "ufw",
+        reason: "is a firewall on test hosts (on this machine it stays off)",
+    },
+    Need {
+        package: "firewalld",
+        program: "firewalld",
+        reason: "is a firewall on test hosts (on this machine it stays off)",
+    },
+    Need {
+        package: "dbus-daemon",
+        program: "dbus-daemon",
+        reason: "is how firewalld on a test host is spoken to",
     },
 ];
 

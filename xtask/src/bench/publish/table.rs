@@ -58,7 +58,7 @@ fn many(case: Case, rows: &[&Many]) {
     for many in rows {
         let seconds = |seconds: f64| format!("{seconds:.3}");
         let memory = many.memory.map_or_else(nothing, |memory| {
-            format!("{:.2} + {:.2}", memory.user / 1024.0, memory.kernel / 1024.0)
+            format!("{} + {}", short(memory.user / 1024.0), short(memory.kernel / 1024.0))
         });
         let cells = [
             seconds(many.publish()),
