@@ -196,20 +196,26 @@ impl Planes {
     }
 
     /// Brings everything in line with `state`: the kernel plane holds exactly what it says, and no
-    /// socket is held for anything else.
-    pub(crate) fn reconcile(&self, state: &dyn DesiredState, metrics: &Metrics) -> Result<()> {
+    /// socket is held for anything else. Answers which publications are served by another plane
+    /// than before.
+    pub(crate) fn reconcile(
+        &self,
+        state: &dyn DesiredState,
+        metrics: &Metrics,
+    ) -> Result<Vec<Publication>> {
         let began = Instant::now();
         let mut inner = self.lock();
         let publications = state.publications();
         let plan = inner.prepare(state, &publications);
         let other = inner.other_sources(&plan, &publications);
+        let moved = inner.other_planes(&plan, &publications);
         let applied = inner.apply_kernel(plan);
         let dropped = inner.drop_others(&publications);
         for publication in other {
             inner.lead_elsewhere(&self.paths, publication)?;
         }
         metrics.reconciled(began.elapsed());
-        applied.and(dropped)
+        applied.and(dropped).map(|()| moved)
     }
 
     /// Takes over what an earlier daemon left: the relay with its sockets, or, where there is no

@@ -25,7 +25,9 @@ pub(crate) const CONTAINER_STOPPED: &str = "its container is stopped";
 impl Daemon {
     /// Brings the planes in line with the ledger.
     pub(crate) fn reconcile(&self) -> Result<()> {
-        self.planes.reconcile(self, &self.metrics)
+        let moved = self.planes.reconcile(self, &self.metrics)?;
+        // A client that never pauses would go on by the plane that served it first.
+        self.flows.forget(&moved, flows::Which::Datagrams)
     }
 
     /// The publications of the container `id` that are in force.

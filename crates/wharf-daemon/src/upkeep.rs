@@ -2,7 +2,9 @@
 //!
 //! Each answers what was wrong, a few words for each thing, and nothing when nothing was.
 
-use wharf_host::link::{Link, Links};
+use std::collections::BTreeSet;
+
+use wharf_host::link::{Link, Links, forget_neighbours};
 use wharf_host::probe;
 use wharf_network::{Network, ensure_bridge, rejoin};
 use wharf_plan::HostFacts;
@@ -46,15 +48,19 @@ impl Daemon {
                 wrong.push(what);
             }
         }
+        let mut joined = BTreeSet::new();
         for record in self.running_records() {
             let master = links.iter().find(|link| link.name == record.endpoint.bridge);
             let veth = links.iter().find(|link| link.name == record.endpoint.host_veth);
             let alone =
                 veth.is_some_and(|veth| veth.master != master.map(|it| it.index) || !veth.up);
             if alone && rejoin(&record.endpoint)? {
+                joined.insert(record.endpoint.bridge.clone());
                 wrong.push(format!("container {} was off its network", record.name));
             }
         }
+        // Whoever was asked for while nobody was there would be asked again after a second only.
+        joined.iter().try_for_each(|bridge| forget_neighbours(bridge))?;
         wrong.extend(self.retry_lost());
         Ok(wrong)
     }

@@ -29,6 +29,8 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 // The kernel's names for how far a TCP connection is; what comes later is its end.
 const TCP_SYN_SENT: u8 = 1;
 const TCP_ESTABLISHED: u8 = 3;
+/// `struct nfgenmsg`.
+const GENERAL_HEADER: usize = 4;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
@@ -141,7 +143,7 @@ impl FlowFilter {
             attributes.push(ConntrackAttribute::CtaTupleReply(reply));
             flags.extend(attribute(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC));
         }
-        let filter = DefaultNla::new(CTA_FILTER | NLA_F_NESTED, flags);
+        let filter = DefaultNla::new(CTA_FILTER, flags);
         attributes.push(ConntrackAttribute::Other(filter));
         attributes
     }
@@ -350,6 +352,52 @@ impl NetlinkSerializable for Wire {
     fn serialize(&self, buffer: &mut [u8]) {
         if let Self::Request(message) = self {
             message.serialize(buffer);
+            mark_filter(buffer);
+        }
+    }
+}
+
+/// Says of the filter that it is nested, which the kernel insists on; the library drops the flag of
+/// attributes it does not know.
+fn mark_filter(message: &mut [u8]) {
+    let Some(mut rest) = message.get_mut(GENERAL_HEADER..) else { return };
+    while let Some([l0, l1, k0, k1]) = rest.first_chunk_mut::<4>() {
+        let length = usize::from(u16::from_ne_bytes([*l0, *l1]));
+        let kind = u16::from_ne_bytes([*k0, *k1]);
+        if kind == CTA_FILTER {
+            [*k0, *k1] = (kind | NLA_F_NESTED).to_ne_bytes();
+        }
+        let Some(next) = rest.get_mut(length.next_multiple_of(4).max(4)..) else { return };
+        rest = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::Family;
+    use crate::netns::Netns;
+
+    /// Without it every listing would be one of everything.
+    #[test]
+    fn the_kernel_takes_the_filter() {
+        let netns = Netns::create().unwrap();
+        let mut netlink = netns.open_netlink(Family::Netfilter).unwrap();
+        for port in [None, Some((80, 80)), Some((80, 90))] {
+            let filter = FlowFilter {
+                family: Some(IpFamily::V4),
+                proto: 6,
+                orig_dst: Some("192.0.2.1".parse().unwrap()),
+                orig_dport: port,
+                reply_src: None,
+            };
+            let request = message(IpFamily::V4, ConntrackMessage::Get(filter.attributes()));
+            match netlink.dump("list with a filter", request) {
+                Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => {
+                    return eprintln!("skipped: this kernel has no filter (before 5.8)");
+                }
+                listed => assert!(listed.unwrap().is_empty()),
+            }
         }
     }
 }

@@ -21,12 +21,14 @@ use serde::{Deserialize, Serialize};
 
 mod change;
 mod mac;
+mod neighbours;
 mod solicited;
 #[cfg(test)]
 mod tests;
 
 pub use self::change::{Change, Veth};
 pub use self::mac::Mac;
+pub use self::neighbours::forget_neighbours;
 pub use self::solicited::settle_ipv6;
 use crate::error::{Error, Result};
 use crate::netlink::{Family, Netlink};

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use wharf_spec::{HostPorts, PortRange, PortSpec, Proto, ProxyProtocol, SourceMode, Via};
 
 use super::model::{Network, Publication};
@@ -79,6 +80,10 @@ impl Wanted {
         if options.source == SourceMode::Client && !client {
             return Some("no path keeps the client's address");
         }
+        let lets_in = |at: &IpAddr| options.allow.iter().any(|net| may_reach(*net, *at));
+        if !options.allow.is_empty() && !sketch.addresses.iter().any(lets_in) {
+            return Some("nobody could connect");
+        }
         let v1 = options.proxy_protocol == Some(ProxyProtocol::V1) && sketch.proto == Proto::Udp;
         v1.then_some("the header of version 1 knows no udp")
     }
@@ -125,6 +130,14 @@ impl Wanted {
             resting: false,
         }
     }
+}
+
+/// Whether somebody in `net` can ask for `address`; a loopback address only loopback ones can.
+fn may_reach(net: IpNet, address: IpAddr) -> bool {
+    let family = if address.is_ipv4() { "127.0.0.0/8" } else { "::1/128" };
+    let loopback: IpNet = family.parse().unwrap();
+    net.addr().is_ipv4() == address.is_ipv4()
+        && (!address.is_loopback() || net.contains(&loopback) || loopback.contains(&net))
 }
 
 fn asked(spec: &PortSpec) -> Vec<IpAddr> {

@@ -67,6 +67,23 @@ impl Inner {
         compile(Desired { publications, networks: &self.networks }, &self.facts)
     }
 
+    /// The publications that other planes serve by `plan` than by the one in force.
+    pub(super) fn other_planes(
+        &self,
+        plan: &Plan,
+        publications: &[Publication],
+    ) -> Vec<Publication> {
+        let moves = |publication: &&Publication| {
+            let planes = |plan: &Plan| {
+                let served = plan.publications.get(&publication.id)?;
+                Some(served.paths.iter().map(|path| (path.path, path.plane)).collect::<Vec<_>>())
+            };
+            let before = planes(&self.plan);
+            before.is_some() && before != planes(plan)
+        };
+        publications.iter().filter(moves).cloned().collect()
+    }
+
     fn lay_way_back(&mut self) -> bool {
         self.way_back = true;
         if let Err(error) = transparent::lay_way_back() {
