@@ -46,6 +46,8 @@ pub struct Daemon {
     pub(crate) descriptor_limit: u64,
     pub(crate) host_ipv6: bool,
     pub(crate) stop: Notify,
+    /// Whether the daemon is about to end: streams without an end of their own end then.
+    pub(crate) closing: watch::Sender<bool>,
     pub(crate) bringing_up: Mutex<()>,
     turns: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     endings: Mutex<Endings>,
@@ -91,6 +93,7 @@ impl Daemon {
             descriptor_limit,
             host_ipv6: capabilities.ipv6,
             stop: Notify::new(),
+            closing: watch::Sender::new(false),
             bringing_up: Mutex::default(),
             turns: Mutex::default(),
             endings: Mutex::default(),

@@ -6,7 +6,7 @@ use wharf_api::port::{PathEntry, PortLine};
 use wharf_api::{AddressesAndPorts, ContainerState, ContainerSummary, PortEntry, PublishedPort};
 use wharf_plan::{PathPlan, PublicationPlan};
 use wharf_runtime::client::Shim;
-use wharf_spec::{Expose, PortRange, Proto, Publication, Target, render};
+use wharf_spec::{Expose, PortRange, Proto, Publication, PublicationId, Target, render};
 
 use crate::clock;
 use crate::daemon::Daemon;
@@ -52,31 +52,37 @@ impl Daemon {
 
     /// Every publication, by target and its port.
     pub fn ports(&self) -> Vec<PortEntry> {
-        self.port_entries(true, |_| true)
+        let mut found: Vec<(String, PublicationRecord)> = self.ledger.read(|state| {
+            let all = state.publications.values();
+            all.map(|record| (name_of(state, &record.owner), record.clone())).collect()
+        });
+        let traffic = self.planes.traffic();
+        let flows = crate::flows::count(found.iter().map(|(_, record)| &record.publication));
+        self.entries(&mut found, &traffic, &flows)
     }
 
-    /// The publications that `wanted` asks for, by target and its port; with what they have
-    /// carried only if that is `counted`, which takes longer the more there are.
-    pub(crate) fn port_entries(
-        &self,
-        counted: bool,
-        wanted: impl Fn(&PublicationRecord) -> bool,
-    ) -> Vec<PortEntry> {
-        let traffic = if counted { self.planes.traffic() } else { BTreeMap::new() };
+    /// Some publications, by target and its port; nothing is counted, so that it takes no longer
+    /// beside many others.
+    pub(crate) fn port_entries_of(&self, ids: &[PublicationId]) -> Vec<PortEntry> {
         let mut found: Vec<(String, PublicationRecord)> = self.ledger.read(|state| {
-            let wanted = state.publications.values().filter(|record| wanted(record));
+            let wanted = ids.iter().filter_map(|id| state.publications.get(id));
             wanted.map(|record| (name_of(state, &record.owner), record.clone())).collect()
         });
+        self.entries(&mut found, &BTreeMap::new(), &BTreeMap::new())
+    }
+
+    fn entries(
+        &self,
+        found: &mut [(String, PublicationRecord)],
+        traffic: &BTreeMap<PublicationId, Traffic>,
+        flows: &BTreeMap<PublicationId, u64>,
+    ) -> Vec<PortEntry> {
         found.sort_by(|a, b| {
             let place = |(name, record): &(String, PublicationRecord)| {
                 (name.clone(), record.publication.target_ports)
             };
             place(a).cmp(&place(b))
         });
-        let flows = match counted {
-            true => crate::flows::count(found.iter().map(|(_, record)| &record.publication)),
-            false => BTreeMap::new(),
-        };
         let entries = found.iter().map(|(name, record)| {
             let id = &record.publication.id;
             let (plan, lost) = self.planes.served(id);

@@ -300,8 +300,7 @@ impl Daemon {
             found.map(|record| record.publication.clone()).collect()
         });
         warnings.extend(self.firewall_notes(&publications));
-        let fresh: HashSet<&PublicationId> = ids.iter().collect();
-        let ports = self.port_entries(false, |record| fresh.contains(&record.publication.id));
+        let ports = self.port_entries_of(ids);
         Published { ports, warnings }
     }
 

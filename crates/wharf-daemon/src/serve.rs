@@ -104,6 +104,7 @@ async fn until_stopped(daemon: Arc<Daemon>, listener: UnixListener) {
     tracing::info!("stopping");
     let _notified = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let _told = stop.send(true);
+    daemon.closing.send_replace(true);
     if tokio::time::timeout(DRAIN_LIMIT, server).await.is_err() {
         tracing::info!("some requests were still open and have been cut off");
     }

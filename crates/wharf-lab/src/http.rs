@@ -1,6 +1,6 @@
 //! As much HTTP/1.1 as a test needs: one request, one answer, then the connection ends.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -73,9 +73,12 @@ fn read_answer(stream: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let mut buffer = vec![0; 65_536];
     let mut whole = None;
     while whole.is_none_or(|whole| answer.len() < whole) {
-        match stream.read(&mut buffer)? {
-            0 => break,
-            count => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            // A test that was stopped and goes on, by a shell perhaps.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
         whole = whole.or_else(|| told_length(&answer));
     }

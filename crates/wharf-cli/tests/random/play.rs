@@ -12,7 +12,7 @@ use super::dice::Dice;
 use super::model::{Model, NETWORKS};
 use super::operation::Operation;
 use super::site::{Outcome, STILL, Site};
-use super::view::{Background, REPAIR_LIMIT};
+use super::view::{self, Background, REPAIR_LIMIT};
 
 /// How often the longest list is read even if there is nothing new in it.
 const THOROUGH: usize = 10;
@@ -164,7 +164,10 @@ impl Play {
         let told = self.site.request(operation, &self.model);
         self.done.asking += began.elapsed();
         match (allowed, told) {
-            (Ok(()), Outcome::Done(_)) => self.model = after,
+            (Ok(()), Outcome::Done(told)) => {
+                self.model = after;
+                view::learn(&mut self.model, &told["ports"]);
+            }
             (Err(_), Outcome::Refused(..)) => {
                 self.done.refused += 1;
                 // A container whose first start was refused is there all the same.

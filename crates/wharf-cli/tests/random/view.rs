@@ -198,6 +198,15 @@ impl Site {
     }
 }
 
+// === impl Publication ===
+
+impl Publication {
+    fn adopt(&mut self, entry: &Value) {
+        self.id = Some(text(&entry["id"]));
+        self.ports = range(&entry["host"]["ports"]);
+    }
+}
+
 /// Each link, and whether it is a bridge's, or needs none.
 fn links(site: &Site) -> Result<BTreeMap<String, bool>, String> {
     let all = Links::open_in(site.host.netns()).and_then(|mut links| links.list()).map_err(told)?;
@@ -245,6 +254,19 @@ fn route_of(model: &Model, publication: &Publication) -> String {
     )
 }
 
+/// Has the model learn what a request was told of new publications.
+pub(super) fn learn(model: &mut Model, told: &Value) {
+    let mut left: Vec<&Value> = told.as_array().into_iter().flatten().collect();
+    let mut known = model.clone();
+    for publication in known.publications.iter_mut().filter(|it| it.id.is_none()) {
+        let is_it = |entry: &&Value| is_entry_of(model, publication, entry);
+        if let Some(found) = left.iter().position(is_it) {
+            publication.adopt(left.remove(found));
+        }
+    }
+    *model = known;
+}
+
 /// Holds the ledger's list against the model, which learns what is new in it.
 fn adopt(model: &mut Model, listed: &Value) -> Result<(), String> {
     let mut left: Vec<&Value> = listed.as_array().into_iter().flatten().collect();
@@ -265,9 +287,7 @@ fn adopt(model: &mut Model, listed: &Value) -> Result<(), String> {
             ));
         };
         let entry = left.remove(found);
-        let publication = &mut known.publications[place];
-        publication.id = Some(text(&entry["id"]));
-        publication.ports = range(&entry["host"]["ports"]);
+        known.publications[place].adopt(entry);
     }
     if !left.is_empty() {
         return Err(format!("ledger: besides, there is {}", joined(left.iter().map(brief))));

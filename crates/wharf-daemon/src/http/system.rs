@@ -42,16 +42,20 @@ async fn version() -> Json<Version> {
 /// Sends events as they happen (server-sent events, the data being an event as JSON).
 #[utoipa::path(get, path = "/v1/events", responses((status = 200, body = wharf_api::Event)))]
 async fn events(State(daemon): Shared) -> impl IntoResponse {
-    let listener = daemon.events.listen();
-    let stream = futures_util::stream::unfold(listener, |mut listener| async move {
-        let event = match listener.recv().await {
+    let sources = (daemon.events.listen(), daemon.closing.subscribe());
+    let stream = futures_util::stream::unfold(sources, |(mut listener, mut closing)| async move {
+        let told = tokio::select! {
+            told = listener.recv() => told,
+            _ = closing.wait_for(|closing| *closing) => return None,
+        };
+        let event = match told {
             Ok(event) => SseEvent::default().event(event.kind.clone()).json_data(&event).ok()?,
             Err(RecvError::Lagged(missed)) => {
                 SseEvent::default().event("missed").data(missed.to_string())
             }
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok::<_, Infallible>(event), listener))
+        Some((Ok::<_, Infallible>(event), (listener, closing)))
     });
     Sse::new(stream).keep_alive(KeepAlive::default())
 }

@@ -85,3 +85,25 @@ fn first_json(first: &First) -> Value {
         "ratio_to_one_port": ratio,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::publish::engine::Kind;
+    use crate::bench::publish::many::Case;
+
+    #[test]
+    fn everything_found_is_written() {
+        let mut change = Change { others: 10, ..Change::default() };
+        change.api.publish.extend(&[2.0; 100]);
+        change.flows = vec![Beside { plane: "nft", ..Beside::default() }];
+        let many = vec![Many::of(Case::Range, Kind::Docker, 3.0)];
+        let found = Found { rounds: 8, changes: vec![change], many, ..Found::default() };
+        let written = describe(&found, &[]).unwrap();
+        let at = |pointer| written.pointer(pointer).cloned().unwrap_or_default();
+        assert_eq!(at("/one_port/0/calls/publish, API/p99_ms"), json!(2.0));
+        assert_eq!(at("/one_port/0/flows_beside/0/while_ports_change/longest_gap_ms"), json!(0.0));
+        assert_eq!(at("/many_ports/0/both_s"), json!(3.0));
+        assert_eq!(at("/rounds"), json!(8));
+    }
+}
