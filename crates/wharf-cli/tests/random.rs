@@ -10,6 +10,7 @@ mod random {
     mod model;
     mod operation;
     mod play;
+    mod recipes;
     mod seeds;
     mod site;
     mod sockets;

@@ -77,6 +77,20 @@ pub(super) fn play(seed: u64, operations: usize) {
     eprintln!("{:?} in {took:.1?}", play.done);
 }
 
+/// Carries out these operations, and compares after each as ever.
+///
+/// # Panics
+/// As [`play`].
+pub(super) fn recite(operations: impl IntoIterator<Item = Operation>) {
+    let Some(mut play) = Play::begin(0) else { return };
+    for (number, operation) in operations.into_iter().enumerate() {
+        play.note(format!("{number}: {operation}"));
+        if let Err(why) = play.carry_out(&operation) {
+            play.give_up(0, number, &why);
+        }
+    }
+}
+
 // === impl Play ===
 
 impl Play {
@@ -117,13 +131,7 @@ impl Play {
 
     fn step(&mut self, number: usize) -> Result<(), String> {
         let operation = Operation::draw(&mut self.dice, &self.model);
-        self.last.push_back(format!("{number}: {operation}"));
-        if self.last.len() > TOLD {
-            self.last.pop_front();
-        }
-        if std::env::var_os("WHARF_TRACE").is_some() {
-            eprintln!("{number}: {operation}");
-        }
+        self.note(format!("{number}: {operation}"));
         self.done.operations += 1;
         self.carry_out(&operation)?;
         self.done.most_published = self.done.most_published.max(self.model.publications.len());
@@ -140,6 +148,16 @@ impl Play {
             self.rest()?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, line: String) {
+        if std::env::var_os("WHARF_TRACE").is_some() {
+            eprintln!("{line}");
+        }
+        self.last.push_back(line);
+        if self.last.len() > TOLD {
+            self.last.pop_front();
+        }
     }
 
     fn carry_out(&mut self, operation: &Operation) -> Result<(), String> {
@@ -267,7 +285,7 @@ impl Play {
         let others = names.into_iter().chain(["rest".to_owned()]);
         let others = others.map(|name| Operation::Remove { name });
         for operation in [first].into_iter().chain(others) {
-            self.last.push_back(format!("rest: {operation}"));
+            self.note(format!("rest: {operation}"));
             self.carry_out(&operation)?;
         }
         self.site.without_others();

@@ -73,4 +73,4 @@ macro_rules! kept {
     };
 }
 
-kept![every_kind_of_operation];
+kept![every_kind_of_operation, replacing_what_rests];
