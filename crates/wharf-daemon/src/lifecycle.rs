@@ -265,9 +265,8 @@ impl Daemon {
             host_ipv6: self.host_ipv6,
         };
         let all = if record.request.publish_all { record.exposed.as_slice() } else { &[] };
-        let mut specs = record.request.publish.clone();
-        specs.extend(self.lasting_specs(&record.id));
-        let wanted = resolve(&specs, all, circumstances, warnings)?;
+        let lasting = self.lasting_specs(&record.id);
+        let wanted = resolve(&record.request.publish, &lasting, all, circumstances, warnings)?;
         let networks = [(network.name.clone(), crate::publications::policy(network))].into();
         self.refuse_impossible(&wanted, &target(record), &networks)?;
         Ok(wanted)

@@ -44,27 +44,21 @@ impl Daemon {
         let owner = Owner::Container(id.to_owned());
         self.ledger.read(|state| {
             let lasting = state.published_by(&owner).filter(|record| record.lasting);
-            lasting.flat_map(|record| record.specs.clone()).collect()
+            let mut lasting: Vec<&PublicationRecord> = lasting.collect();
+            // In the order they were asked for: the earlier has the choice.
+            lasting.sort_by(|a, b| a.since.cmp(&b.since));
+            lasting.into_iter().flat_map(|record| record.specs.clone()).collect()
         })
     }
 
     /// Writes publications into the ledger, together with what else `change` does, and serves them.
-    /// Those made of one of `lasting` specs outlast a stop of their container.
     pub(crate) fn put_in_force(
         &self,
         owner: &Owner,
         held: Vec<Held>,
-        lasting: &[String],
         change: impl FnOnce(&mut Draft<'_>) -> Result<()>,
     ) -> Result<()> {
-        let lasting: BTreeSet<&String> = lasting.iter().collect();
-        let records: Vec<PublicationRecord> = held
-            .iter()
-            .map(|held| PublicationRecord {
-                lasting: held.specs.iter().any(|spec| lasting.contains(spec)),
-                ..in_force(owner, held)
-            })
-            .collect();
+        let records: Vec<PublicationRecord> = held.iter().map(|h| in_force(owner, h)).collect();
         self.ledger.transact(|draft| {
             change(draft)?;
             records.iter().cloned().for_each(|record| draft.put_publication(record));
@@ -130,7 +124,7 @@ fn in_force(owner: &Owner, held: &Held) -> PublicationRecord {
         publication: held.publication.clone(),
         owner: owner.clone(),
         specs: held.specs.clone(),
-        lasting: false,
+        lasting: held.lasting,
         since: clock::now(),
         suspended: None,
     }

@@ -60,7 +60,8 @@ impl Daemon {
         let mut warnings = Vec::new();
         let options: PublishOptions = request.options.parse().map_err(invalid)?;
         let found = self.find_target(name)?;
-        let mut wanted = resolve(&request.specs, &[], found.circumstances(self), &mut warnings)?;
+        let mut wanted =
+            resolve(&[], &request.specs, &[], found.circumstances(self), &mut warnings)?;
         for one in &mut wanted {
             one.options = std::mem::take(&mut one.options).or(&options);
             one.specs = one.specs.iter().map(|text| rewritten(text, &one.options)).collect();
@@ -94,8 +95,7 @@ impl Daemon {
             return Ok(());
         }
         let ids: Vec<PublicationId> = held.iter().map(|h| h.publication.id.clone()).collect();
-        let specs: Vec<String> = held.iter().flat_map(|held| held.specs.clone()).collect();
-        let done = self.put_in_force(owner, held, &specs, |_| Ok(()));
+        let done = self.put_in_force(owner, held, |_| Ok(()));
         if done.is_err() {
             let undone = self.ledger.transact(|draft| {
                 ids.iter().for_each(|id| draft.delete_publication(id));
@@ -117,6 +117,7 @@ impl Daemon {
     ) -> Result<(Vec<Alteration>, Vec<Wanted>)> {
         let (mut altered, mut fresh) = (Vec::new(), Vec::new());
         let there = self.at_the_same_places(&wanted);
+        refuse_twice(&wanted, &there)?;
         for (one, there) in wanted.into_iter().zip(there) {
             let may = |record: &PublicationRecord| {
                 record.owner == found.owner || Some(&record.owner) == replaced
@@ -140,7 +141,9 @@ impl Daemon {
         }
         let mut found: Vec<Option<PublicationRecord>> = vec![None; wanted.len()];
         self.ledger.read(|state| {
-            for record in state.publications.values() {
+            // What rests is in nobody's way.
+            let in_force = state.publications.values().filter(|r| r.suspended.is_none());
+            for record in in_force {
                 let key = (record.publication.proto, record.publication.host.ports);
                 for index in places.get(&key).into_iter().flatten() {
                     if let (Some(one), Some(slot)) = (wanted.get(*index), found.get_mut(*index))
@@ -351,6 +354,23 @@ fn rewritten(text: &str, options: &PublishOptions) -> String {
     }
 }
 
+/// One publication cannot become two things at once.
+fn refuse_twice(wanted: &[Wanted], there: &[Option<PublicationRecord>]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for (one, record) in wanted.iter().zip(there) {
+        if let Some(record) = record
+            && !seen.insert(&record.publication.id)
+        {
+            return Err(Error::Invalid(format!(
+                "{} asks for host addresses and ports that another spec of this request asks for: \
+                 give each place once",
+                one.specs.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Whether the same addresses are listened on, in whatever order; none are those of nobody.
 fn same_addresses(some: &[IpAddr], others: &[IpAddr]) -> bool {
     let within = |some: &[IpAddr], others: &[IpAddr]| some.iter().all(|it| others.contains(it));
@@ -364,13 +384,21 @@ fn forget<'a>(
     gone: impl IntoIterator<Item = &'a PublicationRecord>,
 ) -> Result<()> {
     let own = gone.into_iter().filter(|record| !record.lasting);
-    let specs: HashSet<&String> = own.flat_map(|record| &record.specs).collect();
+    let mut specs: HashMap<&String, usize> = HashMap::new();
+    own.flat_map(|record| &record.specs).for_each(|spec| *specs.entry(spec).or_default() += 1);
     let Owner::Container(id) = owner else { return Ok(()) };
     if specs.is_empty() {
         return Ok(());
     }
     let mut record = draft.container(id)?;
-    record.request.publish.retain(|spec| !specs.contains(spec));
+    // The same spec may have been given twice, for two publications.
+    record.request.publish.retain(|spec| match specs.get_mut(spec) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            false
+        }
+        _ => true,
+    });
     draft.put_container(record);
     Ok(())
 }

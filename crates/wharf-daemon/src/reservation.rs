@@ -27,6 +27,8 @@ pub(crate) struct Held {
     pub sockets: Vec<Bound>,
     /// The specs it was made from.
     pub specs: Vec<String>,
+    /// Whether it outlasts a stop of its container.
+    pub lasting: bool,
 }
 
 /// What reserving has to know of everything that is published already.
@@ -200,7 +202,8 @@ impl Reserving<'_> {
             target_ports,
             options: self.wanted.options.clone(),
         };
-        Held { publication, sockets, specs: self.wanted.specs.clone() }
+        let (specs, lasting) = (self.wanted.specs.clone(), self.wanted.lasting);
+        Held { publication, sockets, specs, lasting }
     }
 
     fn no_free(&self, error: NoFreePorts) -> Error {
@@ -292,6 +295,7 @@ mod tests {
             container_ports: PortRange::new(first, last).unwrap(),
             options: PublishOptions::default(),
             specs: Vec::new(),
+            lasting: false,
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Wanted {
     pub options: PublishOptions,
     /// What was written; nothing when exposed ports were all to be published.
     pub specs: Vec<String>,
+    /// Whether it was asked for while its container ran, and is to come back with it.
+    pub lasting: bool,
 }
 
 /// What there is to know of a container and its network.
@@ -44,22 +46,25 @@ pub(crate) struct Circumstances<'a> {
     pub host_ipv6: bool,
 }
 
-/// Resolves `specs` and, for `publish_all`, the exposed ports no spec covers.
+/// Resolves a container's own `specs`, those that were added to them while it ran, and, for `publish_all`, the exposed ports no spec covers.
 ///
 /// # Errors
 /// The first spec that cannot be parsed or cannot be had on this network.
 pub(crate) fn resolve(
     specs: &[String],
+    lasting: &[String],
     publish_all: &[Expose],
     circumstances: Circumstances<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Wanted>> {
     let mut wanted = Vec::new();
-    for text in specs {
+    let own = specs.iter().map(|text| (text, false));
+    for (text, lasting) in own.chain(lasting.iter().map(|text| (text, true))) {
         let spec: PortSpec =
             text.parse().map_err(|e: wharf_spec::SpecError| Error::Invalid(e.to_string()))?;
         let mut one = circumstances.place(&spec, warnings)?;
         one.specs.push(text.clone());
+        one.lasting = lasting;
         wanted.push(one);
     }
     let explicit = wanted.clone();
@@ -118,6 +123,7 @@ fn in_order(wanted: Vec<Wanted>) -> Vec<Wanted> {
                 && other.container_ports == one.container_ports
                 && other.proto == one.proto
                 && other.options == one.options
+                && other.lasting == one.lasting
                 && !overlap(&other.addresses, &one.addresses)
         });
         match partner {
@@ -204,6 +210,7 @@ impl Circumstances<'_> {
             container_ports: spec.container_ports,
             options: spec.options.clone(),
             specs: Vec::new(),
+            lasting: false,
         })
     }
 

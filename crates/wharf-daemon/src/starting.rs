@@ -71,7 +71,7 @@ impl Starting<'_> {
             draft.delete_publications_of(&owner);
             Ok(())
         };
-        daemon.put_in_force(&owner, held, &daemon.lasting_specs(&record.id), resting)?;
+        daemon.put_in_force(&owner, held, resting)?;
         shim.start().map_err(runtime_failure)?;
         crash::point("start.started");
         daemon.begin(&record.id);

@@ -74,6 +74,8 @@ impl Observed {
                 }
             }
         }
+        let foreign = self.chains.keys().filter(|name| !table::has_chain(name));
+        lines.extend(foreign.map(|name| format!("chain {name} is foreign")));
         lines.extend(self.contents.changes_to(&wanted).iter().map(line));
         Ok(lines)
     }

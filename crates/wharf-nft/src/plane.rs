@@ -222,7 +222,9 @@ impl NftPlane {
     fn replace(&mut self, wanted: &Contents) -> Result<Applied> {
         self.in_doubt = true;
         let before = nftables::generation(&mut self.netlink)?;
-        if let Err(refused) = self.refill(wanted) {
+        if self.has_foreign_chains()? {
+            self.rebuild(wanted).map_err(|error| self.explained(error))?;
+        } else if let Err(refused) = self.refill(wanted) {
             if refused.errno() == Some(EPERM) {
                 return Err(self.explained(refused));
             }
@@ -236,6 +238,15 @@ impl NftPlane {
         let applied = Applied { added: wanted.len(), removed: 0, replaced: true };
         debug!(table = %self.table, ?applied, "table replaced");
         Ok(applied)
+    }
+
+    /// Whether others have put chains into the table, which a refill would leave there.
+    fn has_foreign_chains(&mut self) -> Result<bool> {
+        let there = match nftables::chains(&mut self.netlink, &self.table) {
+            Err(error) if error.is_not_found() => return Ok(false),
+            there => there?,
+        };
+        Ok(there.keys().any(|name| !table::has_chain(name)))
     }
 
     /// Keeps the chains and empties them. A packet on its way through a hook sees the chains of a

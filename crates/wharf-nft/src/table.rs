@@ -170,6 +170,11 @@ pub(crate) fn chains(with_way_back: bool) -> impl Iterator<Item = (&'static Chai
     })
 }
 
+/// Whether a chain of this name belongs to the table.
+pub(crate) fn has_chain(name: &str) -> bool {
+    CHAINS.iter().any(|(chain, _)| chain.name == name)
+}
+
 /// The sets of one family.
 pub(crate) fn family(family: IpFamily) -> &'static FamilySets {
     match family {

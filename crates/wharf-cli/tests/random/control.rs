@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use wharf_host::link::Links;
 use wharf_host::route::Routes;
 use wharf_host::transparent::MARK;
-use wharf_lab::wait;
+use wharf_lab::{Output, wait};
 use wharf_relay::RelayClient;
 
 use super::fault::{FLUSH, Fault};
@@ -26,6 +26,8 @@ const BETWEEN_FAULTS: Duration = Duration::from_millis(1_100);
 /// A relay that lives for less than five seconds has the next one wait for twice as long.
 const LONG_LIFE: Duration = Duration::from_millis(5_100);
 const SHORT_LIVES: u32 = 4;
+/// How long a killed daemon may take to let go of our table.
+const OWNER_LEAVES: Duration = Duration::from_secs(2);
 
 /// When things went wrong the last time.
 #[derive(Debug, Default)]
@@ -111,8 +113,15 @@ impl Site {
         if !owned {
             self.deaths.keep_distance("table", BETWEEN_FAULTS);
         }
-        let output = self.host.output(nft(command.split(' ')), LIMIT).map_err(told)?;
-        let refused = output.stderr.contains("Operation not permitted");
+        let mut output = self.host.output(nft(command.split(' ')), LIMIT).map_err(told)?;
+        let refused = |output: &Output| output.stderr.contains("Operation not permitted");
+        // The last thread of a killed daemon takes a moment to close its files.
+        let patient = Instant::now() + OWNER_LEAVES;
+        while !owned && refused(&output) && Instant::now() < patient {
+            thread::sleep(Duration::from_millis(10));
+            output = self.host.output(nft(command.split(' ')), LIMIT).map_err(told)?;
+        }
+        let refused = refused(&output);
         match owned && command != FLUSH {
             true if !refused => Err(format!("others may change our table: {output:?}")),
             // What somebody deleted before is not there to be deleted again.

@@ -228,7 +228,8 @@ impl Inner {
             Some(sockets) => sockets,
             None => rebind(publication).map_err(|clash| clash.to_string())?,
         };
-        let held = Held { publication: publication.clone(), sockets, specs: Vec::new() };
+        let held =
+            Held { publication: publication.clone(), sockets, specs: Vec::new(), lasting: false };
         let id = publication.id.clone();
         let handed = self.hand_over(paths, std::slice::from_ref(&held));
         self.held.insert(id.clone(), held.sockets);

@@ -10,7 +10,7 @@ const PLAIN: Circumstances<'_> = Circumstances {
 fn wanted(specs: &[&str], circumstances: Circumstances<'_>) -> (Vec<Wanted>, Vec<String>) {
     let specs: Vec<String> = specs.iter().map(|s| (*s).to_owned()).collect();
     let mut warnings = Vec::new();
-    (resolve(&specs, &[], circumstances, &mut warnings).unwrap(), warnings)
+    (resolve(&specs, &[], &[], circumstances, &mut warnings).unwrap(), warnings)
 }
 
 #[test]
@@ -53,14 +53,14 @@ fn a_routed_family_takes_no_host_port_and_says_so() {
 #[test]
 fn an_isolated_network_refuses() {
     let isolated = Circumstances { mode_v4: Some(GatewayMode::Isolated), ..PLAIN };
-    let error = resolve(&["80".into()], &[], isolated, &mut Vec::new()).unwrap_err();
+    let error = resolve(&["80".into()], &[], &[], isolated, &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("isolated"), "{error}");
 }
 
 #[test]
 fn publish_all_leaves_out_what_is_published_already() {
     let exposed: Vec<Expose> = ["80-84/tcp", "53/udp"].map(|e| e.parse().unwrap()).to_vec();
-    let found = resolve(&["8082:82".into()], &exposed, PLAIN, &mut Vec::new()).unwrap();
+    let found = resolve(&["8082:82".into()], &[], &exposed, PLAIN, &mut Vec::new()).unwrap();
     let ports: Vec<String> =
         found.iter().map(|w| format!("{}/{}", w.container_ports, w.proto)).collect();
     assert_eq!(ports, ["82/tcp", "53/udp", "80-81/tcp", "83-84/tcp"]);
