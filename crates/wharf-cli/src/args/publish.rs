@@ -44,7 +44,7 @@ pub(crate) struct PublishArgs {
     pub(crate) format: Format,
     /// Container, netns:PATH, addr:IP, docker:NAME or podman:NAME
     pub(crate) target: String,
-    /// [HOST-IP:][HOST-PORT:]PORT[/PROTOCOL], as after run -p
+    /// Port specs, as after run -p: 8080:80, 127.0.0.1:8080:80, 5353:53/udp, 8000-8010:8000-8010
     #[arg(required = true, value_name = "SPEC")]
     pub(crate) specs: Vec<String>,
 }
