@@ -1,7 +1,7 @@
 //! Other people's rules, read into the form a plan judges.
 //!
 //! nftables keeps rules as small programs that load values into registers and compare them;
-//! [`Registers`] runs such a program in thought and writes down what it asks for. What
+//! `registers` runs such a program in thought and writes down what it asks for. What
 //! `iptables-nft` leaves in nftables as matches of its own, and what `iptables-legacy` keeps in its
 //! tables, is translated the same way. Whatever is not understood becomes a condition that is
 //! never relied on.
