@@ -22,7 +22,7 @@ use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
 use crate::paths::Paths;
 use crate::planes::{DesiredState, Planes, TABLE};
-use crate::record::{ContainerRecord, Phase};
+use crate::record::{ContainerRecord, Phase, PublicationRecord};
 use crate::store::Store;
 
 /// Exit codes of removed containers are remembered for whoever still waits for one; this many are
@@ -225,6 +225,12 @@ impl Daemon {
         self.ledger.read(|state| state.containers.values().filter(runs).count())
     }
 
+    /// The number of publications in force.
+    pub(crate) fn serving(&self) -> usize {
+        let in_force = |record: &&PublicationRecord| record.suspended.is_none();
+        self.ledger.read(|state| state.publications.values().filter(in_force).count())
+    }
+
     fn remove_everything(self: &Arc<Self>) -> Result<()> {
         let ids: Vec<String> = self.ledger.read(|s| s.containers.keys().cloned().collect());
         let mut failures = Vec::new();
@@ -239,6 +245,9 @@ impl Daemon {
             if let Err(error) = self.remove_network(name) {
                 failures.push(error.to_string());
             }
+        }
+        if let Err(error) = self.unpublish_everything() {
+            failures.push(error.to_string());
         }
         match failures.is_empty() {
             true => Ok(()),

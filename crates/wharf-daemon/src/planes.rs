@@ -45,6 +45,8 @@ pub(crate) struct Planes {
 pub(crate) trait DesiredState {
     /// Every publication in force.
     fn publications(&self) -> Vec<Publication>;
+    /// One of them.
+    fn publication(&self, id: &PublicationId) -> Option<Publication>;
     /// The policies of all networks, by name.
     fn networks(&self) -> BTreeMap<String, NetworkPolicy>;
 }
@@ -150,16 +152,18 @@ impl Planes {
         Ok(())
     }
 
-    /// Leads a publication elsewhere, or serves it otherwise, without a gap. Its host side is as
-    /// it was; the ledger has the new one already.
+    /// Leads a publication elsewhere, or serves it otherwise, without a gap: as the ledger has it
+    /// now, which may be later than what the caller has written there. Its host side is as it was.
     pub(crate) fn change(
         &self,
         state: &dyn DesiredState,
-        new: &Publication,
+        id: &PublicationId,
         metrics: &Metrics,
     ) -> Result<()> {
         let began = Instant::now();
         let mut inner = self.lock();
+        // Whoever took it out of the ledger takes it down.
+        let Some(new) = &state.publication(id) else { return Ok(()) };
         inner.look_at_networks(state);
         let removed = inner.plan.shares.remove(&new.id).unwrap_or_default();
         let added = inner.plan_more([new]);

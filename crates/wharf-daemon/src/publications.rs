@@ -91,6 +91,37 @@ impl Daemon {
         self.flows.forget(&publications, which).and(taken)
     }
 
+    /// Takes down whatever is published for anybody.
+    pub(crate) fn unpublish_everything(&self) -> Result<()> {
+        let gone = self.ledger.transact(|draft| {
+            let all: Vec<PublicationRecord> =
+                draft.before().publications.values().cloned().collect();
+            all.iter().for_each(|record| draft.delete_publication(&record.publication.id));
+            Ok(all)
+        })?;
+        self.take_down_publications(&gone, None)
+    }
+
+    /// Puts `after` in the place of `before`, or nothing, unless somebody has changed that
+    /// meanwhile. Answers whether it was done.
+    pub(crate) fn swap_publication(
+        &self,
+        before: &PublicationRecord,
+        after: Option<PublicationRecord>,
+    ) -> Result<bool> {
+        let id = &before.publication.id;
+        self.ledger.transact(|draft| {
+            if draft.before().publications.get(id) != Some(before) {
+                return Ok(false);
+            }
+            match after {
+                Some(after) => draft.put_publication(after),
+                None => draft.delete_publication(id),
+            }
+            Ok(true)
+        })
+    }
+
     /// Takes every publication of the container `id` out of force, as it has ended.
     pub(crate) fn withdraw_container(&self, id: &str) -> Result<()> {
         let owner = Owner::Container(id.to_owned());
@@ -104,6 +135,13 @@ impl Daemon {
 impl DesiredState for Daemon {
     fn publications(&self) -> Vec<Publication> {
         self.ledger.read(|state| live(state).map(|record| record.publication.clone()).collect())
+    }
+
+    fn publication(&self, id: &PublicationId) -> Option<Publication> {
+        self.ledger.read(|state| {
+            let record = state.publications.get(id).filter(|record| record.suspended.is_none())?;
+            Some(record.publication.clone())
+        })
     }
 
     fn networks(&self) -> BTreeMap<String, NetworkPolicy> {

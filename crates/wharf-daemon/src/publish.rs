@@ -191,10 +191,8 @@ impl Daemon {
             draft.put_publication(after.clone());
             forget(draft, &before.owner, [before])
         })?;
-        self.planes.change(self, &after.publication, &self.metrics)?;
-        if before.publication.target != after.publication.target
-            || before.publication.target_ports != after.publication.target_ports
-        {
+        self.planes.change(self, id, &self.metrics)?;
+        if served_otherwise(&before.publication, &after.publication) {
             // TCP connections that are open end where they began.
             let old = std::slice::from_ref(&before.publication);
             self.flows.forget(old, flows::Which::Datagrams)?;
@@ -218,10 +216,11 @@ impl Daemon {
         name: &TargetName,
         owner: &Owner,
     ) -> Result<Unpublished> {
-        let records = self.ledger.read(|state| select(state.published_by(owner), request))?;
-        self.ledger.transact(|draft| {
+        let records = self.ledger.transact(|draft| {
+            let records = select(draft.before().published_by(owner), request)?;
             records.iter().for_each(|record| draft.delete_publication(&record.publication.id));
-            forget(draft, owner, &records)
+            forget(draft, owner, &records)?;
+            Ok(records)
         })?;
         self.take_down_publications(&records, request.drain_seconds)?;
         if let Some(seconds) = request.drain_seconds {
@@ -352,6 +351,14 @@ fn rewritten(text: &str, options: &PublishOptions) -> String {
         Ok(spec) => PortSpec { options: options.clone(), ..spec }.to_string(),
         Err(_) => text.to_owned(),
     }
+}
+
+/// Whether a UDP flow that goes on as it began would not be what is wanted now.
+fn served_otherwise(before: &Publication, after: &Publication) -> bool {
+    let way = |p: &Publication| (p.options.via, p.options.source, p.options.proxy_protocol);
+    before.target != after.target
+        || before.target_ports != after.target_ports
+        || way(before) != way(after)
 }
 
 /// One publication cannot become two things at once.

@@ -176,8 +176,9 @@ impl Daemon {
 
     /// Leaves the host as it was found, when nothing of ours runs any more. Goes on after failures.
     pub fn leave(&self) {
-        if self.running() > 0 {
-            tracing::info!(running = self.running(), "containers go on without the daemon");
+        let (running, serving) = (self.running(), self.serving());
+        if running > 0 || serving > 0 {
+            tracing::info!(running, serving, "containers and ports go on without the daemon");
             return;
         }
         for error in self.planes.dismantle() {

@@ -37,8 +37,6 @@ const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
-const CTA_FILTER_REPLY_FLAGS: u16 = 2;
-const FILTER_IP_SRC: u32 = 1;
 const FILTER_IP_DST: u32 = 1 << 1;
 const FILTER_PROTO: u32 = 1 << 3;
 const FILTER_DST_PORT: u32 = 1 << 5;
@@ -134,16 +132,12 @@ impl FlowFilter {
             orig.insert(0, TupleAttribute::Ip(vec![IPTuple::DestinationAddress(address)]));
             orig_flags |= FILTER_IP_DST;
         }
-        let mut attributes = vec![ConntrackAttribute::CtaTupleOrig(orig)];
-        let mut flags = attribute(CTA_FILTER_ORIG_FLAGS, orig_flags);
-        if let Some(address) = self.reply_src {
-            let reply = vec![TupleAttribute::Ip(vec![IPTuple::SourceAddress(address)])];
-            attributes.push(ConntrackAttribute::CtaTupleReply(reply));
-            flags.extend(attribute(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC));
-        }
+        let tuple = ConntrackAttribute::CtaTupleOrig(orig);
+        // What is asked of the answer is sifted here: with an IPv6 address there the kernel (6.18)
+        // finds nothing at all.
+        let flags = attribute(CTA_FILTER_ORIG_FLAGS, orig_flags);
         let filter = DefaultNla::new(CTA_FILTER, flags);
-        attributes.push(ConntrackAttribute::Other(filter));
-        attributes
+        vec![tuple, ConntrackAttribute::Other(filter)]
     }
 }
 

@@ -73,14 +73,13 @@ impl Daemon {
             suspended: None,
             ..record.clone()
         };
-        self.ledger.transact(|draft| {
-            draft.put_publication(after);
-            Ok(())
-        })?;
+        if !self.swap_publication(record, Some(after))? {
+            return Ok(());
+        }
         if record.suspended.is_some() {
             self.planes.resume(self)?;
         } else {
-            self.planes.change(self, &publication, &self.metrics)?;
+            self.planes.change(self, &publication.id, &self.metrics)?;
         }
         let both = [record.publication.clone(), publication];
         self.flows.forget(&both, flows::Which::All)?;
@@ -93,23 +92,22 @@ impl Daemon {
             return Ok(());
         }
         let after = PublicationRecord { suspended: Some(reason.to_owned()), ..record.clone() };
-        self.ledger.transact(|draft| {
-            draft.put_publication(after);
-            Ok(())
-        })?;
+        if !self.swap_publication(record, Some(after))? {
+            return Ok(());
+        }
         self.tell_of(record, "suspend", reason);
         self.take_down_publications(std::slice::from_ref(record), None)
     }
 
     fn end_with_target(&self, records: &[PublicationRecord]) -> Result<()> {
-        self.ledger.transact(|draft| {
-            records.iter().for_each(|r| draft.delete_publication(&r.publication.id));
-            Ok(())
-        })?;
+        let mut gone = Vec::new();
         for record in records {
-            self.tell_of(record, "unpublish", "its container was removed");
+            if self.swap_publication(record, None)? {
+                self.tell_of(record, "unpublish", "its container was removed");
+                gone.push(record.clone());
+            }
         }
-        self.take_down_publications(records, None)
+        self.take_down_publications(&gone, None)
     }
 
     fn tell_of(&self, record: &PublicationRecord, action: &str, detail: &str) {
