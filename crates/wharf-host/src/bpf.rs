@@ -36,8 +36,9 @@ pub fn open_pinned(path: &Path) -> Result<OwnedFd> {
     // SAFETY: `get` and the text it points to live across the call, and its size is passed.
     // JUSTIFICATION: aya keeps the descriptor of a link to itself, and a link's state can be read
     // through its descriptor only.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<ObjectGet>()) };
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<ObjectGet>())
+    };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error);
     // SAFETY: the kernel just made this descriptor (close-on-exec, always) for us alone.
     // JUSTIFICATION: it must be closed with its owner.
@@ -71,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_detached_link_is_attached_to_nothing() {
-        let attached = "pos:\t0\nlink_type:\tcgroup\nlink_id:\t3\ncgroup_id:\t1\nattach_type:\t10\n";
+        let attached =
+            "pos:\t0\nlink_type:\tcgroup\nlink_id:\t3\ncgroup_id:\t1\nattach_type:\t10\n";
         assert!(holds_on(attached));
         assert!(!holds_on(&attached.replace("cgroup_id:\t1", "cgroup_id:\t0")));
         assert!(!holds_on("link_type:\tnetns\nnetns_ino:\t0\n"));

@@ -64,11 +64,7 @@ fn connected_to(netlink: &mut Netlink, family: u8, port: u16) -> Result<Vec<Inet
     Ok(found.collect())
 }
 
-fn is_one_of(
-    socket: &InetResponse,
-    peers: &BTreeSet<SocketAddr>,
-    cookies: &BTreeSet<u64>,
-) -> bool {
+fn is_one_of(socket: &InetResponse, peers: &BTreeSet<SocketAddr>, cookies: &BTreeSet<u64>) -> bool {
     let id = &socket.header.socket_id;
     let peer = SocketAddr::new(id.destination_address.to_canonical(), id.destination_port);
     peers.contains(&peer) && cookies.contains(&u64::from_ne_bytes(id.cookie))
