@@ -14,8 +14,12 @@ use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
 };
 
+mod bound;
+mod destroy;
 mod waiting;
 
+pub use self::bound::{Bound, bound};
+pub use self::destroy::destroy_tcp;
 pub use self::waiting::{Waiting, has_open, process_of, waiting};
 use crate::error::Result;
 use crate::netlink::{Family, Netlink};

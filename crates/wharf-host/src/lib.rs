@@ -5,6 +5,7 @@
 //! Nothing here runs another program.
 
 pub mod activation;
+pub mod bpf;
 pub mod conntrack;
 pub mod datagram;
 pub mod diag;

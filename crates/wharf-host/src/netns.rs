@@ -5,6 +5,8 @@
 //! its namespace and may be used anywhere. Nothing here leaves a name or a mount behind: a
 //! namespace lives as long as a process or a descriptor holds it.
 
+mod cookie;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
@@ -15,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+pub use self::cookie::cookie;
 use crate::error::{Context, Error, Result};
 use crate::link::Links;
 use crate::netlink::{Family, Netlink};

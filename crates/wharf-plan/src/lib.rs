@@ -6,6 +6,7 @@
 //! what it does.
 
 pub mod compile;
+pub mod ebpf;
 pub mod explain;
 pub mod firewall;
 pub mod nft;
