@@ -123,7 +123,7 @@ static __always_inline bool connects(struct bpf_sock_addr *ctx, bool by_v6, stru
 		unmark(cookie, MARK_RECEIVING);
 	if (!is_tcp(ctx->type, ctx->protocol))
 		return false;
-	asked.source = by_v6 ? source_v6(sk) : from_v4(sk->src_ip4);
+	asked.source = source_of(sk);
 	settle(&asked.address);
 	start_over(ctx, cookie, &asked, to);
 	/* Who binds to a device wants to leave by it, and not to reach a bridge. */

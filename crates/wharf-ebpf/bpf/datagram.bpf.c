@@ -10,7 +10,7 @@
 /* The kernel gives a socket that only ever sends its port without asking bind hooks. */
 static __always_inline void note_port(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
-	struct address own = sk->family == AF_INET6 ? source_v6(sk) : from_v4(sk->src_ip4);
+	struct address own = source_of(sk);
 
 	/* A connected one gets datagrams of its peer alone, by a lookup that comes before ours. */
 	if (sk->state == TCP_ESTABLISHED)

@@ -3,7 +3,7 @@
 #ifndef WHARF_FIND_H
 #define WHARF_FIND_H
 
-#include "host.h"
+#include "user.h"
 
 /* What a program asked for. */
 struct asked {
@@ -53,16 +53,15 @@ static __always_inline struct bpf_sock *listener(struct bpf_sock_addr *ctx,
 static __always_inline bool is_taken(struct bpf_sock_addr *ctx, const struct asked *asked)
 {
 	struct bpf_sock *sk = listener(ctx, asked);
+	struct address at, v4, v6;
 	bool taken;
 
 	if (!sk)
 		return false;
-	if (is_v4(&asked->address))
-		taken = sk->src_ip4;
-	else
-		taken = sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3];
-	if (is_of_relay(sk->mark))
-		taken = false;
+	v4 = source_v4(sk);
+	v6 = source_v6(sk);
+	at = is_v4(&asked->address) ? v4 : v6;
+	taken = !is_wildcard(&at) && !is_of_relay(sk->mark);
 	bpf_sk_release(sk);
 	return taken;
 }

@@ -82,7 +82,7 @@ static __always_inline int has_bound(struct bpf_sock *sk, const struct address *
 SEC("cgroup/post_bind4")
 int post_bind4(struct bpf_sock *sk)
 {
-	struct address address = from_v4(sk->src_ip4);
+	struct address address = source_v4(sk);
 
 	return has_bound(sk, &address);
 }
@@ -107,7 +107,7 @@ int listens(struct bpf_sock_ops *ctx)
 	sk = ctx->sk;
 	if (!sk || bpf_get_netns_cookie(ctx) != netns_cookie || is_of_relay(sk->mark))
 		return 1;
-	own = sk->family == AF_INET6 ? source_v6(sk) : from_v4(sk->src_ip4);
+	own = source_of(sk);
 	mark_covered(bpf_get_socket_cookie(ctx), &own, IPPROTO_TCP, sk->src_port,
 		     MARK_BOUND | MARK_RECEIVING);
 	return 1;

@@ -24,12 +24,32 @@ static __always_inline void set_user_v6(struct bpf_sock_addr *ctx, const struct 
 	ctx->user_ip6[3] = address->word[3];
 }
 
+/*
+ * The verifier wants each field of a socket read by its own offset; without `volatile` the compiler
+ * would merge reads of two of them into one, from an offset that it works out. Both are read before
+ * one is chosen, for the same reason.
+ */
+#define FIELD(field) (*(volatile __u32 *)&(field))
+
+static __always_inline struct address source_v4(struct bpf_sock *sk)
+{
+	return from_v4(FIELD(sk->src_ip4));
+}
+
 static __always_inline struct address source_v6(struct bpf_sock *sk)
 {
-	struct address address = { { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2],
-				     sk->src_ip6[3] } };
+	struct address address = { { FIELD(sk->src_ip6[0]), FIELD(sk->src_ip6[1]),
+				     FIELD(sk->src_ip6[2]), FIELD(sk->src_ip6[3]) } };
 
 	return address;
+}
+
+/* What the socket is bound to. */
+static __always_inline struct address source_of(struct bpf_sock *sk)
+{
+	struct address v4 = source_v4(sk), v6 = source_v6(sk);
+
+	return sk->family == AF_INET6 ? v6 : v4;
 }
 
 #endif

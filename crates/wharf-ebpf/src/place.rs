@@ -88,10 +88,16 @@ fn remove_within(directory: &Path) -> Vec<Error> {
     inside.sort_by_key(|path| !path.ends_with(LINKS));
     inside.iter().for_each(|path| failed.extend(remove_all(path)));
     let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    for file in files.filter(|path| !path.is_dir()) {
+    for file in files.filter(|path| !path.is_dir() && !is_of_kernel(path)) {
         failed.extend(fs::remove_file(&file).map_err(Error::place("remove", file)).err());
     }
     failed
+}
+
+/// The kernel may put files of its own into a bpf file system (`CONFIG_BPF_PRELOAD`), keeps names
+/// with a dot in them for itself, and lets nobody remove them.
+fn is_of_kernel(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains('.'))
 }
 
 /// The directory of a release's links.

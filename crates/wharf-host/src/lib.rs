@@ -24,6 +24,8 @@ pub mod route;
 pub mod sandbox;
 pub mod sysctl;
 pub mod transparent;
+#[cfg(feature = "uring")]
+pub mod uring;
 pub mod watch;
 pub mod xtables;
 
