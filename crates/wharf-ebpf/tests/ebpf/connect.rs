@@ -281,7 +281,8 @@ fn a_socket_whose_connection_failed_may_ask_for_something_else() {
         ("10.1.0.2:8081", "127.0.0.1:9000", "own 127.0.0.1"),
         ("127.0.0.1:8081", "10.1.0.2:8080", "web 10.77.0.1"),
     ] {
-        let (first, then): (SocketAddr, SocketAddr) = (first.parse().unwrap(), then.parse().unwrap());
+        let (first, then): (SocketAddr, SocketAddr) =
+            (first.parse().unwrap(), then.parse().unwrap());
         let make = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let socket = scene.host.run(make).unwrap();
         let refused = socket.connect(&first.into()).unwrap_err();
@@ -351,7 +352,11 @@ fn the_relays_own_sockets_are_led_nowhere() {
 fn a_target_that_refuses_is_a_refusal() {
     let Some(scene) = scene("refused") else { return };
     let mut plane = scene.plane();
-    plane.apply(&plan([connect(8080, &format!("{WEB4}:80")), connect(8080, &format!("[{WEB6}]:80"))]))
+    plane
+        .apply(&plan([
+            connect(8080, &format!("{WEB4}:80")),
+            connect(8080, &format!("[{WEB6}]:80")),
+        ]))
         .unwrap();
     for at in ["127.0.0.1:8080", "[::1]:8080", &format!("[{HOST6}]:8080")] {
         let to: SocketAddr = at.parse().unwrap();

@@ -199,7 +199,16 @@ fn is_marked(pid: i32, mark: &[u8], own_mounts: Option<&str>) -> bool {
     };
     // A mount table says something only where it is not the one we share with the machine.
     let elsewhere = namespace(&pid.to_string(), "mnt").is_some_and(|it| Some(&*it) != own_mounts);
-    holds("environ") || holds("cmdline") || (elsewhere && holds("mountinfo"))
+    holds("environ") || holds("cmdline") || (elsewhere && mounts_hold(pid, mark))
+}
+
+/// Whether a mount of a process is the instance's. What an instance mounts for everybody, its bpf
+/// file system, is copied into every mount namespace that is made meanwhile, whoever's that is.
+fn mounts_hold(pid: i32, mark: &[u8]) -> bool {
+    let table = fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    let holds = |line: &[u8]| line.windows(mark.len()).any(|window| window == mark);
+    let is_everybodys = |line: &[u8]| line.windows(7).any(|window| window == b" - bpf ");
+    table.split(|byte| *byte == b'\n').any(|line| !is_everybodys(line) && holds(line))
 }
 
 fn command_line(pid: i32) -> Option<String> {
