@@ -243,16 +243,18 @@ fn io_uring_connects_by_the_same_hooks() {
 /// Tries addresses in turn, a little apart, and takes the first connection that is made.
 fn happy_eyeballs(host: &Host, addresses: &[SocketAddr]) -> Option<TcpStream> {
     let (sender, made) = std::sync::mpsc::channel();
-    for (turn, address) in addresses.iter().copied().enumerate() {
-        let (sender, host) = (sender.clone(), host.clone());
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(20) * u32::try_from(turn).unwrap());
-            if let Ok(stream) = host.run(|| TcpStream::connect(address)).unwrap() {
-                let _late = sender.send(stream);
-            }
-        });
-    }
-    made.recv_timeout(ANSWER).ok()
+    thread::scope(|scope| {
+        for (turn, address) in addresses.iter().copied().enumerate() {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(20) * u32::try_from(turn).unwrap());
+                if let Ok(stream) = host.run(|| TcpStream::connect(address)).unwrap() {
+                    let _late = sender.send(stream);
+                }
+            });
+        }
+        made.recv_timeout(ANSWER).ok()
+    })
 }
 
 #[test]
@@ -281,7 +283,8 @@ fn a_socket_whose_connection_failed_may_ask_for_something_else() {
         ("10.1.0.2:8081", "127.0.0.1:9000", "own 127.0.0.1"),
         ("127.0.0.1:8081", "10.1.0.2:8080", "web 10.77.0.1"),
     ] {
-        let (first, then): (SocketAddr, SocketAddr) = (first.parse().unwrap(), then.parse().unwrap());
+        let (first, then): (SocketAddr, SocketAddr) =
+            (first.parse().unwrap(), then.parse().unwrap());
         let make = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let socket = scene.host.run(make).unwrap();
         let refused = socket.connect(&first.into()).unwrap_err();
@@ -351,7 +354,11 @@ fn the_relays_own_sockets_are_led_nowhere() {
 fn a_target_that_refuses_is_a_refusal() {
     let Some(scene) = scene("refused") else { return };
     let mut plane = scene.plane();
-    plane.apply(&plan([connect(8080, &format!("{WEB4}:80")), connect(8080, &format!("[{WEB6}]:80"))]))
+    plane
+        .apply(&plan([
+            connect(8080, &format!("{WEB4}:80")),
+            connect(8080, &format!("[{WEB6}]:80")),
+        ]))
         .unwrap();
     for at in ["127.0.0.1:8080", "[::1]:8080", &format!("[{HOST6}]:8080")] {
         let to: SocketAddr = at.parse().unwrap();
@@ -375,4 +382,26 @@ fn bytes_go_both_ways() {
     stream.read_exact(&mut back).unwrap();
     writing.join().unwrap().unwrap();
     assert!(back == sent);
+}
+
+#[test]
+fn multipath_tcp_is_left_to_the_relay() {
+    let Some(scene) = scene("mptcp") else { return };
+    let plane = both_families(&scene);
+    serve(scene.host.tcp_listen("0.0.0.0:8080").unwrap(), "relay");
+    serve(scene.listen6(&scene.host, 8080), "relay");
+    for (asked, told) in [("127.0.0.1:8080", "relay 127.0.0.1"), ("[::1]:8080", "relay ::1")] {
+        let to: SocketAddr = asked.parse().unwrap();
+        // IPPROTO_MPTCP (linux/in.h).
+        let make = || Socket::new(Domain::for_address(to), Type::STREAM, Some(262.into()));
+        let Ok(socket) = scene.host.run(make).unwrap() else {
+            eprintln!("skipped: no multipath TCP here");
+            return;
+        };
+        socket.connect(&to.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        assert_eq!(stream.peer_addr().unwrap(), to);
+        assert_eq!(said(stream), told);
+    }
+    assert_eq!(plane.counters().unwrap()[&id("web")].connections, 0);
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use wharf_plan::ebpf::Connect;
 
-use crate::scene::{
-    SILENCE, Scene, answer, connect, datagrams, exchange, id, plan, scene,
-};
+use crate::scene::{SILENCE, Scene, answer, connect, datagrams, exchange, id, plan, scene};
 
 fn with_server(scene: &Scene, entries: impl IntoIterator<Item = Connect>) -> wharf_ebpf::EbpfPlane {
     answer(scene.web.udp_bind("0.0.0.0:53").unwrap(), "web");

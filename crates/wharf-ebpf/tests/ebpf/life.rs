@@ -410,11 +410,8 @@ fn a_host_without_the_right_to_load_programs_says_so() {
     let tried = scene.host.run(|| {
         // Capabilities are a thread's own, and this one ends here.
         let none = rustix::thread::CapabilitySet::empty();
-        let sets = rustix::thread::CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        };
+        let sets =
+            rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
         rustix::thread::set_capabilities(None, sets).unwrap();
         (wharf_ebpf::probe(), EbpfPlane::open(&place).map(|_| ()))
     });

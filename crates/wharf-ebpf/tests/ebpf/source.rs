@@ -17,8 +17,7 @@ fn only(entry: Connect, nets: &[&str]) -> Connect {
 #[test]
 fn a_client_of_a_host_address_is_seen_as_that_address() {
     let Some(scene) = scene("keeps host") else { return };
-    let entries =
-        [keeping(connect(8080, "10.77.0.2:80")), keeping(connect(8080, "[fd77::2]:80"))];
+    let entries = [keeping(connect(8080, "10.77.0.2:80")), keeping(connect(8080, "[fd77::2]:80"))];
     let _plane = scene.leading(&plan(entries));
     for (asked, seen) in [
         ("10.1.0.2:8080", HOST4),
