@@ -47,6 +47,15 @@ pub enum ClientError {
     /// The daemon refused.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// The daemon ended with the request unread, so nothing has been done.
+    #[error("the Wharf daemon ended before it had read the request; try again")]
+    Unheard,
+    /// The daemon ended with the request read and not answered.
+    #[error(
+        "the Wharf daemon ended before it answered, and may have done what it was asked; \
+         `wharf ps` and `wharf ports` tell"
+    )]
+    Unanswered,
     /// The conversation broke down.
     #[error("talking to the Wharf daemon: {0}")]
     Transport(String),
@@ -188,7 +197,7 @@ impl Client {
             .header("content-type", content_type)
             .body(body)
             .map_err(transport)?;
-        sender.send_request(request).await.map_err(transport)
+        sender.send_request(request).await.map_err(|error| unanswered(&error))
     }
 }
 
@@ -301,17 +310,23 @@ fn json<B: Serialize>(body: &B) -> Result<Body, ClientError> {
     Ok(Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed())
 }
 
+/// What it means that a request got no answer. A unix socket is reset (and a write fails) when its
+/// peer closes it with something unread; whoever has read everything closes it cleanly.
+fn unanswered(error: &hyper::Error) -> ClientError {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    let source = std::error::Error::source(error).and_then(|it| it.downcast_ref());
+    let kind = source.map(std::io::Error::kind);
+    match kind {
+        Some(ConnectionReset | BrokenPipe) => ClientError::Unheard,
+        _ if error.is_canceled() => ClientError::Unheard,
+        _ if error.is_incomplete_message() => ClientError::Unanswered,
+        _ => transport(error),
+    }
+}
+
 fn transport(error: impl std::fmt::Display) -> ClientError {
     ClientError::Transport(error.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_in_a_path_means_itself() {
-        assert_eq!(Part("web-1.a_b").to_string(), "web-1.a_b");
-        assert_eq!(Part("a b/../ü?x=1&y#z%").to_string(), "a%20b%2F..%2F%C3%BC%3Fx%3D1%26y%23z%25");
-    }
-}
+mod tests;

@@ -31,7 +31,8 @@ impl Session {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         match self.client.get(path).await {
-            Err(error) if is_absent(&error) => {
+            // Asking again changes nothing, whether or not it was heard the first time.
+            Err(error) if is_gone(&error) => {
                 self.start_daemon(error).await?;
                 self.client.get(path).await
             }
@@ -93,18 +94,15 @@ impl Session {
         &self.client
     }
 
+    /// Starts a daemon and waits until it answers. One that was just killed keeps its socket and its
+    /// lock for a moment, and ours gives way to it; then another one is started.
     async fn start_daemon(&self, absent: ClientError) -> Result<(), ClientError> {
-        wharf_daemon::start::in_background(&self.paths)
-            .map_err(|e| ClientError::Transport(format!("cannot start the daemon: {e}")))?;
         let deadline = tokio::time::Instant::now() + START_LIMIT;
         while tokio::time::Instant::now() < deadline {
-            match self.client.get::<wharf_api::Version>("/v1/version").await {
-                Ok(_) => return Ok(()),
-                Err(error) if is_absent(&error) => tokio::time::sleep(START_POLL).await,
-                Err(error) => return Err(error),
-            }
-            if let Some(reason) = wharf_daemon::start::failure(&self.paths) {
-                return Err(ClientError::Transport(format!("the daemon did not start: {reason}")));
+            let started = wharf_daemon::start::in_background(&self.paths)
+                .map_err(|e| ClientError::Transport(format!("cannot start the daemon: {e}")))?;
+            if self.answers_before(deadline, || started.has_ended()).await? {
+                return Ok(());
             }
         }
         Err(ClientError::Transport(format!(
@@ -113,10 +111,46 @@ impl Session {
             self.paths.daemon_log().display()
         )))
     }
+
+    /// `false` when nobody answers and the daemon that was started `has_ended`.
+    async fn answers_before(
+        &self,
+        deadline: tokio::time::Instant,
+        has_ended: impl Fn() -> bool,
+    ) -> Result<bool, ClientError> {
+        while tokio::time::Instant::now() < deadline {
+            // Whoever made it give way answers from now on, if anybody does.
+            let ended = has_ended();
+            match self.client.get::<wharf_api::Version>("/v1/version").await {
+                Ok(_) => return Ok(true),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(reason) = wharf_daemon::start::failure(&self.paths) {
+                return Err(ClientError::Transport(format!("the daemon did not start: {reason}")));
+            }
+            tokio::time::sleep(START_POLL).await;
+            if ended {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
 }
 
+/// Whether nobody has heard of a request.
 fn is_absent(error: &ClientError) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
-    matches!(error, ClientError::Connect { source, .. }
-        if matches!(source.kind(), NotFound | ConnectionRefused))
+    match error {
+        ClientError::Connect { source, .. } => {
+            matches!(source.kind(), NotFound | ConnectionRefused)
+        }
+        ClientError::Unheard => true,
+        _ => false,
+    }
+}
+
+/// Whether there is nobody to answer a question.
+fn is_gone(error: &ClientError) -> bool {
+    is_absent(error) || matches!(error, ClientError::Unanswered)
 }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod crashes {
     mod carrying;
+    mod changes;
     mod disk;
     mod processes;
     mod site;

@@ -1,6 +1,6 @@
 //! Places where tests can kill the daemon, to prove that the next one finds its way.
 //!
-//! Each step of `run` and `rm` has a name. A debug build whose environment has
+//! Each step of `run` and `rm` has a name, and so have those of a change of what is published. A debug build whose environment has
 //! `WHARF_CRASH_AT=<name>` kills itself with SIGKILL there; a release build has none of this.
 
 /// Every named step, in the order a `run` followed by an `rm` passes them.
@@ -25,10 +25,14 @@ pub const STEPS: [&str; 18] = [
     "remove.files",
 ];
 
+/// Every named step of a change: of a publication to another, and of one that is taken down.
+pub const CHANGE_STEPS: [&str; 3] = ["alter.recorded", "alter.served", "unpublish.recorded"];
+
 /// Dies here if a test asked for it.
 #[cfg(debug_assertions)]
 pub(crate) fn point(step: &str) {
-    debug_assert!(STEPS.contains(&step), "unnamed step {step}");
+    let known = STEPS.contains(&step) || CHANGE_STEPS.contains(&step);
+    debug_assert!(known, "unnamed step {step}");
     if std::env::var("WHARF_CRASH_AT").is_ok_and(|asked| asked == step)
         && let Some(own) = rustix::process::Pid::from_raw(std::process::id().cast_signed())
         && rustix::process::kill_process(own, rustix::process::Signal::KILL).is_ok()

@@ -20,11 +20,10 @@ impl Daemon {
         for unread in &found.unread {
             tracing::debug!(unread, "rules of others that cannot be read");
         }
-        let facts = self.planes.facts();
-        if *facts.firewall == found.ruleset {
+        if *self.planes.facts().firewall == found.ruleset {
             return Ok(false);
         }
-        self.planes.set_facts(HostFacts { firewall: Arc::new(found.ruleset), ..facts });
+        self.planes.note_facts(|facts| facts.firewall = Arc::new(found.ruleset));
         self.reconcile()?;
         Ok(true)
     }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use wharf_host::conntrack::{Flow, FlowFilter, delete_matching_any, list};
+use ipnet::IpNet;
+use wharf_host::conntrack::{Flow, FlowFilter, delete_matching_any, delete_where, list};
 use wharf_host::link::Links;
 use wharf_host::netlink::{Family, Netlink};
 use wharf_host::nftables::IpFamily;
@@ -43,21 +44,52 @@ impl Flows {
         if publications.is_empty() {
             return Ok(());
         }
-        let addresses = Links::open()?.addresses(None)?;
-        let own = addresses.into_iter().map(|address| address.net.addr());
-        let own: Vec<IpAddr> = own.filter(|address| !address.is_loopback()).collect();
+        let own = own_addresses()?;
         let filters = publications.into_iter().flat_map(|publication| filters(publication, &own));
         let filters: Vec<FlowFilter> = filters.collect();
+        self.with_netlink(|netlink| delete_matching_any(netlink, &filters))?;
+        Ok(())
+    }
+
+    /// Forgets UDP flows that the kernel leads to one of `subnets` and that none of `publications`
+    /// leads there: a daemon that was killed between writing a change down and this may have left
+    /// them. Answers how many there were.
+    pub(crate) fn forget_stale(
+        &self,
+        publications: &[Publication],
+        subnets: &[IpNet],
+    ) -> Result<usize> {
+        let own = own_addresses()?;
+        let is_stale = |flow: &Flow| {
+            flow.orig.dst != flow.reply.src
+                && own.contains(&flow.orig.dst)
+                && subnets.iter().any(|net| net.contains(&flow.reply.src))
+                && !publications.iter().any(|publication| leads(publication, flow))
+        };
+        let datagrams = FlowFilter::of_protocol(Proto::Udp.number());
+        self.with_netlink(|netlink| delete_where(netlink, &datagrams, is_stale))
+    }
+
+    fn with_netlink<T>(
+        &self,
+        work: impl FnOnce(&mut Netlink) -> wharf_host::Result<T>,
+    ) -> Result<T> {
         let mut kept = self.netlink.lock().unwrap_or_else(PoisonError::into_inner);
         let mut netlink = match kept.take() {
             Some(netlink) => netlink,
             None => Netlink::open(Family::Netfilter)?,
         };
         // After a failure the next one begins anew.
-        delete_matching_any(&mut netlink, &filters)?;
+        let done = work(&mut netlink)?;
         *kept = Some(netlink);
-        Ok(())
+        Ok(done)
     }
+}
+
+fn own_addresses() -> Result<Vec<IpAddr>> {
+    let addresses = Links::open()?.addresses(None)?;
+    let own = addresses.into_iter().map(|address| address.net.addr());
+    Ok(own.filter(|address| !address.is_loopback()).collect())
 }
 
 /// How many flows the kernel carries to the target of each publication. What cannot be counted

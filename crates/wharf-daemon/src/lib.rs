@@ -47,6 +47,6 @@ mod volumes;
 mod watch;
 
 pub use config::Config;
-pub use crash::STEPS as CRASH_STEPS;
+pub use crash::{CHANGE_STEPS as CRASH_CHANGE_STEPS, STEPS as CRASH_STEPS};
 pub use error::{Error, Result};
 pub use serve::run;

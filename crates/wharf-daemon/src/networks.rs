@@ -9,7 +9,6 @@ use wharf_host::sysctl::{self, Changed, Forwarding};
 use wharf_network::{
     DEFAULT_NETWORK, GatewayMode, HostView, Network, NetworkRequest, ensure_bridge, remove_bridge,
 };
-use wharf_plan::HostFacts;
 
 use crate::clock;
 use crate::daemon::Daemon;
@@ -135,11 +134,9 @@ impl Daemon {
             tracing::info!(name, old, new, "kernel setting changed");
         }
         self.note_host_changes(&fresh)?;
-        let facts = self.planes.facts();
-        self.planes.set_facts(HostFacts {
-            forwarding_v4: facts.forwarding_v4 || wanted.ipv4,
-            forwarding_v6: facts.forwarding_v6 || wanted.ipv6,
-            ..facts
+        self.planes.note_facts(|facts| {
+            facts.forwarding_v4 |= wanted.ipv4;
+            facts.forwarding_v6 |= wanted.ipv6;
         });
         Ok(())
     }

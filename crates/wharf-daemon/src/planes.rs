@@ -66,12 +66,23 @@ struct Inner {
     opener: Option<Opener>,
     /// The namespaces of targets that are reached from inside, as they were found.
     namespaces: BTreeMap<PublicationId, u64>,
+    /// Whether the relay may have routes that are not as the plan wants them: a change of one has
+    /// failed, and may have been carried out or not.
+    routes_in_doubt: bool,
     held: BTreeMap<PublicationId, Vec<Bound>>,
-    lost: BTreeMap<PublicationId, String>,
+    lost: BTreeMap<PublicationId, Loss>,
     up: BTreeSet<String>,
     /// The networks that are up, as the desired state had them the last time.
     networks: BTreeMap<String, NetworkPolicy>,
     plan: Plan,
+}
+
+/// Why a publication is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Loss {
+    reason: String,
+    /// Whether somebody else has its host ports.
+    taken: bool,
 }
 
 /// What the relay has done for a publication.
@@ -92,6 +103,7 @@ impl Planes {
             relay: None,
             opener: None,
             namespaces: BTreeMap::new(),
+            routes_in_doubt: false,
             held: BTreeMap::new(),
             lost: BTreeMap::new(),
             up: BTreeSet::new(),
@@ -107,9 +119,10 @@ impl Planes {
         self.lock().facts.clone()
     }
 
-    /// Takes note that the host can do something else now.
-    pub(crate) fn set_facts(&self, facts: HostFacts) {
-        self.lock().facts = facts;
+    /// Takes note that the host can do something else now. Whoever looks at one fact leaves the
+    /// others as somebody else has found them meanwhile.
+    pub(crate) fn note_facts(&self, note: impl FnOnce(&mut HostFacts)) {
+        note(&mut self.lock().facts);
     }
 
     /// The number of sockets held.
@@ -127,6 +140,7 @@ impl Planes {
         let began = Instant::now();
         let mut inner = self.lock();
         inner.look_at_networks(state);
+        inner.mark_answers()?;
         let bound = fresh.iter().filter(|held| !held.sockets.is_empty());
         let ids: Vec<PublicationId> = bound.map(|held| held.publication.id.clone()).collect();
         let added = inner.plan_more(fresh.iter().map(|held| &held.publication));
@@ -165,6 +179,7 @@ impl Planes {
         // Whoever took it out of the ledger takes it down.
         let Some(new) = &state.publication(id) else { return Ok(()) };
         inner.look_at_networks(state);
+        inner.mark_answers()?;
         let removed = inner.plan.shares.remove(&new.id).unwrap_or_default();
         let added = inner.plan_more([new]);
         let changed = inner.change_kernel(&removed, &added);
@@ -211,15 +226,12 @@ impl Planes {
         let mut inner = self.lock();
         let publications = state.publications();
         let plan = inner.prepare(state, &publications);
-        let other = inner.other_sources(&plan, &publications);
         let moved = inner.other_planes(&plan, &publications);
         let applied = inner.apply_kernel(plan);
         let dropped = inner.drop_others(&publications);
-        for publication in other {
-            inner.lead_elsewhere(&self.paths, publication)?;
-        }
+        let led = inner.correct_routes(&self.paths, &publications);
         metrics.reconciled(began.elapsed());
-        applied.and(dropped).map(|()| moved)
+        applied.and(dropped).and(led).map(|()| moved)
     }
 
     /// Takes over what an earlier daemon left: the relay with its sockets, or, where there is no
@@ -266,6 +278,16 @@ impl Planes {
         inner.plan.publications.clone_from(&plan.publications);
         inner.restore(&self.paths, &publications);
         inner.apply_kernel(plan)
+    }
+
+    /// Corrects the relay's routes after a change of one has failed. Answers what was wrong.
+    pub(crate) fn mend_routes(&self, state: &dyn DesiredState) -> Result<Vec<String>> {
+        let mut inner = self.lock();
+        if !inner.routes_in_doubt {
+            return Ok(Vec::new());
+        }
+        inner.correct_routes(&self.paths, &state.publications())?;
+        Ok(vec!["the relay may have led ports elsewhere".to_owned()])
     }
 
     /// Has targets that are reached from inside be reached again. Answers what was wrong.
@@ -334,7 +356,8 @@ impl Planes {
     /// How a publication is served; and why it is not, if it could not be restored.
     pub(crate) fn served(&self, id: &PublicationId) -> (Option<PublicationPlan>, Option<String>) {
         let inner = self.lock();
-        (inner.plan.publications.get(id).cloned(), inner.lost.get(id).cloned())
+        let lost = inner.lost.get(id).map(|loss| loss.reason.clone());
+        (inner.plan.publications.get(id).cloned(), lost)
     }
 
     /// How many publications each plane serves, by the fastest.

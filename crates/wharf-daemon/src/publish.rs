@@ -2,6 +2,7 @@
 
 mod follow;
 mod found;
+mod said;
 mod selection;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,12 +13,12 @@ use std::time::Duration;
 use wharf_api::{PublishRequest, Published, UnpublishRequest, Unpublished};
 use wharf_plan::{HostFacts, NetworkPolicy};
 use wharf_spec::{
-    HostPorts, PortRange, PortSpec, Proto, Publication, PublicationId, PublishOptions, SpecError,
-    Target, TargetName,
+    HostPorts, PortRange, Proto, Publication, PublicationId, SpecError, Target, TargetName,
 };
 
 use self::found::Found;
 use self::selection::select;
+use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::flows;
@@ -58,19 +59,17 @@ impl Daemon {
         name: TargetName,
     ) -> Result<Published> {
         let mut warnings = Vec::new();
-        let options: PublishOptions = request.options.parse().map_err(invalid)?;
         let found = self.find_target(name)?;
         let mut wanted =
             resolve(&[], &request.specs, &[], found.circumstances(self), &mut warnings)?;
-        for one in &mut wanted {
-            one.options = std::mem::take(&mut one.options).or(&options);
-            one.specs = one.specs.iter().map(|text| rewritten(text, &one.options)).collect();
-            found.refuse_loop(one)?;
-        }
-        self.refuse_impossible(&wanted, &found.target, &found.networks())?;
         let replaced = request.replace.as_deref().map(target_name).transpose()?;
         let replaced = replaced.map(|name| self.owner_of(&name)).transpose()?;
-        let (altered, fresh) = self.sort_out(wanted, &found, replaced.as_ref())?;
+        let there = self.to_be_altered(&wanted, &found, replaced.as_ref());
+        said::settle(&mut wanted, &request.options, there.iter().map(Option::as_ref))?;
+        let others = self.leading_to_addresses(&there);
+        wanted.iter().try_for_each(|one| found.refuse_loop(one, &others))?;
+        self.refuse_impossible(&wanted, &found.target, &found.networks())?;
+        let (altered, fresh) = self.sort_out(wanted, there, &found, replaced.as_ref())?;
         let asked = fresh.clone();
         let held = self.reserve(fresh, &found.target).map_err(|error| match error {
             Error::Port(text) => Error::Port(match self.rival(&asked) {
@@ -81,10 +80,8 @@ impl Daemon {
         })?;
         let mut ids: Vec<PublicationId> =
             held.iter().map(|held| held.publication.id.clone()).collect();
-        for alteration in altered {
-            ids.push(alteration.after.publication.id.clone());
-            self.alter(&alteration)?;
-        }
+        ids.extend(altered.iter().map(|it| it.after.publication.id.clone()));
+        self.alter_all(&altered)?;
         self.put_fresh_in_force(&found.owner, held)?;
         self.told_of("publish", &found.name, &ids);
         Ok(self.published(&ids, warnings))
@@ -108,21 +105,46 @@ impl Daemon {
         done
     }
 
+    /// What leads to addresses, which may be this host's; but for what is about to lead elsewhere.
+    fn leading_to_addresses(&self, altered: &[Option<PublicationRecord>]) -> Vec<Publication> {
+        let stays = |publication: &Publication| {
+            let mut ids = altered.iter().flatten().map(|record| &record.publication.id);
+            !ids.any(|id| *id == publication.id)
+        };
+        self.ledger.read(|state| {
+            let all = state.publications.values().filter(|record| record.suspended.is_none());
+            let all = all.map(|record| &record.publication);
+            let leading = all.filter(|it| matches!(it.target, Target::Address { .. }));
+            leading.filter(|it| stays(it)).cloned().collect()
+        })
+    }
+
+    /// For each of `wanted`, what the request may change: the target's own publication at that
+    /// place, or that of whoever is `replaced`.
+    fn to_be_altered(
+        &self,
+        wanted: &[Wanted],
+        found: &Found,
+        replaced: Option<&Owner>,
+    ) -> Vec<Option<PublicationRecord>> {
+        let may = |record: &PublicationRecord| {
+            record.owner == found.owner || Some(&record.owner) == replaced
+        };
+        self.at_the_same_places(wanted).into_iter().map(|there| there.filter(may)).collect()
+    }
+
     /// What is new and what changes something that is there.
     fn sort_out(
         &self,
         wanted: Vec<Wanted>,
+        there: Vec<Option<PublicationRecord>>,
         found: &Found,
         replaced: Option<&Owner>,
     ) -> Result<(Vec<Alteration>, Vec<Wanted>)> {
         let (mut altered, mut fresh) = (Vec::new(), Vec::new());
-        let there = self.at_the_same_places(&wanted);
         refuse_twice(&wanted, &there)?;
         for (one, there) in wanted.into_iter().zip(there) {
-            let may = |record: &PublicationRecord| {
-                record.owner == found.owner || Some(&record.owner) == replaced
-            };
-            match (there.filter(may), replaced) {
+            match (there, replaced) {
                 (Some(before), _) => altered.push(Alteration::new(before, &one, found)),
                 (None, None) => fresh.push(one),
                 (None, Some(owner)) => return Err(self.nothing_to_replace(&one, owner)),
@@ -176,8 +198,23 @@ impl Daemon {
         ))
     }
 
+    /// All of them or none.
+    fn alter_all(&self, altered: &[Alteration]) -> Result<()> {
+        for (done, alteration) in altered.iter().enumerate() {
+            let Err(error) = self.alter(alteration) else { continue };
+            for earlier in altered.iter().take(done).rev() {
+                if let Err(error) = self.alter(&earlier.reversed()) {
+                    tracing::warn!(%error, "undoing what was changed");
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
     /// Makes one publication another, first in the ledger, then on the planes.
-    fn alter(&self, Alteration { before, after }: &Alteration) -> Result<()> {
+    fn alter(&self, alteration: &Alteration) -> Result<()> {
+        let Alteration { before, after } = alteration;
         if before == after {
             return Ok(());
         }
@@ -191,13 +228,27 @@ impl Daemon {
             draft.put_publication(after.clone());
             forget(draft, &before.owner, [before])
         })?;
-        self.planes.change(self, id, &self.metrics)?;
+        crash::point("alter.recorded");
+        if let Err(error) = self.planes.change(self, id, &self.metrics) {
+            self.undo(alteration);
+            return Err(error);
+        }
+        crash::point("alter.served");
         if served_otherwise(&before.publication, &after.publication) {
             // TCP connections that are open end where they began.
             let old = std::slice::from_ref(&before.publication);
             self.flows.forget(old, flows::Which::Datagrams)?;
         }
         Ok(())
+    }
+
+    /// Has a publication be what it was before a change that a plane has refused.
+    fn undo(&self, alteration: &Alteration) {
+        let Alteration { before, after } = alteration.reversed();
+        let undone = self.swap_publication(&before, Some(after)).map(drop);
+        for error in [undone, self.reconcile()].into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "undoing what could not be changed");
+        }
     }
 
     /// Takes publications of a target down.
@@ -222,6 +273,7 @@ impl Daemon {
             forget(draft, owner, &records)?;
             Ok(records)
         })?;
+        crash::point("unpublish.recorded");
         self.take_down_publications(&records, request.drain_seconds)?;
         if let Some(seconds) = request.drain_seconds {
             self.cut_later(&records, Duration::from_secs(seconds.into()));
@@ -332,6 +384,13 @@ impl Alteration {
         };
         Self { before, after }
     }
+
+    /// What undoes it. By then a container's own specs do not speak of it any more, so that it has
+    /// to come back by itself.
+    fn reversed(&self) -> Self {
+        let after = PublicationRecord { lasting: true, ..self.before.clone() };
+        Self { before: self.after.clone(), after }
+    }
 }
 
 pub(crate) fn target_name(text: &str) -> Result<TargetName> {
@@ -343,14 +402,6 @@ fn invalid(error: SpecError) -> Error {
         Some(hint) => format!("{error}: {hint}"),
         None => error.to_string(),
     })
-}
-
-/// The spec with `options` as they are after all.
-fn rewritten(text: &str, options: &PublishOptions) -> String {
-    match text.parse::<PortSpec>() {
-        Ok(spec) => PortSpec { options: options.clone(), ..spec }.to_string(),
-        Err(_) => text.to_owned(),
-    }
 }
 
 /// Whether a UDP flow that goes on as it began would not be what is wanted now.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wharf_host::process::Signal;
-use wharf_network::{Leftover, Owner as LinkOwner, leftovers, remove_leftover};
+use wharf_network::{Leftover, Network, Owner as LinkOwner, leftovers, remove_leftover};
 use wharf_runtime::cgroup::{kill_leftovers, names_below, remove_cgroup_parent};
 use wharf_runtime::client::Shim;
 use wharf_runtime::shim::Phase as ShimPhase;
@@ -17,6 +17,7 @@ use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::flows;
+use crate::planes::DesiredState;
 use crate::publications::CONTAINER_STOPPED;
 use crate::record::{ContainerRecord, Owner, Phase};
 
@@ -35,6 +36,7 @@ impl Daemon {
         self.remove_strangers(&records);
         self.bring_up_networks(&running)?;
         self.planes.adopt(&**self)?;
+        note("forget flows that lead nowhere", self.forget_stale_flows());
         for record in &records {
             if let Err(error) = self.mend(record) {
                 tracing::error!(id = record.short_id(), %error, "mending a container after a crash");
@@ -78,6 +80,14 @@ impl Daemon {
         })?;
         note("forget flows", self.flows.forget(&gone, flows::Which::All));
         Ok(())
+    }
+
+    fn forget_stale_flows(&self) -> Result<usize> {
+        let subnets: Vec<_> = self.ledger.read(|state| {
+            let subnets = state.networks.values().flat_map(Network::subnets);
+            subnets.map(|side| side.subnet()).collect()
+        });
+        self.flows.forget_stale(&DesiredState::publications(self), &subnets)
     }
 
     fn mend(self: &Arc<Self>, before: &ContainerRecord) -> Result<()> {

@@ -15,9 +15,13 @@ const LOG_LIMIT: u64 = 8 << 20;
 /// It names containers and ports, which are not everybody's business.
 const LOG_MODE: u32 = 0o640;
 
+/// A daemon that was started; one that has already ended has no process.
+#[derive(Debug)]
+pub struct Started(Option<Pid>);
+
 /// Starts a daemon for `paths` in a session of its own. When another one starts at the same time,
 /// one of the two gives way without harm.
-pub fn in_background(paths: &Paths) -> Result<()> {
+pub fn in_background(paths: &Paths) -> Result<Started> {
     crate::serve::make_dirs(paths)?;
     forget_failure(paths);
     let log = open_log(paths)?;
@@ -29,8 +33,16 @@ pub fn in_background(paths: &Paths) -> Result<()> {
         ("WHARF_STATE_DIR".into(), paths.state_dir().into()),
         ("WHARF_RUN_DIR".into(), paths.run_dir().into()),
     ];
-    spawn_detached(start)?;
-    Ok(())
+    Ok(Started(Pid::of(spawn_detached(start)?).ok()))
+}
+
+// === impl Started ===
+
+impl Started {
+    /// Whether it has ended, because it failed or because another one serves already.
+    pub fn has_ended(&self) -> bool {
+        !self.0.is_some_and(|process| process.is_alive())
+    }
 }
 
 /// Waits until the daemon with this process id has ended; `false` when it has not within `limit`.

@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 
 use wharf_host::link::{Link, Links, forget_neighbours};
 use wharf_host::probe;
-use wharf_network::{Network, ensure_bridge, rejoin};
-use wharf_plan::HostFacts;
+use wharf_network::{Network, ensure_bridge, ensure_routes, lost_address, rejoin};
 
 use crate::daemon::Daemon;
 use crate::error::Result;
@@ -43,10 +42,11 @@ impl Daemon {
         let networks = self.ledger.read(|state| state.networks.clone());
         let mut wrong = Vec::new();
         for network in networks.values().filter(|network| self.planes.is_up(&network.name)) {
-            if let Some(what) = ailment(&links, network) {
+            if let Some(what) = ailment(&links, network)? {
                 self.mend_bridge(network)?;
                 wrong.push(what);
             }
+            wrong.extend(mend_routes(&links, network)?);
         }
         let mut joined = BTreeSet::new();
         for record in self.running_records() {
@@ -79,13 +79,13 @@ impl Daemon {
         let facts = self.planes.facts();
         let mut wrong = Vec::new();
         if (facts.forwarding_v4, facts.forwarding_v6) != now {
-            let (forwarding_v4, forwarding_v6) = now;
-            self.planes.set_facts(HostFacts { forwarding_v4, forwarding_v6, ..facts });
+            self.planes.note_facts(|facts| (facts.forwarding_v4, facts.forwarding_v6) = now);
             self.reconcile()?;
             wrong.push("forwarding was switched".to_owned());
         }
         wrong.extend(self.retry_lost());
         wrong.extend(self.planes.mend_inside(self)?);
+        wrong.extend(self.planes.mend_routes(self)?);
         Ok(wrong)
     }
 
@@ -105,11 +105,21 @@ impl Daemon {
     }
 }
 
-fn ailment(links: &[Link], network: &Network) -> Option<String> {
+fn ailment(links: &[Link], network: &Network) -> Result<Option<String>> {
     let bridge = &network.bridge;
-    match links.iter().find(|link| link.name == *bridge) {
+    Ok(match links.iter().find(|link| link.name == *bridge) {
         None => Some(format!("bridge {bridge} was gone")),
         Some(link) if !link.up => Some(format!("bridge {bridge} was down")),
-        Some(_) => None,
-    }
+        Some(link) => lost_address(network, link.index)?
+            .map(|address| format!("bridge {bridge} had lost its address {address}")),
+    })
+}
+
+fn mend_routes(links: &[Link], network: &Network) -> Result<Vec<String>> {
+    let bridge = &network.bridge;
+    let Some(link) = links.iter().find(|link| link.name == *bridge && link.up) else {
+        return Ok(Vec::new());
+    };
+    let gone = ensure_routes(network, link.index)?;
+    Ok(gone.iter().map(|net| format!("the route to {net} by {bridge} was gone")).collect())
 }

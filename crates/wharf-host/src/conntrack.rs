@@ -190,9 +190,18 @@ fn nothing_is_tracked() -> bool {
 ///
 /// Flows that end by themselves meanwhile are not counted and no error.
 pub fn delete_matching(netlink: &mut Netlink, filter: &FlowFilter) -> Result<usize> {
+    delete_where(netlink, filter, |_| true)
+}
+
+/// Deletes the flows `filter` means of which `concerned` holds, and returns how many there were.
+pub fn delete_where(
+    netlink: &mut Netlink,
+    filter: &FlowFilter,
+    concerned: impl Fn(&Flow) -> bool,
+) -> Result<usize> {
     let mut deleted = 0;
-    for flow in list(netlink, filter)? {
-        deleted += usize::from(delete_unless_gone(netlink, &flow)?);
+    for flow in list(netlink, filter)?.iter().filter(|flow| concerned(flow)) {
+        deleted += usize::from(delete_unless_gone(netlink, flow)?);
     }
     Ok(deleted)
 }

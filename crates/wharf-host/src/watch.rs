@@ -7,8 +7,10 @@ use crate::netlink::{Family, Netlink};
 
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
+const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV4_RULE: u32 = 8;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
+const RTNLGRP_IPV6_ROUTE: u32 = 11;
 const RTNLGRP_IPV6_RULE: u32 = 19;
 
 /// Tells when something of the host's network is changed, by whomever. Its descriptor becomes
@@ -21,14 +23,21 @@ pub struct HostWatch {
 // === impl HostWatch ===
 
 impl HostWatch {
-    /// Watches the policy rules of both families in the calling thread's network namespace.
+    /// Watches the policy rules and routes of both families in the calling thread's network
+    /// namespace.
     pub fn rules() -> Result<Self> {
-        Self::open(&[RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE])
+        Self::open(&[RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE])
     }
 
-    /// Watches interfaces and their addresses in the calling thread's network namespace.
+    /// Watches interfaces, their addresses and routes in the calling thread's network namespace.
     pub fn links() -> Result<Self> {
-        Self::open(&[RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR])
+        Self::open(&[
+            RTNLGRP_LINK,
+            RTNLGRP_IPV4_IFADDR,
+            RTNLGRP_IPV6_IFADDR,
+            RTNLGRP_IPV4_ROUTE,
+            RTNLGRP_IPV6_ROUTE,
+        ])
     }
 
     fn open(groups: &[u32]) -> Result<Self> {

@@ -1,8 +1,11 @@
 //! A network's bridge on the host, made to match the network however it is found.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use ipnet::IpNet;
 use wharf_host::link::{Change, Link, Links};
+use wharf_host::route::{Route, Routes};
 use wharf_host::sysctl;
 
 use crate::endpoint::mac_of;
@@ -10,6 +13,10 @@ use crate::error::{Error, Result};
 use crate::leftovers::alias_of;
 use crate::network::Network;
 use crate::plug::settle_address;
+
+/// How long the kernel may take to make the route of an address that is new, or whose bridge has
+/// just come up.
+const SETTLING: Duration = Duration::from_millis(100);
 
 /// Makes the network's bridge, or mends it: addresses, settings, up. Returns its index.
 ///
@@ -35,6 +42,46 @@ pub fn ensure_bridge(network: &Network) -> Result<u32> {
         }
     }
     Ok(link.index)
+}
+
+/// An address that the network's bridge had and has not any more, if there is one.
+pub fn lost_address(network: &Network, bridge: u32) -> Result<Option<IpNet>> {
+    let there = Links::open()?.addresses(Some(bridge))?;
+    let lost = |net: &IpNet| !there.iter().any(|address| address.net.addr() == net.addr());
+    Ok(network.bridge_addresses().into_iter().find(lost))
+}
+
+/// Makes the routes to the network's subnets anew that somebody has deleted: the kernel makes them
+/// with the addresses, and never again. Answers which were gone; costs the same however many routes
+/// the host has.
+pub fn ensure_routes(network: &Network, bridge: u32) -> Result<Vec<IpNet>> {
+    let mut routes = Routes::open()?;
+    let mut gone = Vec::new();
+    for net in network.bridge_addresses() {
+        if leads_to(&mut routes, net, bridge)? {
+            continue;
+        }
+        // The kernel may be about to make it: it does so a moment after the address.
+        std::thread::sleep(SETTLING);
+        if leads_to(&mut routes, net, bridge)? {
+            continue;
+        }
+        match routes.add(&Route::on_link(net.trunc(), bridge)) {
+            Ok(()) => gone.push(net.trunc()),
+            // It is there, and somebody's rule goes first; that is theirs to say.
+            Err(error) if error.is_exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(gone)
+}
+
+/// Whether packets for the subnet of `net`, the bridge's own address in it, go to the bridge. Any
+/// other address of the subnet tells, but for the first: of IPv6 that is anycast to routers.
+fn leads_to(routes: &mut Routes, net: IpNet, bridge: u32) -> Result<bool> {
+    let mut others = net.hosts().skip(1).filter(|address| *address != net.addr());
+    let Some(other) = others.next() else { return Ok(true) };
+    Ok(routes.way_to(other)?.is_some_and(|way| way.link == bridge))
 }
 
 /// Deletes the network's bridge; `false` when it was gone.

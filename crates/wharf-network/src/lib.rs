@@ -20,7 +20,7 @@ mod plug;
 mod pool;
 mod span;
 
-pub use bridge::{ensure_bridge, remove_bridge};
+pub use bridge::{ensure_bridge, ensure_routes, lost_address, remove_bridge};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use host_view::{HostView, Taken};

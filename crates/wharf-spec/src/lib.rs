@@ -16,7 +16,7 @@ pub mod target;
 
 pub use expose::Expose;
 pub use name::{ContainerName, NetworkName};
-pub use options::{ProxyProtocol, PublishOptions, SourceMode, Via};
+pub use options::{ProxyProtocol, PublishOptions, SaidOptions, SourceMode, Via};
 pub use ports::PortRange;
 pub use proto::Proto;
 pub use publication::{Clash, HostSide, Publication, PublicationId};

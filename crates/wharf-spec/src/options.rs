@@ -5,6 +5,7 @@
 
 pub(crate) mod fields;
 mod network;
+mod said;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,9 +16,15 @@ use serde::{Deserialize, Serialize};
 use crate::spec::SpecError;
 use fields::{Key, fields};
 pub use network::parse_networks;
+pub use said::SaidOptions;
 
 /// The keys that may follow a port spec.
 pub(crate) const OPTION_KEYS: &[Key] = &[Key::Via, Key::Source, Key::Allow, Key::ProxyProtocol];
+
+/// What is written after `allow=` for no list at all.
+const ANYBODY: &str = "any";
+/// What is written after `proxy-protocol=` for no header.
+const NO_HEADER: &str = "off";
 
 /// Options of one publication, written after the port spec as `key=value` parts or as flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +79,7 @@ pub enum ProxyProtocol {
 }
 
 macro_rules! words {
-    ($type:ty, $key:literal, $($word:literal => $variant:ident),+) => {
+    ($type:ty, $key:literal, $($word:literal => $variant:ident),+ $(; $more:literal)?) => {
         impl FromStr for $type {
             type Err = SpecError;
 
@@ -82,7 +89,7 @@ macro_rules! words {
                     _ => Err(SpecError::OptionValue {
                         key: $key,
                         value: text.to_owned(),
-                        wanted: &[$($word),+],
+                        wanted: &[$($word),+ $(, $more)?],
                     }),
                 }
             }
@@ -98,7 +105,7 @@ macro_rules! words {
 
 words!(Via, "via", "auto" => Auto, "relay" => Relay, "nft" => Nft, "ebpf" => Ebpf);
 words!(SourceMode, "source", "auto" => Auto, "client" => Client, "gateway" => Gateway);
-words!(ProxyProtocol, "proxy-protocol", "v1" => V1, "v2" => V2);
+words!(ProxyProtocol, "proxy-protocol", "v1" => V1, "v2" => V2; "off");
 
 // === impl PublishOptions ===
 
@@ -122,15 +129,20 @@ impl PublishOptions {
 
     /// Takes the options among `fields` and leaves the rest.
     pub(crate) fn from_fields(fields: &[(Key, &str)]) -> Result<Self, SpecError> {
-        let mut options = Self::default();
+        let (mut options, mut anybody) = (Self::default(), false);
         for (key, value) in fields {
             match key {
                 Key::Via => options.via = value.parse()?,
                 Key::Source => options.source = value.parse()?,
+                Key::Allow if *value == ANYBODY => anybody = true,
                 Key::Allow => options.allow.push(network::parse(value)?),
+                Key::ProxyProtocol if *value == NO_HEADER => {}
                 Key::ProxyProtocol => options.proxy_protocol = Some(value.parse()?),
                 Key::Published | Key::Target | Key::Protocol => (),
             }
+        }
+        if anybody {
+            options.allow.clear();
         }
         Ok(options)
     }
@@ -197,7 +209,7 @@ mod tests {
         refused: invalid value "iptables" for via: use auto, relay, nft, ebpf
         refused: invalid value "" for via: use auto, relay, nft, ebpf
         refused: invalid value "host" for source: use auto, client, gateway
-        refused: invalid value "v3" for proxy-protocol: use v1, v2
+        refused: invalid value "v3" for proxy-protocol: use v1, v2, off
         "#);
     }
 

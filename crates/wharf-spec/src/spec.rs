@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use error::SpecError;
+pub(crate) use parse::LONG_KEYS;
 
 use crate::options::PublishOptions;
 use crate::ports::PortRange;

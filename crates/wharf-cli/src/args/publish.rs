@@ -14,7 +14,8 @@ Targets:
 
 Examples:
   wharf publish web 8080:80                          publish port 80 of container web as 8080
-  wharf publish web 8080:80 --allow 192.0.2.0/24     who may connect, from now on
+  wharf publish web 8080:80 --allow 192.0.2.0/24     who may connect, from now on; the rest stays
+  wharf publish web 8080:80 --allow any --via auto   everybody may again, by the fastest plane
   wharf publish green 8080:80 --replace blue         lead port 8080 to green instead of blue, \
 without a gap
   wharf publish netns:/run/netns/blue 2222:22 --via relay
@@ -27,14 +28,14 @@ pub(crate) struct PublishArgs {
     /// What carries the traffic: auto is the fastest that can
     #[arg(long, value_name = "PLANE", value_parser = ["auto", "relay", "nft", "ebpf"])]
     pub(crate) via: Option<String>,
-    /// Networks clients may come from; everyone else is turned away (repeatable)
+    /// Networks clients may come from; everyone else is turned away (repeatable; any: no limit)
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
     /// Whose address the target sees: the client's wherever it can be kept, or the gateway's
     #[arg(long, value_name = "MODE", value_parser = ["auto", "client", "gateway"])]
     pub(crate) source: Option<String>,
     /// Tell the target the client's address ahead of each connection
-    #[arg(long, value_name = "VERSION", value_parser = ["v1", "v2"])]
+    #[arg(long, value_name = "VERSION", value_parser = ["v1", "v2", "off"])]
     pub(crate) proxy_protocol: Option<String>,
     /// Take these host ports over from another target, without a refused connection
     #[arg(long, value_name = "TARGET")]

@@ -180,6 +180,59 @@ fn policy_rules_that_are_removed_are_made_again() {
 }
 
 #[test]
+fn routes_and_addresses_that_are_removed_are_made_again() {
+    let Some(scene) = Scene::new("routes") else { return };
+    scene.whoami("web", ["-p", "8080:80,via=relay", "-p", "8080:80/udp,via=relay"]);
+    // The kernel's own remarks on who has made a route, and its link-local addresses, come and go.
+    let state = || {
+        let text = "for f in -4 -6; do ip $f route show table 4183; ip $f route show dev wharf0;
+            ip $f -o addr show dev wharf0 scope global; done | grep -v ^fe80 |
+            sed 's/ proto .*//; s/ *scope .*//'";
+        sh(&scene.host, text)
+    };
+    let before = state();
+    let events = scene.wharf.events().unwrap();
+    for (done, break_it) in [
+        "ip route flush table 4183; ip -6 route flush table 4183",
+        "ip route del $(ip route show dev wharf0 | head -1) dev wharf0",
+        "ip -6 route del $(ip -6 route show dev wharf0 | grep -v ^fe80 | head -1) dev wharf0",
+        "ip addr flush dev wharf0 scope global",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        sh(&scene.host, break_it);
+        events.wait_for("plane", "repair", done + 1).unwrap();
+        let waited = wait::until(SOON, break_it, || (state() == before).then_some(()));
+        assert!(waited.is_ok(), "{waited:?}:\n{} is to be\n{before}", state());
+        wait::until(LIMIT, "an answer", || scene.is_open().then_some(())).unwrap();
+        assert_eq!(scene.seen_from_remote(), REMOTE, "{break_it}");
+    }
+}
+
+#[test]
+fn a_port_that_somebody_else_has_got_is_his_on_every_path() {
+    let Some(scene) = Scene::new("taken").map(Scene::published) else { return };
+    scene.wharf.kill9("daemon").unwrap();
+    scene.wharf.kill9("relay").unwrap();
+    let taken = || scene.host.tcp_listen("0.0.0.0:8080").ok();
+    let taker = wait::until(LIMIT, "a port that is free", taken).unwrap();
+    taker.set_nonblocking(true).unwrap();
+    let tcp = || scene.wharf.ports_at("8080").into_iter().find(|it| it["protocol"] == "tcp");
+    assert_eq!(tcp().unwrap()["state"], "down");
+    let line = scene.remote.tcp(AT[0]).unwrap();
+    let accepted = wait::until(LIMIT, "the taker's client", || taker.accept().ok()).unwrap();
+    assert_eq!(accepted.1, line.local_addr().unwrap());
+    // The other protocol is nobody else's.
+    assert_eq!(scene.remote.told("udp", AT[0]).unwrap().hostname, "web");
+    drop((line, accepted, taker));
+    let back = || (tcp().unwrap()["state"] == "active").then_some(());
+    wait::until(LIMIT, "a port that is served", back).unwrap();
+    scene.until_served_by("nft");
+    assert_eq!(scene.seen_from_remote(), REMOTE);
+}
+
+#[test]
 fn a_killed_relay_is_noticed_by_nobody_whom_the_kernel_serves() {
     let Some(scene) = Scene::new("relay").map(Scene::published) else { return };
     let own = scene.host.probe("tcp", "127.0.0.1:8080", RATE / 4).unwrap();

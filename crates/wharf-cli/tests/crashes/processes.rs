@@ -56,6 +56,21 @@ fn a_shim_killed_while_no_daemon_was_there_is_settled_by_the_next() {
 }
 
 #[test]
+fn a_verb_right_after_the_daemon_was_killed_finds_the_next_one() {
+    let Some(site) = Site::new("right after") else { return };
+    let untouched = site.untouched();
+    site.wharf.ok(["ps"]);
+    for _ in 0..30 {
+        let daemon = site.wharf.pids_of("daemon");
+        kill(*daemon.first().unwrap());
+        // Its socket and its lock may still be there.
+        site.wharf.ok(["ps"]);
+    }
+    site.wharf.ok(["shutdown"]);
+    site.left_nothing(&untouched);
+}
+
+#[test]
 fn every_port_is_served_again_after_daemon_and_relay_are_killed_together() {
     let Some(site) = Site::new("daemon and relay") else { return };
     let untouched = site.untouched();

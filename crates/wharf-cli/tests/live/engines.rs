@@ -75,6 +75,25 @@ fn a_docker_container_is_found_and_followed() {
 }
 
 #[test]
+fn a_docker_container_is_one_target_by_its_name_and_by_its_id() {
+    let Some(beside) = docker("docker names") else { return };
+    let (docker, scene) = (&beside.engine, &beside.scene);
+    let line = [&["run", "-d", "--name", "theirs", "--stop-signal=KILL"][..], &SLEEP].concat();
+    let id = docker.ok(&line).trim().to_owned();
+    let (short, long) = (format!("docker:{}", &id[..12]), format!("docker:{id}"));
+    let _teller = docker.container("theirs").unwrap().tell(&[80]).unwrap();
+    scene.wharf.publish("docker:theirs", &["8080:80"], &[]);
+    scene.wharf.publish(&short, &["8081:80"], &[]);
+    scene.wharf.publish(&long, &["8080:80"], &["--allow", "10.1.0.0/24"]);
+    let ports = scene.wharf.ports();
+    let names: Vec<&str> = ports.iter().map(|it| it["target_name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["docker:theirs"; 2], "{ports:#?}");
+    scene.wharf.unpublish(&short, &["8080:80"]);
+    scene.wharf.unpublish("docker:theirs", &["8081:80"]);
+    assert!(scene.published().is_empty());
+}
+
+#[test]
 fn a_stopped_docker_container_is_not_another_s_way_in() {
     let Some(beside) = docker("docker stopped") else { return };
     let (docker, scene) = (&beside.engine, &beside.scene);

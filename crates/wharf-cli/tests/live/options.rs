@@ -21,16 +21,31 @@ fn an_allow_list_cuts_those_it_leaves_out(via: &str) {
     let Some((scene, listener, other)) = server(via, &["--via", via]) else { return };
     let mut near = Line::open(&scene.remote, "10.1.0.2:7000", &listener);
     let mut far = Line::open(&other, "10.2.0.2:7000", &listener);
-    let flags = ["--via", via, "--allow", "10.1.0.0/24"];
-    scene.wharf.publish("web", &["7000:7000"], &flags);
+    scene.wharf.publish("web", &["7000:7000"], &["--allow", "10.1.0.0/24"]);
     assert!(near.carries(), "who is still allowed was cut off");
     assert!(!far.carries(), "who is no longer allowed still talks");
     assert!(is_shut_out(&other, "10.2.0.2:7000"));
     let _again = Line::open(&scene.remote, "10.1.0.2:7000", &listener);
     // Without the list, everybody may come again, and the first line was there all the time.
-    scene.wharf.publish("web", &["7000:7000"], &["--via", via]);
+    scene.wharf.publish("web", &["7000:7000"], &["--allow", "any"]);
     let _back = Line::open(&other, "10.2.0.2:7000", &listener);
     assert!(near.carries());
+}
+
+#[test]
+fn what_is_not_said_again_stays() {
+    let Some((scene, _listener, other)) = server("unsaid", &["--allow", "10.1.0.0/24"]) else {
+        return;
+    };
+    scene.wharf.publish("web", &["7000:7000"], &["--via", "relay"]);
+    let options = || scene.wharf.ports_at("7000")[0]["options"].as_str().unwrap().to_owned();
+    assert_eq!(options(), "via=relay,allow=10.1.0.0/24");
+    assert!(is_shut_out(&other, "10.2.0.2:7000"), "a change of plane has opened the port");
+    scene.whoami("green", []);
+    scene.wharf.publish("green", &["7000:80,source=gateway"], &["--replace", "web"]);
+    assert_eq!(options(), "via=relay,source=gateway,allow=10.1.0.0/24");
+    scene.wharf.publish("green", &["7000:80,via=auto"], &["--source", "auto", "--allow", "any"]);
+    assert_eq!(options(), "");
 }
 
 #[test]

@@ -138,4 +138,19 @@ fn a_port_that_would_lead_to_itself() {
             (&["publish", "addr:10.1.0.2", "9000:9000"], 1, &["9000"]),
         ],
     );
+    // By way of another, and back.
+    scene.wharf.publish("addr:127.0.0.1", &["9001:9002", "9100-9109:9200-9209"], &[]);
+    scene.wharf.publish("addr:10.1.0.2", &["127.0.0.1:9002:9003"], &[]);
+    let to_itself = &["lead to itself by way of port"][..];
+    refuses(
+        &scene,
+        &[
+            (&["publish", "addr:127.0.0.1", "9003:9001"], 1, to_itself),
+            (&["publish", "addr:127.0.0.1", "9200-9209:9100-9109"], 1, to_itself),
+            (&["publish", "addr:127.0.0.1", "9205:9105"], 1, to_itself),
+        ],
+    );
+    // Not every way round this host is a loop.
+    scene.wharf.publish("addr:127.0.0.1", &["9003:8080", "9200-9209:9101-9110"], &[]);
+    scene.answers("tcp", 9001, "web");
 }

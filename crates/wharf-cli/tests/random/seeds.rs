@@ -27,7 +27,6 @@ fn operations(usually: usize) -> usize {
 }
 
 #[test]
-#[ignore = "a seed nobody has seen may find something: cargo nextest run -p wharf-cli --run-ignored all -E 'test(random_operations)'"]
 fn random_operations_leave_kernel_ledger_and_model_the_same() {
     play(seed(), operations(FEW));
 }

@@ -139,11 +139,20 @@ impl Deref for Site {
     }
 }
 
+/// Every option, because what is not said stays as it was.
+fn in_full(options: &PublishOptions) -> String {
+    let header = options.proxy_protocol.map_or("off".to_owned(), |version| version.to_string());
+    let PublishOptions { via, source, allow, .. } = options;
+    let mut text = format!("via={via},source={source},proxy-protocol={header}");
+    allow.iter().for_each(|network| text += &format!(",allow={network}"));
+    if allow.is_empty() { text + ",allow=any" } else { text }
+}
+
 fn wire(operation: &Operation, model: &Model) -> (&'static str, String, Value) {
     let of = |name: &str, verb: &str| format!("/v1/containers/{name}{verb}");
     match operation {
         Operation::Publish { name, specs, replace } => {
-            let options = specs.first().map(|spec| spec.options.to_string()).unwrap_or_default();
+            let options = specs.first().map(|spec| in_full(&spec.options)).unwrap_or_default();
             let plain = specs.iter().map(|spec| {
                 let plain = PublishOptions::default();
                 wharf_spec::PortSpec { options: plain, ..spec.clone() }.to_string()

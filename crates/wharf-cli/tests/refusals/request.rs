@@ -46,7 +46,7 @@ fn a_publish_option_is_refused_with_what_may_stand_there() {
         ("80,via=nft,via=nft", &["duplicate field key: via"]),
         ("80,allow=lan", &["invalid value \"lan\" for allow"]),
         ("80,source=host", &["invalid value \"host\" for source: use auto, client, gateway"]),
-        ("80,proxy-protocol=v3", &["invalid value \"v3\" for proxy-protocol: use v1, v2"]),
+        ("80,proxy-protocol=v3", &["invalid value \"v3\" for proxy-protocol: use v1, v2, off"]),
     ]));
 }
 

@@ -4,7 +4,7 @@ use wharf_host::transparent;
 use wharf_nft::NftPlane;
 use wharf_plan::nft::NftPlan;
 use wharf_plan::{Desired, Plan, compile, compile_one};
-use wharf_spec::Publication;
+use wharf_spec::{Publication, PublicationId};
 
 use super::{DesiredState, Inner};
 use crate::error::Result;
@@ -18,6 +18,21 @@ impl Inner {
     pub(super) fn look_at_networks(&mut self, state: &dyn DesiredState) {
         self.networks = state.networks();
         self.networks.retain(|name, network| network.foreign || self.up.contains(name));
+    }
+
+    /// Has the answers of others' networks be marked from the first publication there on, and not
+    /// only from the next reconcile.
+    pub(super) fn mark_answers(&mut self) -> Result<()> {
+        let others = self.networks.values().filter(|network| network.foreign);
+        let answering = others.map(|network| network.bridge.clone()).collect();
+        if !self.facts.nft_nat || self.plan.nft.answering == answering {
+            return Ok(());
+        }
+        self.plan.nft.answering = answering;
+        if let Some(nft) = self.nft.as_mut().filter(|_| self.table_made) {
+            nft.apply(&self.plan.nft)?;
+        }
+        Ok(())
     }
 
     /// Plans more publications, on top of what there is. Answers what the kernel is to get.
@@ -40,7 +55,10 @@ impl Inner {
     ) -> (NftPlan, bool) {
         let (mut added, mut keeps_clients) = (NftPlan::default(), false);
         for publication in more {
-            let (share, served) = compile_one(publication, &self.networks, &self.facts);
+            let (mut share, served) = compile_one(publication, &self.networks, &self.facts);
+            if self.is_taken(&publication.id) {
+                share = NftPlan::default();
+            }
             added.add(share.clone());
             keeps_clients |= served.relay_keeps_clients;
             self.plan.shares.insert(publication.id.clone(), share);
@@ -104,6 +122,7 @@ impl Inner {
     /// Makes the table hold what `plan` says; as long as there is nothing to hold, there is none.
     pub(super) fn apply_kernel(&mut self, plan: Plan) -> Result<()> {
         self.open_kernel()?;
+        let plan = self.without_taken(plan);
         let wanted = self.table_made || plan.nft.has_work();
         if let Some(nft) = self.nft.as_mut().filter(|_| wanted) {
             nft.apply(&plan.nft)?;
@@ -111,6 +130,31 @@ impl Inner {
         }
         self.plan = plan;
         Ok(())
+    }
+
+    /// Whether somebody else has the host ports of a publication.
+    fn is_taken(&self, id: &PublicationId) -> bool {
+        self.lost.get(id).is_some_and(|loss| loss.taken)
+    }
+
+    /// The plan without the publications whose ports somebody else has: their clients are not to be
+    /// led elsewhere.
+    fn without_taken(&self, mut plan: Plan) -> Plan {
+        for id in self.lost.keys().filter(|id| self.is_taken(id)) {
+            let share = plan.shares.insert(id.clone(), NftPlan::default());
+            plan.nft.subtract(&share.unwrap_or_default());
+        }
+        plan
+    }
+
+    /// Makes the table fit one publication, whose ports somebody else has taken or given back.
+    pub(super) fn reconsider(&mut self, publication: &Publication) -> Result<()> {
+        let removed = self.plan.shares.remove(&publication.id).unwrap_or_default();
+        let added = self.plan_once([publication]).0;
+        if removed == added {
+            return Ok(());
+        }
+        self.change_kernel(&removed, &added)
     }
 
     pub(super) fn repair_kernel(&mut self) -> Result<Vec<String>> {

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use wharf_host::netns::Netns;
 use wharf_host::process::Pid;
-use wharf_host::reserve::Bound;
+use wharf_host::reserve::{Bound, Clash};
 use wharf_host::transparent::lay_way_back_inside;
-use wharf_plan::{NetworkPolicy, Plan};
+use wharf_plan::NetworkPolicy;
 use wharf_relay::{Error as RelayError, Phase, Place, RelayClient, Route, Source};
 use wharf_spec::{Proto, Publication, PublicationId, SourceMode, Target};
 
-use super::Inner;
+use super::{Inner, Loss};
 use crate::error::{Error, Result};
 use crate::paths::Paths;
 use crate::reservation::{Held, rebind};
@@ -83,23 +83,40 @@ impl Inner {
         match self.relay(paths)?.change(vec![route], &descriptors) {
             // The next relay is told how it is then.
             Err(_) if self.relay_is_gone() => Ok(()),
-            other => Ok(other?),
+            other => {
+                self.routes_in_doubt |= other.is_err();
+                Ok(other?)
+            }
         }
     }
 
-    /// The publications for which the relay has to use another address than before.
-    pub(super) fn other_sources<'a>(
-        &self,
-        plan: &Plan,
-        publications: &'a [Publication],
-    ) -> Vec<&'a Publication> {
-        let differs = |publication: &&Publication| {
-            let keeps =
-                |plan: &Plan| plan.publications.get(&publication.id).map(|p| p.relay_keeps_clients);
-            let before = keeps(&self.plan);
-            before.is_some() && before != keeps(plan)
+    /// Changes every route of the relay's that is not as the plan in force wants it: another
+    /// address is to be used, or a change has failed that was asked for earlier.
+    pub(super) fn correct_routes(
+        &mut self,
+        paths: &Paths,
+        publications: &[Publication],
+    ) -> Result<()> {
+        let listed = match &mut self.relay {
+            Some(relay) => relay.list(),
+            None => return Ok(()),
         };
-        publications.iter().filter(differs).collect()
+        let listed = match listed {
+            // The next relay is told how everything is then.
+            Err(_) if self.relay_is_gone() => return Ok(()),
+            listed => listed?,
+        };
+        let serving = listed.into_iter().filter(|it| it.phase != Phase::Leaving && !it.leased);
+        let known: BTreeMap<String, Route> =
+            serving.map(|it| (it.route.id.clone(), it.route)).collect();
+        for publication in publications {
+            let Some(route) = known.get(&publication.id.0) else { continue };
+            if self.route(publication, route.listeners.clone()) != *route {
+                self.lead_elsewhere(paths, publication)?;
+            }
+        }
+        self.routes_in_doubt = false;
+        Ok(())
     }
 
     /// Closes the sockets of publications.
@@ -175,7 +192,7 @@ impl Inner {
             if (wanted != **route || wanted.inside)
                 && let Err(error) = self.lead_elsewhere(paths, publication)
             {
-                self.lost.insert(publication.id.clone(), error.to_string());
+                self.lost.insert(publication.id.clone(), Loss::not_served(error));
             }
         }
     }
@@ -200,7 +217,7 @@ impl Inner {
         {
             // Each would wait as long for the same end.
             tracing::error!(%error, "no relay");
-            let reasons = missing.iter().map(|lost| (lost.id.clone(), error.to_string()));
+            let reasons = missing.iter().map(|lost| (lost.id.clone(), Loss::not_served(&error)));
             return self.lost.extend(reasons);
         }
         for publication in missing {
@@ -210,30 +227,34 @@ impl Inner {
 
     fn restore_or_note(&mut self, paths: &Paths, publication: &Publication) {
         let id = &publication.id;
-        match self.restore_one(paths, publication) {
-            Ok(()) => {
-                self.lost.remove(id);
-            }
-            Err(reason) => {
-                if self.lost.get(id) != Some(&reason) {
-                    tracing::warn!(publication = %id, reason, "publication lost its host port");
+        let before = match self.restore_one(paths, publication) {
+            Ok(()) => self.lost.remove(id),
+            Err(loss) => {
+                if self.lost.get(id) != Some(&loss) {
+                    tracing::warn!(publication = %id, loss.reason, "publication lost its host port");
                 }
-                self.lost.insert(id.clone(), reason);
+                self.lost.insert(id.clone(), loss)
             }
+        };
+        let taken = |loss: Option<&Loss>| loss.is_some_and(|loss| loss.taken);
+        if taken(before.as_ref()) != taken(self.lost.get(id))
+            && let Err(error) = self.reconsider(publication)
+        {
+            tracing::warn!(publication = %id, %error, "fitting the kernel plane to a lost port");
         }
     }
 
-    fn restore_one(&mut self, paths: &Paths, publication: &Publication) -> Result<(), String> {
+    fn restore_one(&mut self, paths: &Paths, publication: &Publication) -> Result<(), Loss> {
         let sockets = match self.held.remove(&publication.id) {
             Some(sockets) => sockets,
-            None => rebind(publication).map_err(|clash| clash.to_string())?,
+            None => rebind(publication).map_err(|clash| Loss::of(&clash))?,
         };
         let held =
             Held { publication: publication.clone(), sockets, specs: Vec::new(), lasting: false };
         let id = publication.id.clone();
         let handed = self.hand_over(paths, std::slice::from_ref(&held));
         self.held.insert(id.clone(), held.sockets);
-        handed.and_then(|()| self.open(&[id])).map_err(|error| error.to_string())
+        handed.and_then(|()| self.open(&[id])).map_err(Loss::not_served)
     }
 
     /// What a publication's route needs when sockets are opened inside the target's namespace;
@@ -284,7 +305,7 @@ impl Inner {
                     self.drop_routes(std::slice::from_ref(&publication.id), None)?;
                     let reason = format!("{} is gone: {error}", path.display());
                     wrong.push(reason.clone());
-                    self.lost.insert(publication.id.clone(), reason);
+                    self.lost.insert(publication.id.clone(), Loss::not_served(reason));
                 }
             }
         }
@@ -322,6 +343,18 @@ impl Inner {
             inside,
             on_host: !matches!(publication.target, Target::Address { .. }),
         }
+    }
+}
+
+// === impl Loss ===
+
+impl Loss {
+    fn of(clash: &Clash) -> Self {
+        Self { reason: clash.to_string(), taken: clash.is_in_use() }
+    }
+
+    fn not_served(why: impl ToString) -> Self {
+        Self { reason: why.to_string(), taken: false }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a target's name stands for at this moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use wharf_engine::Found as Container;
@@ -8,14 +8,17 @@ use wharf_host::link::Links;
 use wharf_host::netns::Netns;
 use wharf_network::Network;
 use wharf_plan::NetworkPolicy;
-use wharf_spec::{Engine, HostPorts, Target, TargetName};
+use wharf_spec::{Engine, HostPorts, HostSide, PortRange, Publication, Target, TargetName};
 
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::lifecycle::target;
 use crate::publications::policy;
-use crate::record::{Owner, Phase};
+use crate::record::{Owner, Phase, PublicationRecord};
 use crate::resolve::{Circumstances, Wanted};
+
+/// Engines show at least so many digits of an id, and a name is hardly ever made of as many.
+const ID_PREFIX: usize = 12;
 
 /// A target that was found.
 #[derive(Debug)]
@@ -39,7 +42,29 @@ impl Daemon {
     pub(crate) fn turn_of(&self, name: &TargetName) -> Result<String> {
         match name {
             TargetName::Container(name) => self.id_of(name),
-            other => Ok(other.to_string()),
+            other => Ok(self.known_as(other).to_string()),
+        }
+    }
+
+    /// A container of another engine under the name that something is published for it by, if
+    /// anything is: it has a name and an id, and is one target all the same.
+    fn known_as(&self, name: &TargetName) -> TargetName {
+        let TargetName::Foreign(engine, text) = name else { return name.clone() };
+        let is_meant = |record: &&PublicationRecord| match &record.publication.target {
+            Target::Foreign { engine: whose, id, .. } => {
+                whose == engine && text.len() >= ID_PREFIX && id.starts_with(text.as_str())
+            }
+            _ => false,
+        };
+        let known = self.ledger.read(|state| {
+            let named = |record: &&PublicationRecord| record.owner == Owner::Target(name.clone());
+            let mut all = state.publications.values();
+            let found = all.clone().find(named).or_else(|| all.find(is_meant));
+            found.map(|record| record.owner.clone())
+        });
+        match known {
+            Some(Owner::Target(known)) => known,
+            _ => name.clone(),
         }
     }
 
@@ -47,7 +72,7 @@ impl Daemon {
     pub(crate) fn owner_of(&self, name: &TargetName) -> Result<Owner> {
         Ok(match name {
             TargetName::Container(name) => Owner::Container(self.id_of(name)?),
-            other => Owner::Target(other.clone()),
+            other => Owner::Target(self.known_as(other)),
         })
     }
 
@@ -75,7 +100,15 @@ impl Daemon {
             }
             TargetName::Foreign(engine, text) => {
                 let target = self.find_foreign(*engine, text)?;
-                Ok(Found::outside(name, target))
+                let known = match &target {
+                    Target::Foreign { id, .. } => TargetName::Foreign(*engine, id.clone()),
+                    _ => name.clone(),
+                };
+                let known = self.known_as(&known);
+                // Nothing is published for it yet: then it is called as it was here.
+                let unknown = matches!(&target, Target::Foreign { id, .. }
+                    if known == TargetName::Foreign(*engine, id.clone()));
+                Ok(Found::outside(if unknown { name } else { known }, target))
             }
         }
     }
@@ -163,22 +196,79 @@ impl Found {
     }
 
     /// A port of this host that leads to itself would go round for ever.
-    pub(crate) fn refuse_loop(&self, one: &Wanted) -> Result<()> {
+    /// `others` are the publications there are that lead to addresses.
+    pub(crate) fn refuse_loop(&self, one: &Wanted, others: &[Publication]) -> Result<()> {
         let HostPorts::Exact(ports) = one.host_ports else { return Ok(()) };
-        let takes = |address: &IpAddr| {
-            address.is_unspecified()
-                || Some(*address) == self.target.ipv4().map(IpAddr::V4)
-                || Some(*address) == self.target.ipv6().map(IpAddr::V6)
-        };
-        if self.own && ports == one.container_ports && one.addresses.iter().any(takes) {
+        if self.own
+            && let Some(by_way_of) = round_trip(one, ports, &self.target, others)
+        {
             return Err(Error::Invalid(format!(
-                "{} would lead to itself: {} is an address of this host; use another host port",
+                "{} would lead to itself{by_way_of}: {} is an address of this host; use another \
+                 host port",
                 one.specs.join(", "),
                 self.name
             )));
         }
         Ok(())
     }
+}
+
+/// Follows each port of `one` from this host to this host again, by the publications there are;
+/// `None` unless one comes back to where it began, else by way of which port it does.
+fn round_trip(
+    one: &Wanted,
+    ports: PortRange,
+    target: &Target,
+    others: &[Publication],
+) -> Option<String> {
+    let own = Publication {
+        host: HostSide { addresses: one.addresses.clone(), ports },
+        ..one.sketch(target.clone())
+    };
+    let mut known = HashSet::new();
+    for port in ports.iter() {
+        let Some(first) = step(&own, port) else { continue };
+        let (mut path, mut at) = (HashSet::new(), first);
+        // A way that joins one that was gone before ends as that did.
+        while !known.contains(&at) {
+            if !path.insert(at) {
+                let direct = path.len() == 1;
+                let by_way_of = format!(" by way of port {}", first.1);
+                return Some(if direct { String::new() } else { by_way_of });
+            }
+            let next = [&own].into_iter().chain(others).find(|it| takes_in_at(it, &own, at));
+            match next.and_then(|next| step(next, at.1)) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        known.extend(path);
+    }
+    None
+}
+
+/// Where a publication leads what comes to its host port `port`.
+fn step(publication: &Publication, port: u16) -> Option<(IpAddr, u16)> {
+    let target = &publication.target;
+    let address = target.ipv4().map(IpAddr::V4).or(target.ipv6().map(IpAddr::V6))?;
+    Some((address, publication.target_port(port)?))
+}
+
+/// Whether a publication of the same protocol as `own` gets what is sent to an address and port of
+/// this host.
+fn takes_in_at(
+    publication: &Publication,
+    own: &Publication,
+    (address, port): (IpAddr, u16),
+) -> bool {
+    publication.proto == own.proto
+        && publication.host.ports.contains(port)
+        && publication.host.addresses.iter().any(|own| takes_in(*own, address))
+}
+
+/// Whether a socket of this host at `own` gets what is sent to `address`, one of this host's.
+fn takes_in(own: IpAddr, address: IpAddr) -> bool {
+    own == address || (own.is_unspecified() && own.is_ipv4() == address.is_ipv4())
 }
 
 fn is_own(address: IpAddr) -> Result<bool> {

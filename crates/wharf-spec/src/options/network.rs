@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<IpNet, SpecError> {
     network.map(|network| canonical(network.trunc())).ok_or_else(|| SpecError::OptionValue {
         key: "allow",
         value: text.to_owned(),
-        wanted: &["networks such as 10.0.0.0/8", "addresses such as 192.0.2.7"],
+        wanted: &["networks such as 10.0.0.0/8", "addresses such as 192.0.2.7", "any"],
     })
 }
 
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "invalid value \"lan\" for allow: \
-             use networks such as 10.0.0.0/8, addresses such as 192.0.2.7"
+             use networks such as 10.0.0.0/8, addresses such as 192.0.2.7, any"
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::proto::Proto;
 use crate::spec::{HostPorts, PortSpec, SpecError};
 
 /// The keys of the long form; all others than the first three are Wharf's.
-const LONG_KEYS: &[Key] = &[
+pub(crate) const LONG_KEYS: &[Key] = &[
     Key::Published,
     Key::Target,
     Key::Protocol,

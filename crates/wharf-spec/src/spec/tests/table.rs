@@ -296,7 +296,7 @@ fn extensions() {
             "bad network",
             "80,allow=lan",
             "! invalid value \"lan\" for allow: \
-             use networks such as 10.0.0.0/8, addresses such as 192.0.2.7",
+             use networks such as 10.0.0.0/8, addresses such as 192.0.2.7, any",
         ),
         (
             "unknown key",
