@@ -209,8 +209,9 @@ impl EbpfPlane {
         Ok(true)
     }
 
-    /// Attaches the programs that the plan needs and that are not attached, and makes room where
-    /// little is left; returns the names of the programs.
+    /// Attaches the programs that the plan needs and that are not attached, and forgets sockets in
+    /// steered ranges that were not seen to go; returns the names of the programs. To be called now
+    /// and then.
     ///
     /// # Errors
     /// When the kernel refuses; the rest is tried by the next call.
@@ -225,7 +226,10 @@ impl EbpfPlane {
         if attached.iter().any(|hook| hook.purpose == Purpose::Steering) {
             self.survey()?;
         }
-        sockets::sweep(&mut self.maps)?;
+        if self.steering {
+            sockets::forget_gone(&mut self.maps, &self.netns)?;
+            sockets::sweep(&mut self.maps)?;
+        }
         Ok(attached.iter().map(|hook| hook.name).collect())
     }
 
