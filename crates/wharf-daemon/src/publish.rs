@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_api::{PublishRequest, Published, UnpublishRequest, Unpublished};
+use wharf_host::reserve::Clash;
 use wharf_plan::{HostFacts, NetworkPolicy};
 use wharf_spec::{
-    HostPorts, PortRange, Proto, Publication, PublicationId, SpecError, Target, TargetName,
+    HostPorts, HostSide, PortRange, Proto, Publication, PublicationId, SpecError, Target,
+    TargetName,
 };
 
 use self::found::Found;
@@ -324,10 +326,23 @@ impl Daemon {
                 })
             })
         };
+        let taken = |proto, host: &HostSide| {
+            self.ledger.read(|state| {
+                let in_force = state.publications.values().filter(|it| it.suspended.is_none());
+                let mut others = in_force.map(|it| &it.publication).filter(|it| it.proto == proto);
+                others.find_map(|other| in_use(other.host.clashes(host)?))
+            })
+        };
+        let ranges = wanted.iter().filter_map(|one| match one.host_ports {
+            HostPorts::Exact(ports) => Some(ports.count()),
+            _ => None,
+        });
         let present = Present {
             holder: &holder,
             sockets: self.planes.sockets(),
             descriptor_limit: self.descriptor_limit,
+            taken: &taken,
+            steer_from: self.planes.steers_from(ranges.max().unwrap_or(0)),
         };
         reserve_all(wanted, target, present)
     }
@@ -393,6 +408,12 @@ impl Alteration {
         let after = PublicationRecord { lasting: true, ..self.before.clone() };
         Self { before: self.after.clone(), after }
     }
+}
+
+/// What the kernel would say of it.
+fn in_use(clash: wharf_spec::Clash) -> Option<Clash> {
+    let source = rustix::io::Errno::ADDRINUSE.into();
+    Some(Clash { address: clash.address, port: clash.ports.first(), source })
 }
 
 pub(crate) fn target_name(text: &str) -> Result<TargetName> {

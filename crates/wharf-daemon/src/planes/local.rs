@@ -128,6 +128,7 @@ impl Inner {
         let plan = &self.plan.ebpf;
         let Some(plane) = &mut self.ebpf else { return };
         self.local_in_doubt = warned(plane.apply(plan).map(drop), "applying the eBPF plan");
+        self.set_all_floors();
     }
 
     /// Takes entries out and puts others in, which the plan in force has already.
@@ -141,6 +142,7 @@ impl Inner {
             changed => changed,
         };
         self.local_in_doubt |= warned(changed.map(drop), "changing the eBPF plan");
+        // The sockets of ranges that are new are handed over by whoever has published them.
     }
 
     /// Ends open connections of publications that were led straight to their targets.
