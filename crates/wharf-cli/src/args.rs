@@ -190,6 +190,10 @@ pub(crate) struct DaemonArgs {
     #[arg(long, env = "WHARF_SHARED_TABLE", num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) shared_table: bool,
+    /// Do without eBPF; processes of this host are then served as others are
+    #[arg(long, env = "WHARF_NO_EBPF", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = false, value_name = "BOOL")]
+    pub(crate) no_ebpf: bool,
     /// Where Docker is asked about its containers (default: /var/run/docker.sock)
     #[arg(long, env = "WHARF_DOCKER_SOCKET", value_name = "PATH")]
     pub(crate) docker_socket: Option<PathBuf>,

@@ -18,7 +18,8 @@ pub(crate) fn daemon(args: &DaemonArgs) -> Outcome {
     let (docker, podman) = (args.docker_socket.clone(), args.podman_socket.clone());
     let config = wharf_daemon::Config::new(paths.clone(), &args.pools)
         .map(|config| config.with_engines(docker, podman))
-        .map(|config| if args.shared_table { config.with_shared_table() } else { config });
+        .map(|config| if args.shared_table { config.with_shared_table() } else { config })
+        .map(|config| if args.no_ebpf { config.without_ebpf() } else { config });
     let config =
         config.and_then(|config| config.with_relay_limits(connect, idle)).map_err(|e| {
             wharf_daemon::start::leave_word(&paths, &e.to_string());

@@ -25,6 +25,7 @@ pub struct Config {
     pub(crate) relay: RelayLimits,
     pub(crate) engines: Sockets,
     pub(crate) table: Ownership,
+    pub(crate) ebpf: bool,
     pools: Vec<Pool>,
 }
 
@@ -51,6 +52,7 @@ impl Config {
             relay: RelayLimits::default(),
             engines: Sockets::default(),
             table: Ownership::Owned,
+            ebpf: true,
             pools,
         })
     }
@@ -60,6 +62,13 @@ impl Config {
     #[must_use]
     pub fn with_shared_table(mut self) -> Self {
         self.table = Ownership::Shared;
+        self
+    }
+
+    /// The same without the eBPF plane; the host's own processes are then served as others are.
+    #[must_use]
+    pub fn without_ebpf(mut self) -> Self {
+        self.ebpf = false;
         self
     }
 

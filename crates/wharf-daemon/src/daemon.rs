@@ -73,6 +73,10 @@ impl Daemon {
             forwarding_v4: capabilities.ipv4_forwarding,
             forwarding_v6: capabilities.ipv6_forwarding,
             transparent: wharf_host::transparent::is_possible(),
+            no_ebpf: match config.ebpf {
+                true => wharf_ebpf::probe().err().map(|obstacle| obstacle.to_string()),
+                false => Some("switched off (--no-ebpf)".to_owned()),
+            },
             firewall: Arc::new(wharf_nft::foreign::read(TABLE).ruleset),
         };
         if !facts.transparent {
@@ -205,7 +209,8 @@ impl Daemon {
         let open = traffic.values().map(|t| t.connections_open.saturating_add(t.flows_open)).sum();
         let publications = DesiredState::publications(self);
         let in_kernel = crate::flows::count(publications.iter()).values().sum();
-        self.metrics.count_connections(open, in_kernel);
+        let led = self.planes.led().values().map(|counted| counted.open).sum();
+        self.metrics.count_connections(open, in_kernel, led);
         let by_relay = traffic.values().flat_map(crate::describe::errors);
         self.metrics.count_refusals(by_relay.chain(self.planes.denials()));
     }

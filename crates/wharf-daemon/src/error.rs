@@ -69,6 +69,9 @@ pub enum Error {
     /// The kernel NAT plane failed.
     #[error(transparent)]
     Nft(#[from] wharf_nft::Error),
+    /// The eBPF plane failed.
+    #[error(transparent)]
+    Ebpf(#[from] wharf_ebpf::Error),
     /// The relay failed or cannot be reached.
     #[error(transparent)]
     Relay(#[from] wharf_relay::Error),

@@ -52,7 +52,7 @@ fn note(facts: &HostFacts, publication: &Publication, path: &PathPlan) -> Option
     match path.plane {
         Plane::Nft => Some(exposure(&obstacle, publication.proto, publication.host.ports)),
         Plane::Relay => Some(blocked(&obstacle, asked)),
-        Plane::Routed => None,
+        Plane::Ebpf | Plane::Routed => None,
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct StateLabel {
 /// A plane.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PlaneLabel {
-    /// `nft`, `relay` or `routed`.
+    /// `nft`, `ebpf`, `relay` or `routed`.
     pub plane: String,
 }
 
@@ -135,8 +135,8 @@ impl Metrics {
     }
 
     /// Tells how many connections each plane carries.
-    pub(crate) fn count_connections(&self, relay: u64, kernel: u64) {
-        for (plane, count) in [("relay", relay), ("nft", kernel)] {
+    pub(crate) fn count_connections(&self, relay: u64, kernel: u64, ebpf: u64) {
+        for (plane, count) in [("relay", relay), ("nft", kernel), ("ebpf", ebpf)] {
             let label = PlaneLabel { plane: plane.to_owned() };
             self.connections.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
         }

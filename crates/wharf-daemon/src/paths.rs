@@ -106,6 +106,11 @@ impl Paths {
         self.shims().join(id.get(..12).unwrap_or(id))
     }
 
+    /// Where the programs and maps of the eBPF plane are pinned.
+    pub fn bpf(&self) -> PathBuf {
+        self.run.join("bpf")
+    }
+
     /// What was changed on the host and is to be put back.
     pub fn host_changes(&self) -> PathBuf {
         self.run.join("host-changes.json")

@@ -9,6 +9,7 @@
 //! ledger wants it, whatever it is now.
 
 mod kernel;
+mod local;
 mod relay;
 
 pub(crate) use kernel::TABLE;
@@ -17,11 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use std::path::PathBuf;
+
+use wharf_ebpf::EbpfPlane;
 use wharf_host::reserve::Bound;
 use wharf_host::transparent;
 use wharf_nft::{NftPlane, Ownership};
-use wharf_plan::nft::NftPlan;
-use wharf_plan::{HostFacts, NetworkPolicy, Plan, PublicationPlan};
+use wharf_plan::{HostFacts, NetworkPolicy, Plan, PublicationPlan, Share};
 use wharf_relay::{Opener, Phase, RelayClient};
 use wharf_spec::{Publication, PublicationId};
 
@@ -61,6 +64,12 @@ struct Inner {
     nft: Option<NftPlane>,
     /// Whether our table was ever made: then it is kept, also with nothing in it.
     table_made: bool,
+    /// Where the eBPF plane is pinned.
+    place: PathBuf,
+    /// What leads the host's own processes, once there is somebody to be led.
+    ebpf: Option<EbpfPlane>,
+    /// Whether its maps may not hold what the plan says.
+    local_in_doubt: bool,
     relay: Option<RelayClient>,
     /// Opens sockets in other namespaces, for the relay.
     opener: Option<Opener>,
@@ -100,6 +109,9 @@ impl Planes {
             way_back: false,
             nft: None,
             table_made: false,
+            place: paths.bpf(),
+            ebpf: None,
+            local_in_doubt: false,
             relay: None,
             opener: None,
             namespaces: BTreeMap::new(),
@@ -159,7 +171,7 @@ impl Planes {
         }
         handed?;
         crash::point("start.relayed");
-        inner.change_kernel(&NftPlan::default(), &added)?;
+        inner.change_kernel(&Share::default(), &added)?;
         crash::point("start.published");
         inner.open(&ids)?;
         metrics.reconciled(began.elapsed());
@@ -185,6 +197,7 @@ impl Planes {
         let changed = inner.change_kernel(&removed, &added);
         // Whatever the kernel said: the relay serves everything that it does not.
         inner.lead_elsewhere(&self.paths, new)?;
+        inner.sever_shut_out(new);
         metrics.reconciled(began.elapsed());
         changed
     }
@@ -199,7 +212,7 @@ impl Planes {
     ) -> Result<()> {
         let began = Instant::now();
         let mut inner = self.lock();
-        let mut removed = NftPlan::default();
+        let mut removed = Share::default();
         for id in gone {
             inner.lost.remove(id);
             inner.namespaces.remove(id);
@@ -208,8 +221,11 @@ impl Planes {
         }
         // The kernel plane first: while it still pointed at a target that is gone, closing the
         // socket would turn a refusal into silence.
-        let applied = inner.change_kernel(&removed, &NftPlan::default());
+        let applied = inner.change_kernel(&removed, &Share::default());
         let dropped = inner.drop_routes(gone, drain_seconds);
+        if drain_seconds.is_none() {
+            inner.sever(&gone.iter().cloned().collect());
+        }
         metrics.reconciled(began.elapsed());
         applied.and(dropped)
     }
@@ -238,6 +254,7 @@ impl Planes {
     /// relay any more, the ports themselves.
     pub(crate) fn adopt(&self, state: &dyn DesiredState) -> Result<()> {
         let mut inner = self.lock();
+        inner.adopt_local();
         let known = inner.adopt_relay(&self.paths)?;
         let publications = state.publications();
         let plan = inner.prepare(state, &publications);
@@ -404,6 +421,10 @@ impl Planes {
             && let Err(error) = nft.remove()
         {
             failures.push(error.into());
+        }
+        if let Some(plane) = inner.ebpf.take() {
+            let taken_down = plane.dismantle().err().unwrap_or_default();
+            failures.extend(taken_down.into_iter().map(Error::from));
         }
         // Not only what this daemon has laid: one before it may have been killed.
         if inner.facts.transparent || inner.way_back {

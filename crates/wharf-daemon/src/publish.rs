@@ -301,6 +301,8 @@ impl Daemon {
                     })
                 };
                 let gone: Vec<Publication> = gone.into_iter().filter(|p| !again(p)).collect();
+                let ids: Vec<PublicationId> = gone.iter().map(|p| p.id.clone()).collect();
+                daemon.planes.sever(&*daemon, &ids);
                 daemon.flows.forget(&gone, flows::Which::All)
             });
             if let Ok(Err(error)) = cut.await {

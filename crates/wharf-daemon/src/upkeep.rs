@@ -38,6 +38,7 @@ impl Daemon {
     /// Makes bridges anew, and puts containers on them again; then tries ports again whose address
     /// was not there.
     pub(crate) fn mend_links(&self) -> Result<Vec<String>> {
+        self.planes.note_addresses();
         let links = Links::open()?.list()?;
         let networks = self.ledger.read(|state| state.networks.clone());
         let mut wrong = Vec::new();
@@ -86,6 +87,7 @@ impl Daemon {
         wrong.extend(self.retry_lost());
         wrong.extend(self.planes.mend_inside(self)?);
         wrong.extend(self.planes.mend_routes(self)?);
+        wrong.extend(self.planes.mend_local());
         Ok(wrong)
     }
 

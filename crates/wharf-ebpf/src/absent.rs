@@ -81,6 +81,15 @@ impl EbpfPlane {
     }
 
     /// As with programs.
+    pub fn sever_where(
+        &mut self,
+        _publications: &BTreeSet<PublicationId>,
+        _from: impl Fn(IpAddr) -> bool,
+    ) -> Result<usize> {
+        match self.0 {}
+    }
+
+    /// As with programs.
     pub fn is_attached(&self) -> Result<bool> {
         match self.0 {}
     }

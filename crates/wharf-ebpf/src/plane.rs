@@ -179,8 +179,20 @@ impl EbpfPlane {
     /// # Errors
     /// When the kernel cannot do this; connections then go on until an end closes them.
     pub fn sever(&mut self, publications: &BTreeSet<PublicationId>) -> Result<usize> {
+        self.sever_where(publications, |_| true)
+    }
+
+    /// The same for those whose source, as the target sees it, is one that `from` means.
+    ///
+    /// # Errors
+    /// As of [`EbpfPlane::sever`].
+    pub fn sever_where(
+        &mut self,
+        publications: &BTreeSet<PublicationId>,
+        from: impl Fn(IpAddr) -> bool,
+    ) -> Result<usize> {
         let accounts = self.maps.book.accounts.numbers_of(publications);
-        sockets::sever(&self.maps, &self.netns, &accounts)
+        sockets::sever(&self.maps, &self.netns, &accounts, from)
     }
 
     /// Whether every program that the plan needs is attached: others can detach a link, or remove

@@ -25,8 +25,14 @@ const ONLY_IF_NEW: u64 = 1;
 /// What the kernel answers when it is there (`EEXIST`).
 const EEXIST: i32 = 17;
 
-/// Ends the open connections of these accounts; returns how many there were.
-pub(crate) fn sever(maps: &Maps, netns: &Netns, accounts: &BTreeSet<u32>) -> Result<usize> {
+/// Ends the open connections of these accounts from addresses that `from` means; returns how many
+/// there were.
+pub(crate) fn sever(
+    maps: &Maps,
+    netns: &Netns,
+    accounts: &BTreeSet<u32>,
+    from: impl Fn(IpAddr) -> bool,
+) -> Result<usize> {
     let mut meant: BTreeMap<u64, SocketAddr> = BTreeMap::new();
     // A walk begins anew when the entry it stands on is deleted; twice round sees them all.
     for entry in maps.sockets.iter().take(2 * SOCKETS_LIMIT) {
@@ -40,7 +46,8 @@ pub(crate) fn sever(maps: &Maps, netns: &Netns, accounts: &BTreeSet<u32>) -> Res
         return Ok(0);
     }
     let (cookies, peers) = (meant.keys().copied().collect(), meant.values().copied().collect());
-    Ok(diag::destroy_tcp(&mut netns.open_netlink(Family::SockDiag)?, &peers, &cookies)?)
+    let mut netlink = netns.open_netlink(Family::SockDiag)?;
+    Ok(diag::destroy_tcp(&mut netlink, &peers, &cookies, from)?)
 }
 
 /// Notes the sockets that were inside steered ranges before anybody watched. Those that are noted

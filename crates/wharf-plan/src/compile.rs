@@ -1,5 +1,6 @@
 //! The compiler from desired state to plan.
 
+mod local;
 mod refuse;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +11,11 @@ use ipnet::IpNet;
 use wharf_spec::{Publication, PublicationId, SourceMode, Target, Via};
 
 pub use self::refuse::refuse;
+use crate::ebpf::EbpfPlan;
 use crate::firewall::{Family, Forwarded, Ruleset, forward_obstacle};
 use crate::nft::{AllowList, BridgePolicy, Dnat, LoopbackGuard, NftPlan, OpenPort, SubnetPolicy};
 use crate::path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};
+use crate::share::Share;
 
 /// What the ledger asks for.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +65,8 @@ pub struct HostFacts {
     pub forwarding_v6: bool,
     /// The relay can use clients' addresses towards containers, and their answers come back.
     pub transparent: bool,
+    /// Why the eBPF plane cannot be had; `None` when it can.
+    pub no_ebpf: Option<String>,
     /// The firewall rules of others.
     pub firewall: Arc<Ruleset>,
 }
@@ -71,10 +76,12 @@ pub struct HostFacts {
 pub struct Plan {
     /// For the kernel NAT plane.
     pub nft: NftPlan,
+    /// For the eBPF plane.
+    pub ebpf: EbpfPlan,
     /// For each publication, what `wharf ports` says of it.
     pub publications: BTreeMap<PublicationId, PublicationPlan>,
-    /// For each publication, its part in what the kernel NAT plane is to hold.
-    pub shares: BTreeMap<PublicationId, NftPlan>,
+    /// For each publication, its part in what the kernel planes are to hold.
+    pub shares: BTreeMap<PublicationId, Share>,
 }
 
 /// Compiles the plan.
@@ -89,21 +96,21 @@ pub fn compile(desired: Desired<'_>, facts: &HostFacts) -> Plan {
     }
     for publication in desired.publications {
         let (share, served) = compile_one(publication, desired.networks, facts);
-        plan.nft.add(share.clone());
+        plan.add(share.clone());
         plan.shares.insert(publication.id.clone(), share);
         plan.publications.insert(publication.id.clone(), served);
     }
     plan
 }
 
-/// Compiles one publication: what it adds to the kernel plane, and how it is served. The sum over
+/// Compiles one publication: what it adds to the kernel planes, and how it is served. The sum over
 /// all publications, with the networks' own part, is what [`compile`] gives.
 pub fn compile_one(
     publication: &Publication,
     networks: &BTreeMap<String, NetworkPolicy>,
     facts: &HostFacts,
-) -> (NftPlan, PublicationPlan) {
-    let mut fragment = NftPlan::default();
+) -> (Share, PublicationPlan) {
+    let mut fragment = Share::default();
     let network = network_of(publication, networks);
     let served = Compiler { publication, network, facts }.run(&mut fragment);
     (fragment, served)
@@ -142,8 +149,9 @@ struct Compiler<'a> {
 // === impl Compiler ===
 
 impl Compiler<'_> {
-    fn run(self, nft: &mut NftPlan) -> PublicationPlan {
+    fn run(self, share: &mut Share) -> PublicationPlan {
         let mut served = PublicationPlan::default();
+        let nft = &mut share.nft;
         self.open_routed(nft, &mut served);
         self.guard_loopback(nft);
         self.restrict(nft);
@@ -152,10 +160,10 @@ impl Compiler<'_> {
             if obstacle.is_none() {
                 nft.dnat.extend(self.rewrites(v4));
             }
+            share.ebpf.connects.extend(self.connects(v4));
             self.describe(v4, obstacle, &mut served);
         }
-        served.paths.sort_by_key(|plan| plan.path);
-        served.paths.dedup_by_key(|plan| plan.path);
+        local::merge_families(&mut served.paths);
         served
     }
 
@@ -199,6 +207,7 @@ impl Compiler<'_> {
         let forwarding = if v4 { self.facts.forwarding_v4 } else { self.facts.forwarding_v6 };
         let checks = [
             (options.via == Via::Relay, "asked for the relay (via=relay)".to_owned()),
+            (options.via == Via::Ebpf, "asked for eBPF (via=ebpf)".to_owned()),
             (
                 options.proxy_protocol.is_some(),
                 "only the relay can write a PROXY header".to_owned(),
@@ -363,13 +372,23 @@ impl Compiler<'_> {
         if self.external_addresses(v4).next().is_some() {
             let external = if v4 { Path::ExternalV4 } else { Path::ExternalV6 };
             add(external, plane, seen(SourceSeen::Client), &obstacle);
-            add(Path::HostAddress, plane, seen(SourceSeen::Host), &obstacle);
             add(Path::SameBridge, plane, SourceSeen::Gateway, &obstacle);
         }
-        let loopback = |address: IpAddr| address.is_loopback() || address.is_unspecified();
-        if self.family_addresses(v4).any(loopback) {
-            add(Path::HostLoopback, Plane::Relay, SourceSeen::Gateway, &None);
-        }
+        self.describe_local(v4, (plane, seen(SourceSeen::Host), obstacle), served);
+    }
+}
+
+impl Plan {
+    /// Puts the entries of `more` to what the kernel planes are to hold.
+    pub fn add(&mut self, more: Share) {
+        self.nft.add(more.nft);
+        self.ebpf.add(more.ebpf);
+    }
+
+    /// Takes the entries of `gone` out of what the kernel planes are to hold.
+    pub fn subtract(&mut self, gone: &Share) {
+        self.nft.subtract(&gone.nft);
+        self.ebpf.subtract(&gone.ebpf);
     }
 }
 

@@ -20,8 +20,8 @@ use serde::Serialize;
 use wharf_spec::{Proto, Publication, Target};
 
 pub use self::facts::{
-    Answers, Arrival, Bridge, Facts, Inside, Interface, Kernel, Listening, Matter, Reach, Relay,
-    RelayState, Served, Setting, Socket, TargetState, Veth, path_from,
+    Answers, Arrival, Bridge, Facts, Inside, Interface, Kernel, Led, Listening, Matter, Reach,
+    Relay, RelayState, Served, Setting, Socket, TargetState, Veth, path_from,
 };
 use crate::path::{Path, Plane, SourceSeen};
 

@@ -11,8 +11,10 @@ pub mod explain;
 pub mod firewall;
 pub mod nft;
 pub mod path;
+pub mod share;
 
 pub use compile::{
     Desired, HostFacts, NetworkPolicy, Plan, SubnetMode, compile, compile_one, refuse,
 };
 pub use path::{Path, PathPlan, Plane, PublicationPlan, SourceSeen};
+pub use share::Share;

@@ -26,6 +26,8 @@ pub enum Path {
 pub enum Plane {
     /// Kernel NAT.
     Nft,
+    /// eBPF: the host's own processes are connected straight to the target.
+    Ebpf,
     /// The user-space relay.
     Relay,
     /// No rewriting: the target's own address is routed (gateway mode `routed`).
@@ -72,6 +74,7 @@ impl fmt::Display for Plane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Nft => "nft",
+            Self::Ebpf => "ebpf",
             Self::Relay => "relay",
             Self::Routed => "routed",
         })

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use wharf_host::sysctl;
 use wharf_host::transparent;
 use wharf_network::Network;
+use wharf_plan::ebpf::EbpfPlan;
 use wharf_plan::explain::{
-    Answers, Bridge, Kernel, Listening, Origin, Question, Relay, RelayState, Served, Setting,
+    Answers, Bridge, Kernel, Led, Listening, Origin, Question, Relay, RelayState, Served, Setting,
     TargetState, Veth, path_from,
 };
 use wharf_plan::nft::NftPlan;
-use wharf_plan::{NetworkPolicy, PathPlan, Plane, PublicationPlan, SourceSeen, compile_one};
+use wharf_plan::{NetworkPolicy, PathPlan, Plane, PublicationPlan, Share, SourceSeen, compile_one};
 use wharf_spec::{HostSide, Publication, Target};
 
 use super::host::{HostView, is_link_local};
@@ -33,6 +34,7 @@ pub(super) struct Carriage {
     lost: Option<String>,
     relay: Relay,
     kernel: Kernel,
+    led: Led,
     forwarding: Vec<Setting>,
     bridge: Option<Bridge>,
     veth: Option<Veth>,
@@ -76,7 +78,8 @@ impl Carriage {
             // A namespace that is gone is told of where the target is.
             lost: lost.filter(|_| relayed && matches!(found.target, TargetState::There(_))),
             relay: look.relay(),
-            kernel: if relayed { look.refusals() } else { look.kernel(&share) },
+            kernel: if relayed { look.refusals() } else { look.kernel(&share.nft) },
+            led: look.led(&share.ebpf),
             forwarding: look.forwarding(host),
             bridge: look.bridge(host),
             veth: look.veth(host),
@@ -102,6 +105,7 @@ impl Carriage {
             lost: self.lost.clone(),
             relay: self.relay.clone(),
             kernel: self.kernel.clone(),
+            led: self.led.clone(),
             forwarding: self.forwarding.clone(),
             bridge: self.bridge.clone(),
             veth: self.veth.clone(),
@@ -124,7 +128,7 @@ impl<'a> Look<'a> {
     }
 
     /// The plan for the family asked about: paths within the host bear one name for both.
-    fn plan(&self) -> (NftPlan, PublicationPlan) {
+    fn plan(&self) -> (Share, PublicationPlan) {
         let v4 = self.question.address.is_ipv4();
         let HostSide { addresses, ports } = &self.publication.host;
         let addresses = addresses.iter().copied().filter(|it| it.is_ipv4() == v4).collect();
@@ -201,6 +205,16 @@ impl<'a> Look<'a> {
                 refused: found.counters.get(NOT_ALLOWED).map_or(0, |counted| counted.packets),
             },
             Err(error) => Kernel { missing: vec![error.to_string()], flows, ..Kernel::default() },
+        }
+    }
+
+    fn led(&self, share: &EbpfPlan) -> Led {
+        let counted = self.daemon.planes.led();
+        let counted = counted.get(&self.publication.id).copied().unwrap_or_default();
+        Led {
+            missing: self.daemon.planes.missing_locally(share),
+            open: counted.open,
+            total: counted.connections.saturating_add(counted.datagrams),
         }
     }
 

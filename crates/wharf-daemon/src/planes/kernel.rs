@@ -2,8 +2,7 @@
 
 use wharf_host::transparent;
 use wharf_nft::NftPlane;
-use wharf_plan::nft::NftPlan;
-use wharf_plan::{Desired, Plan, compile, compile_one};
+use wharf_plan::{Desired, Plan, Share, compile, compile_one};
 use wharf_spec::{Publication, PublicationId};
 
 use super::{DesiredState, Inner};
@@ -39,25 +38,24 @@ impl Inner {
     pub(super) fn plan_more<'a>(
         &mut self,
         more: impl IntoIterator<Item = &'a Publication> + Clone,
-    ) -> NftPlan {
+    ) -> Share {
         let (added, keeps_clients) = self.plan_once(more.clone());
         // Whoever watches the rules keeps the way back where it is.
-        if !keeps_clients || self.way_back || self.lay_way_back() {
+        let way_back = !keeps_clients || self.way_back || self.lay_way_back();
+        let local = added.ebpf.is_empty() || self.open_local();
+        if way_back && local {
             return added;
         }
-        // Once more, for a host that has none.
+        // Once more, for a host that has them not.
         self.plan_once(more).0
     }
 
-    fn plan_once<'a>(
-        &mut self,
-        more: impl IntoIterator<Item = &'a Publication>,
-    ) -> (NftPlan, bool) {
-        let (mut added, mut keeps_clients) = (NftPlan::default(), false);
+    fn plan_once<'a>(&mut self, more: impl IntoIterator<Item = &'a Publication>) -> (Share, bool) {
+        let (mut added, mut keeps_clients) = (Share::default(), false);
         for publication in more {
             let (mut share, served) = compile_one(publication, &self.networks, &self.facts);
             if self.is_taken(&publication.id) {
-                share = NftPlan::default();
+                share = Share::default();
             }
             added.add(share.clone());
             keeps_clients |= served.relay_keeps_clients;
@@ -77,9 +75,10 @@ impl Inner {
         self.look_at_networks(state);
         let desired = Desired { publications, networks: &self.networks };
         let plan = compile(desired, &self.facts);
-        if !plan.publications.values().any(|served| served.relay_keeps_clients)
-            || self.lay_way_back()
-        {
+        let way_back = !plan.publications.values().any(|served| served.relay_keeps_clients)
+            || self.lay_way_back();
+        let local = plan.ebpf.is_empty() || self.open_local();
+        if way_back && local {
             return plan;
         }
         compile(Desired { publications, networks: &self.networks }, &self.facts)
@@ -129,6 +128,7 @@ impl Inner {
             self.table_made = true;
         }
         self.plan = plan;
+        self.apply_local();
         Ok(())
     }
 
@@ -141,8 +141,8 @@ impl Inner {
     /// led elsewhere.
     fn without_taken(&self, mut plan: Plan) -> Plan {
         for id in self.lost.keys().filter(|id| self.is_taken(id)) {
-            let share = plan.shares.insert(id.clone(), NftPlan::default());
-            plan.nft.subtract(&share.unwrap_or_default());
+            let share = plan.shares.insert(id.clone(), Share::default());
+            plan.subtract(&share.unwrap_or_default());
         }
         plan
     }
@@ -171,10 +171,10 @@ impl Inner {
         Ok(differences)
     }
 
-    /// Takes some entries out of the table and puts others in.
-    pub(super) fn change_kernel(&mut self, removed: &NftPlan, added: &NftPlan) -> Result<()> {
-        self.plan.nft.subtract(removed);
-        self.plan.nft.add(added.clone());
+    /// Takes some entries out of the kernel planes and puts others in.
+    pub(super) fn change_kernel(&mut self, removed: &Share, added: &Share) -> Result<()> {
+        self.plan.subtract(removed);
+        self.plan.add(added.clone());
         if removed.is_empty() && added.is_empty() {
             return Ok(());
         }
@@ -182,9 +182,10 @@ impl Inner {
             let plan = std::mem::take(&mut self.plan);
             return self.apply_kernel(plan);
         }
-        if let Some(nft) = &mut self.nft {
-            nft.change(removed, added)?;
+        self.change_local(&removed.ebpf, &added.ebpf);
+        match self.nft.as_mut().filter(|_| removed.nft != added.nft) {
+            Some(nft) => Ok(nft.change(&removed.nft, &added.nft).map(drop)?),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

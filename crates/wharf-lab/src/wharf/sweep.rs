@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::lab::mounts_below;
 use crate::wait;
 
 /// The kernel needs a moment to take a killed process and its namespaces apart.
@@ -57,6 +59,29 @@ pub(crate) fn kill_all(mark: &Path) -> Result<()> {
         left.is_empty().then_some(())
     });
     ended.map_err(|error| error.context(format!("{:?}", processes(mark))))
+}
+
+/// Takes down what an instance that was killed has left pinned in its bpf file system. Unmounting
+/// alone would not do: copies of the mount live on in mount namespaces that were made meanwhile.
+pub(crate) fn unpin(place: &Path) {
+    for directory in mounts_below(place) {
+        remove_pins(&directory);
+        if let Err(error) = unmount(&directory, UnmountFlags::DETACH) {
+            eprintln!("wharf-lab: cannot unmount {}: {error}", directory.display());
+        }
+    }
+}
+
+fn remove_pins(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            remove_pins(&path);
+            let _gone = fs::remove_dir(&path);
+        } else if let Err(error) = fs::remove_file(&path) {
+            eprintln!("wharf-lab: cannot unpin {}: {error}", path.display());
+        }
+    }
 }
 
 /// The cgroups that hold processes of the instance, as directories, without those that the test
@@ -199,7 +224,16 @@ fn is_marked(pid: i32, mark: &[u8], own_mounts: Option<&str>) -> bool {
     };
     // A mount table says something only where it is not the one we share with the machine.
     let elsewhere = namespace(&pid.to_string(), "mnt").is_some_and(|it| Some(&*it) != own_mounts);
-    holds("environ") || holds("cmdline") || (elsewhere && holds("mountinfo"))
+    holds("environ") || holds("cmdline") || (elsewhere && mounts_hold(pid, mark))
+}
+
+/// Whether a mount of a process is the instance's. What an instance mounts for everybody, its bpf
+/// file system, is copied into every mount namespace that is made meanwhile, whoever's that is.
+fn mounts_hold(pid: i32, mark: &[u8]) -> bool {
+    let table = fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    let holds = |line: &[u8]| line.windows(mark.len()).any(|window| window == mark);
+    let is_everybodys = |line: &[u8]| line.windows(7).any(|window| window == b" - bpf ");
+    table.split(|byte| *byte == b'\n').any(|line| !is_everybodys(line) && holds(line))
 }
 
 fn command_line(pid: i32) -> Option<String> {

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use wharf_spec::{Proto, ProxyProtocol, Publication, SourceMode, Via};
 
 use super::{Compiler, HostFacts, NetworkPolicy, network_of};
-use crate::nft::NftPlan;
 use crate::path::{PathPlan, SourceSeen};
+use crate::share::Share;
 
 /// Why a publication cannot be served as asked; `None` when it can. To be asked before anything
 /// changes.
@@ -21,9 +21,6 @@ pub fn refuse(
         return Some("sctp cannot be published: no plane of this version carries it".into());
     }
     let options = &publication.options;
-    if options.via == Via::Ebpf {
-        return Some("via=ebpf is not available in this version: use auto, nft or relay".into());
-    }
     if options.proxy_protocol == Some(ProxyProtocol::V1) && publication.proto == Proto::Udp {
         return Some("version 1 of the PROXY protocol knows no udp: use proxy-protocol=v2".into());
     }
@@ -62,18 +59,20 @@ fn meets_loopback(net: IpNet) -> bool {
 
 impl Compiler<'_> {
     fn refuse_plane(self) -> Option<String> {
-        if self.publication.options.via != Via::Nft {
-            return None;
-        }
-        let reasons = in_each_family(|v4| self.kernel_obstacle(v4))?;
-        Some(format!("via=nft cannot be honoured: {reasons}; use via=auto"))
+        let via = self.publication.options.via;
+        let reasons = match via {
+            Via::Nft => in_each_family(|v4| self.kernel_obstacle(v4))?,
+            Via::Ebpf => in_each_family(|v4| self.local_obstacle(v4))?,
+            Via::Auto | Via::Relay => return None,
+        };
+        Some(format!("via={via} cannot be honoured: {reasons}; use via=auto"))
     }
 
     /// One path from outside that keeps the address is enough, as one is for `via=nft`.
     fn refuse_source(self) -> Option<String> {
         let keeps = |seen: &PathPlan| seen.source == SourceSeen::Client;
         let asked = self.publication.options.source == SourceMode::Client;
-        if !asked || self.run(&mut NftPlan::default()).paths.iter().any(keeps) {
+        if !asked || self.run(&mut Share::default()).paths.iter().any(keeps) {
             return None;
         }
         let reasons = in_each_family(|v4| self.client_obstacle(v4))?;

@@ -10,6 +10,8 @@ fn facts() -> HostFacts {
         forwarding_v4: true,
         forwarding_v6: true,
         transparent: true,
+        // What it does for the host's own processes is looked at in `local`.
+        no_ebpf: Some("this kernel has no eBPF".into()),
         firewall: Arc::default(),
     }
 }
@@ -308,13 +310,14 @@ fn the_sum_of_single_publications_is_the_whole() {
             if n % 3 == 0 { allowing(&["10.0.0.0/8"], one) } else { one }
         })
         .collect();
-    let whole = compile(Desired { publications: &publications, networks: &networks }, &facts());
+    let facts = HostFacts { no_ebpf: None, ..facts() };
+    let whole = compile(Desired { publications: &publications, networks: &networks }, &facts);
     let nothing = Desired { publications: &[], networks: &networks };
-    let mut sum = compile(nothing, &facts());
+    let mut sum = compile(nothing, &facts);
     for publication in &publications {
-        let (fragment, served) = compile_one(publication, &networks, &facts());
-        assert!(fragment.bridges.is_empty() && !fragment.way_back);
-        sum.nft.add(fragment.clone());
+        let (fragment, served) = compile_one(publication, &networks, &facts);
+        assert!(fragment.nft.bridges.is_empty() && !fragment.nft.way_back);
+        sum.add(fragment.clone());
         sum.shares.insert(publication.id.clone(), fragment);
         sum.publications.insert(publication.id.clone(), served);
     }

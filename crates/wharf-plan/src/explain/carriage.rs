@@ -18,6 +18,7 @@ pub(super) fn hops(journey: Journey<'_>) -> Vec<Hop> {
 fn plane(journey: Journey<'_>) -> Hop {
     match journey.plane() {
         Plane::Nft => kernel(journey),
+        Plane::Ebpf => led(journey),
         Plane::Relay => relay(journey),
         Plane::Routed => routed(journey),
     }
@@ -35,6 +36,24 @@ fn kernel(journey: Journey<'_>) -> Hop {
         );
     }
     Hop::fails(Place::Plane, format!("nft: {text}; until it is back, the relay serves"), remedy)
+}
+
+fn led(journey: Journey<'_>) -> Hop {
+    // A socket with the very address asked for is left alone.
+    if let Some(other) = taker(journey).filter(|socket| !socket.ours) {
+        return taken(journey, other);
+    }
+    let led = &journey.served.led;
+    if led.missing.is_empty() {
+        let (open, total) = (led.open, led.total);
+        let reason = journey.served.plan.and_then(|plan| plan.reason.as_deref());
+        let but = reason.map(|reason| format!("; {reason}")).unwrap_or_default();
+        let text =
+            format!("ebpf: connect() is led to the target ({open} open, {total} so far){but}");
+        return Hop::ok(Place::Plane, text);
+    }
+    let text = format!("ebpf: {}; until it is back, the relay serves", led.missing.join("; "));
+    Hop::fails(Place::Plane, text, repaired())
 }
 
 fn routed(journey: Journey<'_>) -> Hop {
@@ -87,7 +106,8 @@ fn listens(journey: Journey<'_>, socket: &Socket, pid: &str) -> String {
     let relay = &journey.served.relay;
     let at = SocketAddr::new(socket.address, socket.port);
     let reason = journey.served.plan.and_then(|plan| plan.reason.as_deref());
-    let why = reason.map(|reason| format!("; not nft: {reason}")).unwrap_or_default();
+    let faster = if journey.is_own() { "ebpf" } else { "nft" };
+    let why = reason.map(|reason| format!("; not {faster}: {reason}")).unwrap_or_default();
     format!(
         "relay: process {pid}, socket {} at {at} ({} open, {} so far){why}",
         socket.inode, relay.open, relay.total
@@ -133,6 +153,9 @@ fn rewriting(journey: Journey<'_>) -> Hop {
         place,
         match journey.plane() {
             Plane::Nft => format!("{from} becomes {to}"),
+            Plane::Ebpf => format!(
+                "{from} becomes {to} in connect() and sendmsg(), {seen}; getpeername() says {from}"
+            ),
             Plane::Routed => format!("nothing: {to} is asked for and gets it"),
             Plane::Relay if journey.is_inside() => {
                 format!("{from} ends here; the relay asks {to} from inside the namespace")

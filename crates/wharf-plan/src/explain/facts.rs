@@ -101,6 +101,8 @@ pub struct Served<'a> {
     pub relay: Relay,
     /// The kernel plane.
     pub kernel: Kernel,
+    /// The eBPF plane.
+    pub led: Led,
     /// The settings that decide whether packets are passed on.
     pub forwarding: Vec<Setting>,
     /// The bridge, where the target is behind one.
@@ -152,6 +154,17 @@ pub struct Kernel {
     pub flows: u64,
     /// Packets turned away by allow-lists, of all publications.
     pub refused: u64,
+}
+
+/// What the eBPF plane has for the publication.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Led {
+    /// What is missing, one sentence each.
+    pub missing: Vec<String>,
+    /// Connections that were led to the target and are open.
+    pub open: u64,
+    /// Connections and datagrams that were led to the target.
+    pub total: u64,
 }
 
 /// A kernel setting.

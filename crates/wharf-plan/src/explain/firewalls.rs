@@ -11,7 +11,7 @@ use crate::path::Plane;
 pub(super) fn hop(journey: Journey<'_>) -> Hop {
     let (found, passes) = match (journey.plane(), journey.is_own()) {
         (Plane::Nft, false) => (rewritten(journey), "forwarded packets pass"),
-        (Plane::Nft, true) => (own(journey, true), "packets of this host pass"),
+        (Plane::Nft, true) | (Plane::Ebpf, _) => (own(journey, true), "packets of this host pass"),
         (Plane::Routed, _) => (routed(journey), "forwarded packets pass"),
         (Plane::Relay, true) => {
             let leaving = own(journey, false);

@@ -61,6 +61,7 @@ fn served<'a>(publication: &'a Publication, plan: &'a PathPlan) -> Served<'a> {
         lost: None,
         relay: Relay { pid: Some(4242), state: RelayState::Alive, open: 1, total: 9, refused: 0 },
         kernel: Kernel { sets, ..Kernel::default() },
+        led: Led { open: 2, total: 7, ..Led::default() },
         forwarding: vec![Setting { name: "net.ipv4.ip_forward".into(), on: true }],
         bridge: Some(Bridge {
             name: "wharf0".into(),
@@ -242,6 +243,30 @@ fn the_socket_with_the_very_address_takes_the_packet() {
 }
 
 #[test]
+fn a_process_of_the_host_is_led_straight_to_the_target() {
+    let publication = publication("");
+    let plan = plan(Path::HostLoopback, Plane::Ebpf, SourceSeen::Gateway);
+    let nobody = Ruleset::default();
+    let with = |sockets: Vec<Socket>, missing: &[&str]| {
+        let mut served = served(&publication, &plan);
+        served.led.missing = missing.iter().map(ToString::to_string).collect();
+        let mut facts = facts(Matter::Served(Box::new(served)), &nobody);
+        facts.question.address = ip("127.0.0.1");
+        facts.question.origin = Origin::Host;
+        explain(&Facts { sockets, ..facts })
+    };
+    let way = with(vec![socket("::", 8080, true)], &[]);
+    assert_eq!(verdict(&way), "works");
+    let hops: Vec<&str> = way.hops.iter().map(|hop| hop.text.as_str()).collect();
+    assert!(hops.contains(&"ebpf: connect() is led to the target (2 open, 7 so far)"), "{hops:?}");
+    assert!(!way.hops.iter().any(|hop| hop.place == Place::Forwarding), "{hops:?}");
+    let theirs = with(vec![socket("127.0.0.1", 8080, false)], &[]);
+    names(&verdict(&theirs), "Plane", "httpd (process 42) listens at 127.0.0.1:8080", "stop");
+    let gone = with(vec![], &["a program is not attached"]);
+    names(&verdict(&gone), "Plane", "a program is not attached", "wharf events");
+}
+
+#[test]
 fn a_list_knows_its_clients() {
     let nft = through_the_kernel();
     assert_eq!(told("allow=10.1.0.0/24", &nft, |_| {}), "works");
@@ -272,11 +297,13 @@ fn each_plane_meets_the_rules_of_its_own_hooks() {
     };
     let own = plan(Path::HostAddress, Plane::Nft, SourceSeen::Host);
     let loopback = plan(Path::HostLoopback, Plane::Relay, SourceSeen::Gateway);
+    let led = plan(Path::HostLoopback, Plane::Ebpf, SourceSeen::Gateway);
     let routed = plan(Path::ExternalV4, Plane::Routed, SourceSeen::Client);
     let table = [
         (through_the_kernel(), vec![Hook::Prerouting, Hook::Forward, Hook::Postrouting]),
         (through_the_relay(), vec![Hook::Prerouting, Hook::Input]),
         (own, vec![Hook::Output, Hook::Postrouting]),
+        (led, vec![Hook::Output, Hook::Postrouting]),
         (loopback, vec![Hook::Output, Hook::Postrouting, Hook::Prerouting, Hook::Input]),
         (routed, vec![Hook::Prerouting, Hook::Forward, Hook::Postrouting]),
     ];
