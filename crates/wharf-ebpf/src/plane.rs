@@ -82,8 +82,8 @@ impl EbpfPlane {
     /// there.
     pub fn apply(&mut self, plan: &EbpfPlan) -> Result<Applied> {
         self.settle()?;
-        let now = self.maps.book.plan();
-        let (removed, added) = (now.without(plan), plan.without(&now));
+        let (now, plan) = (self.maps.book.plan(), plan.canonical());
+        let (removed, added) = (now.without(&plan), plan.without(&now));
         let applied = self.bring_about(&removed, &added)?;
         if !self.applied {
             self.maps.book.tidy()?;
@@ -104,10 +104,10 @@ impl EbpfPlane {
             return Err(Error::NotApplied);
         }
         self.settle()?;
-        self.bring_about(removed, added)
+        self.bring_about(&removed.canonical(), &added.canonical())
     }
 
-    /// Reads back what the maps hold.
+    /// Reads back what the maps hold, in canonical form.
     ///
     /// # Errors
     /// When a map cannot be read.

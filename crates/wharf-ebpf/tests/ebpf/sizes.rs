@@ -47,6 +47,12 @@ fn memory_of_maps(place: &Path) -> Option<u64> {
     Some(pinned("map", place)?.values().filter_map(size).sum())
 }
 
+/// Before Linux 6.4 the kernel told what a map might take, and not what it takes.
+fn tells_memory(place: &Path) -> bool {
+    let empty = |lines: &String| lines.contains("name allowed") && lines.contains("memlock 0B");
+    pinned("map", place).is_some_and(|maps| maps.values().any(empty))
+}
+
 /// The memory of this process that is no file's.
 fn own_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -93,8 +99,11 @@ fn timed_sixty_thousand_ports_are_ready_at_once_and_cost_little() {
     println!("maps {maps:?} bytes, process {more} bytes");
     assert!(ready < Duration::from_millis(500), "{ready:?}");
     assert_eq!(plane.observe().unwrap(), wanted);
-    if let Some(maps) = maps {
-        assert!(maps + more < 10_000_000, "{maps} and {more}");
+    match maps {
+        Some(maps) if tells_memory(&scene.place) => {
+            assert!(maps + more < 10_000_000, "{maps} and {more}");
+        }
+        _ => eprintln!("skipped: how much memory maps take; bpftool or the kernel does not tell"),
     }
     for (steer, floor) in floors {
         if steer.proto == Proto::Tcp {
