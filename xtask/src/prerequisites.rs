@@ -136,6 +136,25 @@ const PROXIES: [Need; 5] = [
     Need { package: "socat", program: "socat", reason: "is measured beside it" },
 ];
 
+/// What published ports are measured beside, from the host itself.
+const PUBLISHERS: [Need; 3] = [
+    Need {
+        package: "docker.io",
+        program: "docker-proxy",
+        reason: "is measured beside our planes (its daemon is not started)",
+    },
+    Need {
+        package: "iptables",
+        program: "/usr/sbin/iptables-nft-restore",
+        reason: "writes the rules that Docker would",
+    },
+    Need {
+        package: "bpftool",
+        program: "bpftool",
+        reason: "fills maps with more ports than a process may have sockets",
+    },
+];
+
 #[derive(Debug)]
 struct Need {
     package: &'static str,
@@ -179,6 +198,11 @@ pub(crate) fn packages() -> Result<()> {
 /// Installs the proxies that the benchmark needs and that are missing.
 pub(crate) fn proxies() -> Result<()> {
     present("the benchmark", &PROXIES)
+}
+
+/// Installs what the benchmark of the host's own clients needs and that is missing.
+pub(crate) fn publishers() -> Result<()> {
+    present("the benchmark", &PUBLISHERS)
 }
 
 /// Installs the engines that the benchmark needs and that are missing: they are in the tests, too.

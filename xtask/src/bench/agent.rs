@@ -111,6 +111,7 @@ fn load(target: &Target) -> Result<Window> {
         Load::Flood => udp::flood(to, count, lasting),
         Load::Clean => udp::clean(to, count, lasting),
         Load::Echo { flows } => udp::echo(to, flows, lasting),
+        Load::Ask => udp::ask(to, lasting),
     }
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn answers(service: Service, at: SocketAddr) -> io::Result<()> {
         Service::Held => say(at, &[]),
         Service::Short => tcp::visit(at),
         Service::Sink | Service::Count => Ok(()),
-        Service::Echo if udp::exchange(&udp::connected(at)?)? => Ok(()),
+        Service::Echo if udp::Flow::connected(at)?.exchange()? => Ok(()),
         Service::Echo => Err(ErrorKind::TimedOut.into()),
     }
 }

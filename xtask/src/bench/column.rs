@@ -41,6 +41,9 @@ pub(crate) enum Column {
     /// A 64-byte datagram there and back, 32 flows at once.
     #[value(name = "udp-rr64x32")]
     UdpRr32,
+    /// The same with one flow, over a socket that is not connected.
+    #[value(name = "udp-sendto")]
+    UdpSendTo,
 }
 
 /// What a column makes the client do.
@@ -60,6 +63,8 @@ pub(crate) enum Load {
     Clean,
     /// Sends a datagram and waits for it to come back.
     Echo { flows: usize },
+    /// The same without connecting: every datagram is sent to an address.
+    Ask,
 }
 
 /// Something that listens in the container.
@@ -82,6 +87,33 @@ pub(crate) enum Service {
 // === impl Column ===
 
 impl Column {
+    /// Those of clients on another host.
+    pub(crate) const RELAY: [Self; 11] = [
+        Self::Bulk1Up,
+        Self::Bulk1Down,
+        Self::Bulk8Up,
+        Self::Bulk8Down,
+        Self::Rr1,
+        Self::Rr32,
+        Self::Connections,
+        Self::UdpFlood,
+        Self::UdpClean,
+        Self::UdpRr1,
+        Self::UdpRr32,
+    ];
+
+    /// Those of clients on the host.
+    pub(crate) const LOCAL: [Self; 8] = [
+        Self::Bulk1Up,
+        Self::Bulk1Down,
+        Self::Bulk8Up,
+        Self::Bulk8Down,
+        Self::Rr1,
+        Self::Rr32,
+        Self::Connections,
+        Self::UdpSendTo,
+    ];
+
     /// Its name in tables, files and on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -106,6 +138,7 @@ impl Column {
             Self::UdpClean => Load::Clean,
             Self::UdpRr1 => Load::Echo { flows: 1 },
             Self::UdpRr32 => Load::Echo { flows: 32 },
+            Self::UdpSendTo => Load::Ask,
         }
     }
 
@@ -115,7 +148,7 @@ impl Column {
             Load::Upload { .. } | Load::Download { .. } | Load::Exchange { .. } => Service::Stream,
             Load::Connect { .. } => Service::Short,
             Load::Flood | Load::Clean => Service::Sink,
-            Load::Echo { .. } => Service::Echo,
+            Load::Echo { .. } | Load::Ask => Service::Echo,
         }
     }
 
@@ -133,7 +166,7 @@ impl Column {
     pub(crate) fn unit(self) -> &'static str {
         match self.load() {
             Load::Upload { .. } | Load::Download { .. } | Load::Flood | Load::Clean => "Gbit/s",
-            Load::Exchange { .. } | Load::Echo { .. } => "exchanges/s",
+            Load::Exchange { .. } | Load::Echo { .. } | Load::Ask => "exchanges/s",
             Load::Connect { .. } => "connections/s",
         }
     }
@@ -178,7 +211,7 @@ mod tests {
         let chosen: Vec<Column> = Column::matching("bulk1").collect();
         assert_eq!(chosen, [Column::Bulk1Up, Column::Bulk1Down]);
         assert_eq!(Column::matching("rr64x1").collect::<Vec<_>>(), [Column::Rr1]);
-        assert_eq!(Column::matching("udp").count(), 4);
+        assert_eq!(Column::matching("udp").count(), 5);
         assert_eq!(Column::matching("x").count(), 0);
     }
 

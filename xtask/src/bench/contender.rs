@@ -3,17 +3,19 @@
 mod ours;
 mod peers;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use wharf_lab::Host;
 
 use self::ours::Ours;
-use self::peers::Programs;
-use super::agent;
+pub(crate) use self::peers::{Programs, docker_proxy};
+use super::agent::{self, Window};
 use super::column::{Column, Service};
 use super::ground::{CONTAINER, Ground, HOST};
+use super::rounds::Way;
 
 /// Each proxy has a block of ports that begins at a multiple of this; its sixth and later ports all
 /// lead to [`Service::Short`].
@@ -62,6 +64,13 @@ enum Engine {
     Programs(Programs),
 }
 
+/// The way through a contender on the ground.
+#[derive(Debug)]
+pub(crate) struct Through<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) running: Running,
+}
+
 /// One port of the host and the service it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mapping {
@@ -73,8 +82,9 @@ pub(crate) struct Mapping {
 
 impl Contender {
     /// Gives each kind a block of ports.
-    pub(crate) fn number(kinds: Vec<(String, Kind)>) -> Vec<Self> {
-        (0..).zip(kinds).map(|(place, (name, kind))| Self { name, kind, place }).collect()
+    pub(crate) fn number(kinds: Vec<(&str, Kind)>) -> Vec<Self> {
+        let numbered = (0..).zip(kinds);
+        numbered.map(|(place, (name, kind))| Self { name: name.to_owned(), kind, place }).collect()
     }
 
     /// Whether it can carry that column's load at all.
@@ -136,7 +146,7 @@ impl Running {
         let mappings = contender.mappings(0);
         let running = contender.start(ground, &mappings)?;
         if contender.kind != Kind::Direct {
-            await_answers(ground, &mappings)?;
+            await_answers(&ground.host, HOST, &mappings)?;
         }
         Ok(running)
     }
@@ -159,19 +169,39 @@ impl Running {
     }
 }
 
-/// Waits until every port answers, each in its own way.
-pub(crate) fn await_answers(ground: &Ground, mappings: &[Mapping]) -> Result<()> {
-    let deadline = Instant::now() + START_LIMIT;
-    ground.host.run(|| mappings.iter().try_for_each(|mapping| await_answer(*mapping, deadline)))?
+// === impl Through ===
+
+impl Way for Through<'_> {
+    fn name(&self) -> &str {
+        &self.running.contender.name
+    }
+
+    fn supports(&self, column: Column) -> bool {
+        self.running.contender.supports(column)
+    }
+
+    fn window(&self, column: Column, lasting: Duration) -> Result<Window> {
+        let to = self.running.contender.address(column.service());
+        self.ground.client.window(column, to, lasting)
+    }
 }
 
-fn await_answer(mapping: Mapping, deadline: Instant) -> Result<()> {
-    let Mapping { port, service } = mapping;
+/// Waits until every port answers at this address of `host`, each in its own way.
+pub(crate) fn await_answers(host: &Host, at: IpAddr, mappings: &[Mapping]) -> Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    host.run(|| {
+        mappings.iter().try_for_each(|Mapping { port, service }| {
+            await_answer(*service, SocketAddr::new(at, *port), deadline)
+        })
+    })?
+}
+
+fn await_answer(service: Service, at: SocketAddr, deadline: Instant) -> Result<()> {
     loop {
-        match agent::answers(service, SocketAddr::new(HOST, port)) {
+        match agent::answers(service, at) {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() > deadline => {
-                return Err(error).with_context(|| format!("no answer from port {port}"));
+                return Err(error).with_context(|| format!("no answer from {at}"));
             }
             Err(_) => std::thread::sleep(STEP),
         }

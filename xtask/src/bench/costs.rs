@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::column::Service;
 use super::contender::{Contender, Kind, Mapping, Running, await_answers};
-use super::ground::{Ground, agent};
+use super::ground::{Ground, HOST, agent};
 use super::memory::Memory;
 use super::rounds::Interrupt;
 use super::statistics::median;
@@ -91,7 +91,7 @@ fn start(ground: &Ground, contender: &Contender, ports: u16) -> Result<Duration>
     let mappings: Vec<Mapping> = contender.extras(ports).collect();
     let begun = Instant::now();
     let running = contender.start(ground, &mappings)?;
-    await_answers(ground, &some(&mappings))?;
+    await_answers(&ground.host, HOST, &some(&mappings))?;
     let took = begun.elapsed();
     drop(running);
     Ok(took)
@@ -114,7 +114,7 @@ fn another(ground: &Ground, contender: &Contender) -> Result<Option<Duration>> {
         if !running.add(ground, std::slice::from_ref(mapping))? {
             return Ok(None);
         }
-        await_answers(ground, std::slice::from_ref(mapping))?;
+        await_answers(&ground.host, HOST, std::slice::from_ref(mapping))?;
         times.push(begun.elapsed().as_secs_f64());
     }
     Ok(median(times).map(Duration::from_secs_f64))
@@ -138,7 +138,7 @@ fn occupied(ground: &Ground, contender: &Contender, ports: u16) -> Result<Memory
         Kind::DockerProxy | Kind::Socat => mappings.as_slice(),
         _ => mappings.split_at_checked(mappings.len().saturating_sub(1)).unwrap_or_default().1,
     };
-    await_answers(ground, asked)?;
+    await_answers(&ground.host, HOST, asked)?;
     std::thread::sleep(REST);
     Ok(Memory::now(&running.processes()?)? - before)
 }
@@ -151,7 +151,7 @@ fn idle(ground: &Ground, contender: &Contender, connections: usize) -> Result<Me
     let mut command = agent("hold");
     command.args(["--to", &contender.address(Service::Held).to_string()]);
     command.args(["--connections", &connections.to_string()]).stdin(Stdio::piped());
-    let mut holder = ground.client.spawn(command)?;
+    let mut holder = ground.client.host.spawn(command)?;
     holder.wait_for("ready", HOLD_LIMIT)?;
     std::thread::sleep(REST);
     let held = Memory::now(&running.processes()?)? - before;

@@ -40,9 +40,17 @@ pub(crate) struct Ground {
     /// Where proxies run.
     pub(crate) host: Host,
     /// Where load comes from.
-    pub(crate) client: Host,
+    pub(crate) client: Client,
     _server: Process,
     lab: Lab,
+}
+
+/// Where load comes from: a host on which load generators are started.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) host: Host,
+    /// The container, as this host reaches it without anybody's help.
+    pub(crate) container: IpAddr,
 }
 
 // === impl Ground ===
@@ -52,10 +60,8 @@ impl Ground {
     pub(crate) fn build() -> Result<Self> {
         let lab = Lab::new("bench")?;
         let [client, host, container] = hosts(&lab)?;
-        let mut command = agent("serve");
-        command.arg("--at").arg(CONTAINER.to_string()).stdin(Stdio::piped());
-        let mut server = container.spawn(command)?;
-        server.wait_for("ready", START_LIMIT)?;
+        let server = serve(&container, CONTAINER)?;
+        let client = Client { host: client, container: CONTAINER };
         Ok(Self { host, client, _server: server, lab })
     }
 
@@ -65,24 +71,37 @@ impl Ground {
         std::fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
         Ok(place)
     }
+}
 
-    /// Runs one window of `column` from the client to `to`.
+// === impl Client ===
+
+impl Client {
+    /// Runs one window of `column` to `to`.
     pub(crate) fn window(
         &self,
         column: Column,
         to: SocketAddr,
         lasting: Duration,
     ) -> Result<Window> {
-        let count = SocketAddr::new(CONTAINER, Service::Count.port());
+        let count = SocketAddr::new(self.container, Service::Count.port());
         let mut command = agent("load");
         command.args(["--column", &column.name(), "--to", &to.to_string()]);
         command.args(["--count", &count.to_string()]);
         command.args(["--seconds", &lasting.as_secs_f64().to_string()]);
         command.stdin(Stdio::null());
-        let output = self.client.output(command, lasting + LOAD_GRACE)?;
+        let output = self.host.output(command, lasting + LOAD_GRACE)?;
         ensure!(output.is_success(), "{} to {to} failed: {}", column.name(), output.stderr.trim());
         serde_json::from_str(&output.stdout).context("read what the load generator wrote")
     }
+}
+
+/// Starts everything the columns need in a container, and waits until it is there.
+pub(crate) fn serve(container: &Host, at: IpAddr) -> Result<Process> {
+    let mut command = agent("serve");
+    command.arg("--at").arg(at.to_string()).stdin(Stdio::piped());
+    let mut server = container.spawn(command)?;
+    server.wait_for("ready", START_LIMIT)?;
+    Ok(server)
 }
 
 /// This very program, as one end of a measurement.
@@ -102,11 +121,14 @@ fn hosts(lab: &Lab) -> Result<[Host; 3]> {
     container.default_route_via("172.30.0.1")?;
     let hosts = [client, host, container];
     for host in &hosts {
-        for (name, value) in SYSCTLS {
-            host.sysctl(name, value)?;
-        }
+        tune(host)?;
     }
     Ok(hosts)
+}
+
+/// Sets what is the same on every host.
+pub(crate) fn tune(host: &Host) -> Result<()> {
+    SYSCTLS.iter().try_for_each(|(name, value)| host.sysctl(name, value))
 }
 
 /// Puts the container behind a bridge, as every container engine does.

@@ -5,12 +5,9 @@
 mod change;
 mod chart;
 mod engine;
-mod first;
 mod many;
 mod record;
-mod site;
 mod table;
-mod times;
 mod verdict;
 
 use std::path::PathBuf;
@@ -20,8 +17,8 @@ use clap::{Args, ValueEnum};
 
 use self::change::Change;
 use self::engine::Kind;
-use self::first::First;
 use self::many::Many;
+use super::first::{self, First};
 use super::rounds::{self, Interrupt};
 use super::{OURS, found, ground, processes};
 use crate::prerequisites;
@@ -82,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         found.changes = change::measure(&program, rounds, &interrupt)?;
     }
     if options.measures(Part::First) {
-        found.first = first::measure(&program, rounds, &interrupt)?;
+        found.first = first::measure(&program, rounds, &first::FROM_AFAR, &interrupt)?;
     }
     if options.measures(Part::Many) {
         found.many = many::measure(&program, &kinds, rounds, &interrupt)?;

@@ -17,6 +17,8 @@ use super::summary::{Figure, Summary};
 use super::verdict::Requirement;
 use crate::steps::root;
 
+const TITLE: &str = "Rate through a proxy, direct path = 1 (median of paired windows)";
+
 /// The packages whose programs are measured.
 const PACKAGES: [&str; 5] = ["docker.io", "haproxy", "nginx-light", "libnginx-mod-stream", "socat"];
 
@@ -37,36 +39,43 @@ impl Record<'_> {
     /// Writes `relay.json` and `relay.svg` below `docs/benchmarks`.
     pub(crate) fn write(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.json()?)? + "\n";
-        write_files([("relay.json", text), ("relay.svg", chart::draw(self.summary))])
+        write_files([
+            ("relay.json", text),
+            ("relay.svg", chart::draw(TITLE, &[("", self.summary)])),
+        ])
     }
 
     fn json(&self) -> Result<Value> {
-        let columns: Map<String, Value> =
-            self.summary.columns.iter().map(|it| (it.name(), self.column(*it))).collect();
         let costs: Map<String, Value> =
             self.costs.iter().map(|cost| (cost.name.clone(), cost_json(cost))).collect();
-        let requirements: Vec<Value> = self
-            .requirements
-            .iter()
-            .map(|Requirement { text, met }| json!({ "text": text, "met": met }))
-            .collect();
         Ok(json!({
             "machine": machine::describe(&PACKAGES)?,
             "rounds": self.plan.rounds,
             "busy_processors_before": rounded(self.other_work),
             "window_seconds": self.plan.window.as_secs_f64(),
-            "columns": columns,
+            "columns": columns_json(self.summary),
             "costs": costs,
-            "requirements": requirements,
+            "requirements": requirements_json(self.requirements),
         }))
     }
+}
 
-    fn column(&self, column: Column) -> Value {
-        let figure =
-            |name: &String| Some((name.clone(), figure_json(self.summary.figure(column, name)?)));
-        let figures: Map<String, Value> = self.summary.names.iter().filter_map(figure).collect();
-        json!({ "unit": column.unit(), "figures": figures })
-    }
+/// All columns with everybody's figures.
+pub(crate) fn columns_json(summary: &Summary) -> Value {
+    let figures = |column: Column| -> Map<String, Value> {
+        let named =
+            |name: &String| Some((name.clone(), figure_json(summary.figure(column, name)?)));
+        summary.names.iter().filter_map(named).collect()
+    };
+    let column = |column: &Column| {
+        (column.name(), json!({ "unit": column.unit(), "figures": figures(*column) }))
+    };
+    Value::Object(summary.columns.iter().map(column).collect())
+}
+
+/// What was required, and whether it was met.
+pub(crate) fn requirements_json(requirements: &[Requirement]) -> Vec<Value> {
+    requirements.iter().map(|it| json!({ "text": it.text, "met": it.met })).collect()
 }
 
 /// Writes files below `docs/benchmarks`.
@@ -109,7 +118,7 @@ fn memory_json(memory: Memory) -> Value {
     json!({ "user": memory.user.round(), "kernel": memory.kernel.round() })
 }
 
-fn spread_json(spread: Spread) -> Value {
+pub(crate) fn spread_json(spread: Spread) -> Value {
     let Spread { median, low, high } = spread;
     json!({ "median": rounded(median), "quartiles": [rounded(low), rounded(high)] })
 }

@@ -14,12 +14,22 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::agent::{Window, busy_seconds};
 use super::column::Column;
-use super::contender::{Contender, Running};
-use super::ground::Ground;
 use super::statistics::ratio;
 
 /// The window after a start that nobody looks at.
 const WARM_UP: Duration = Duration::from_millis(200);
+
+/// A way from a client to the services in the container.
+pub(crate) trait Way {
+    /// What it is called in the results.
+    fn name(&self) -> &str;
+
+    /// Whether it can carry that column's load at all.
+    fn supports(&self, column: Column) -> bool;
+
+    /// Runs one window of `column` over it.
+    fn window(&self, column: Column, lasting: Duration) -> Result<Window>;
+}
 
 /// How much is measured.
 #[derive(Debug, Clone)]
@@ -67,54 +77,46 @@ pub(crate) fn other_work() -> Result<f64> {
     Ok(busy)
 }
 
-/// Runs all rounds of `others` against `baseline`.
-pub(crate) fn run(
-    ground: &Ground,
-    plan: &Plan,
-    baseline: &Running,
-    others: &[Running],
-    interrupt: &Interrupt,
-) -> Result<Samples> {
+/// Runs all rounds of the others against the first of `ways`.
+pub(crate) fn run(plan: &Plan, ways: &[impl Way], interrupt: &Interrupt) -> Result<Samples> {
     let mut samples = Samples::new();
     let once = Plan { rounds: 1, window: WARM_UP, ..plan.clone() };
     let mut discarded = Samples::new();
-    round(ground, &once, baseline, others, interrupt, &mut discarded)?;
+    round(&once, ways, interrupt, &mut discarded)?;
     for number in 1..=plan.rounds {
         eprintln!("round {number} of {}", plan.rounds);
-        round(ground, plan, baseline, others, interrupt, &mut samples)?;
+        round(plan, ways, interrupt, &mut samples)?;
     }
     Ok(samples)
 }
 
-fn round(
-    ground: &Ground,
+fn round<W: Way>(
     plan: &Plan,
-    baseline: &Running,
-    others: &[Running],
+    ways: &[W],
     interrupt: &Interrupt,
     samples: &mut Samples,
 ) -> Result<()> {
+    let (baseline, others) = ways.split_first().context("nobody to measure")?;
     for column in &plan.columns {
-        let measured = |contender: &Contender| {
+        let measured = |way: &W| {
             interrupt.check()?;
-            ground.window(*column, contender.address(column.service()), plan.window)
+            way.window(*column, plan.window)
         };
-        let mut keep = |contender: &Contender, sample: Sample| {
-            samples.entry((*column, contender.name.clone())).or_default().push(sample);
+        let mut keep = |way: &W, sample: Sample| {
+            samples.entry((*column, way.name().to_owned())).or_default().push(sample);
         };
-        let mut before = measured(&baseline.contender)?;
-        for other in others.iter().filter(|it| it.contender.supports(*column)) {
-            let window = measured(&other.contender)
-                .with_context(|| format!("measure {}", other.contender.name));
-            let after = measured(&baseline.contender)?;
-            keep(&baseline.contender, Sample::alone(before.clone()));
+        let mut before = measured(baseline)?;
+        for other in others.iter().filter(|way| way.supports(*column)) {
+            let window = measured(other).with_context(|| format!("measure {}", other.name()));
+            let after = measured(baseline)?;
+            keep(baseline, Sample::alone(before.clone()));
             match window {
-                Ok(window) => keep(&other.contender, Sample::between(window, &before, &after)),
+                Ok(window) => keep(other, Sample::between(window, &before, &after)),
                 Err(error) => eprintln!("  no sample: {error:#}"),
             }
             before = after;
         }
-        keep(&baseline.contender, Sample::alone(before));
+        keep(baseline, Sample::alone(before));
     }
     Ok(())
 }

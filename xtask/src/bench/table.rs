@@ -61,7 +61,14 @@ fn line(head: &str, cells: impl Iterator<Item = String>) {
     println!("{head:<14}{}", cells.join(""));
 }
 
-fn nothing() -> String {
+/// A line of a table whose rows have long names.
+pub(crate) fn wide_line(head: &str, cells: &[String]) {
+    let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>15}")).collect();
+    println!("{head:<32}{}", cells.join(""));
+}
+
+/// What stands where nothing was measured.
+pub(crate) fn nothing() -> String {
     "–".to_owned()
 }
 
@@ -100,6 +107,11 @@ pub(crate) fn print_costs(costs: &[Costs]) {
 
 fn kibibytes(memory: Memory) -> String {
     format!("{:.1} + {:.1}", memory.user / 1024.0, memory.kernel / 1024.0)
+}
+
+/// Prints what the rest of the page is about.
+pub(crate) fn print_heading(text: &str) {
+    println!("\n# {text}");
 }
 
 /// Prints the spread of the ratios, for a comparison of two builds.

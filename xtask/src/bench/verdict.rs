@@ -65,7 +65,7 @@ pub(crate) fn print(requirements: &[Requirement]) {
 fn in_column(summary: &Summary, column: Column) -> Vec<Requirement> {
     let mut found = Vec::new();
     found.extend(ahead(summary, column));
-    found.extend(above_floor(summary, column));
+    found.extend(above_floor(summary, column, &FLOORS));
     if column.is_bulk() {
         found.extend(cheaper(summary, column));
     }
@@ -87,11 +87,16 @@ fn ahead(summary: &Summary, column: Column) -> Option<Requirement> {
     Some(Requirement { text, met: ours > best })
 }
 
-fn above_floor(summary: &Summary, column: Column) -> Option<Requirement> {
-    let (_, floor) = FLOORS.into_iter().find(|(of, _)| *of == column)?;
+/// Whether ours reaches what `floors` have for this column.
+pub(crate) fn above_floor(
+    summary: &Summary,
+    column: Column,
+    floors: &[(Column, f64)],
+) -> Option<Requirement> {
+    let (_, floor) = floors.iter().find(|(of, _)| *of == column)?;
     let ours = summary.ratio(column, OURS)?;
     let text = format!("{}: {ours:.2} is at least {floor:.2}", column.name());
-    Some(Requirement { text, met: ours >= floor })
+    Some(Requirement { text, met: ours >= *floor })
 }
 
 fn cheaper(summary: &Summary, column: Column) -> Option<Requirement> {

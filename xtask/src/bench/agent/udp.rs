@@ -1,7 +1,7 @@
 //! The client's side of UDP loads.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -65,18 +65,25 @@ fn is_lossy(window: &Window) -> bool {
 
 /// Sends 64 bytes back and forth over `flows` flows.
 pub(crate) fn echo(to: SocketAddr, flows: usize, lasting: Duration) -> Result<Window> {
-    let sockets: io::Result<Vec<UdpSocket>> = (0..flows).map(|_| connected(to)).collect();
-    let sockets = sockets.context("make sockets")?;
-    for socket in &sockets {
-        // The first exchange makes the flow.
-        ask(socket).with_context(|| format!("ask {to}"))?;
-    }
+    let flows: io::Result<Vec<Flow>> = (0..flows).map(|_| Flow::connected(to)).collect();
+    together(&flows.context("make sockets")?, lasting).with_context(|| format!("ask {to}"))
+}
+
+/// Sends 64 bytes back and forth over a socket that is not connected.
+pub(crate) fn ask(to: SocketAddr, lasting: Duration) -> Result<Window> {
+    let flow = Flow::unconnected(to).context("make a socket")?;
+    together(&[flow], lasting).with_context(|| format!("ask {to}"))
+}
+
+/// Runs all flows for as long, and measures from the moment each has been answered once.
+fn together(flows: &[Flow], lasting: Duration) -> Result<Window> {
+    flows.iter().try_for_each(Flow::begin)?;
     let meter = Meter::start()?;
     let begun = Instant::now();
     let end = begun + lasting;
     let found: Result<Vec<Echoes>> = std::thread::scope(|scope| {
         let flows: Vec<_> =
-            sockets.iter().map(|socket| scope.spawn(move || echoes(socket, end))).collect();
+            flows.iter().map(|flow| scope.spawn(move || flow.echoes(end))).collect();
         let joined = flows.into_iter().map(|flow| match flow.join() {
             Ok(outcome) => outcome.context("a flow failed"),
             Err(_panic) => bail!("a thread of the client panicked"),
@@ -95,51 +102,11 @@ struct Echoes {
     lost: usize,
 }
 
-fn echoes(socket: &UdpSocket, end: Instant) -> io::Result<Echoes> {
-    let mut found = Echoes { times: Vec::with_capacity(1 << 16), lost: 0 };
-    let mut now = Instant::now();
-    while now < end {
-        let arrived = exchange(socket)?;
-        let after = Instant::now();
-        if arrived {
-            found.times.push(after - now);
-        } else {
-            found.lost += 1;
-        }
-        now = after;
-    }
-    Ok(found)
-}
-
-/// The first exchange of a flow, which may take a few tries while a proxy makes room for it.
-fn ask(socket: &UdpSocket) -> io::Result<()> {
-    for _ in 0..10 {
-        if exchange(socket)? {
-            return Ok(());
-        }
-    }
-    Err(ErrorKind::TimedOut.into())
-}
-
-/// Whether 64 bytes came back.
-pub(crate) fn exchange(socket: &UdpSocket) -> io::Result<bool> {
-    let mut message = [0x5a; MESSAGE];
-    socket.send(&message)?;
-    match socket.recv(&mut message) {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// A socket for one flow, whose waits are limited.
-pub(crate) fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect(to)?;
-    socket.set_read_timeout(Some(LOST_AFTER))?;
-    Ok(socket)
+/// Datagrams there and back.
+pub(crate) struct Flow {
+    socket: UdpSocket,
+    /// Where each datagram is sent to, over a socket that is not connected.
+    to: Option<SocketAddr>,
 }
 
 /// Sends numbered datagrams, and asks what became of them.
@@ -150,11 +117,82 @@ struct Sender {
     segmentation: Segmentation,
 }
 
+// === impl Flow ===
+
+impl Flow {
+    /// A flow of its own socket.
+    pub(crate) fn connected(to: SocketAddr) -> io::Result<Self> {
+        let socket = limited(to)?;
+        socket.connect(to)?;
+        Ok(Self { socket, to: None })
+    }
+
+    fn unconnected(to: SocketAddr) -> io::Result<Self> {
+        Ok(Self { socket: limited(to)?, to: Some(to) })
+    }
+
+    /// Whether 64 bytes came back.
+    pub(crate) fn exchange(&self) -> io::Result<bool> {
+        let mut message = [0x5a; MESSAGE];
+        let answer = match self.to {
+            None => self.socket.send(&message).and_then(|_| self.socket.recv(&mut message)),
+            Some(to) => {
+                self.socket.send_to(&message, to)?;
+                self.socket.recv_from(&mut message).map(|(length, _)| length)
+            }
+        };
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first exchange, which may take a few tries while a proxy makes room for it.
+    fn begin(&self) -> io::Result<()> {
+        for _ in 0..10 {
+            if self.exchange()? {
+                return Ok(());
+            }
+        }
+        Err(ErrorKind::TimedOut.into())
+    }
+
+    fn echoes(&self, end: Instant) -> io::Result<Echoes> {
+        let mut found = Echoes { times: Vec::with_capacity(1 << 16), lost: 0 };
+        let mut now = Instant::now();
+        while now < end {
+            let arrived = self.exchange()?;
+            let after = Instant::now();
+            if arrived {
+                found.times.push(after - now);
+            } else {
+                found.lost += 1;
+            }
+            now = after;
+        }
+        Ok(found)
+    }
+}
+
+/// A socket whose waits are limited.
+fn limited(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.set_read_timeout(Some(LOST_AFTER))?;
+    Ok(socket)
+}
+
 // === impl Sender ===
 
 impl Sender {
     fn new(to: SocketAddr, count: SocketAddr) -> Result<Self> {
-        let socket = connected(to).context("make a socket")?;
+        let socket = Flow::connected(to).context("make a socket")?.socket;
         let count = opened(count).context("connect to who counts")?;
         let bundle = vec![0; BUNDLE * usize::from(DATAGRAM)];
         Ok(Self { socket, count, bundle, segmentation: Segmentation::default() })

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use wharf_lab::Process;
+use wharf_lab::{Host, Process};
 
 use super::{Contender, Kind, Mapping};
 use crate::bench::ground::{CONTAINER, Ground};
@@ -31,17 +32,16 @@ pub(crate) fn start(
     ground: &Ground,
     mappings: &[Mapping],
 ) -> Result<Programs> {
-    let mut programs = Programs { leaders: Vec::new() };
-    for command in commands(contender, ground, mappings)? {
-        programs.leaders.push(ground.host.spawn(command)?);
-    }
-    Ok(programs)
+    Programs::start(&ground.host, commands(contender, ground, mappings)?)
 }
 
 fn commands(contender: &Contender, ground: &Ground, mappings: &[Mapping]) -> Result<Vec<Command>> {
     let directory = ground.directory(&contender.name)?;
     match contender.kind {
-        Kind::DockerProxy => mappings.iter().map(docker_proxy).collect(),
+        Kind::DockerProxy => {
+            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            mappings.iter().map(|mapping| docker_proxy(mapping, any, CONTAINER)).collect()
+        }
         Kind::Socat => mappings.iter().map(socat).collect(),
         Kind::Haproxy => Ok(vec![haproxy(&directory, mappings)?]),
         Kind::Nginx => Ok(vec![nginx(&directory, mappings)?]),
@@ -65,16 +65,16 @@ fn in_own_session() -> Command {
     command
 }
 
-/// Its parent learns over descriptor 3 that it listens; without one it closes whatever else has
-/// that number.
-fn docker_proxy(mapping: &Mapping) -> Result<Command> {
+/// docker-proxy for one port of the address `at`. Its parent learns over descriptor 3 that it
+/// listens; without one it closes whatever else has that number.
+pub(crate) fn docker_proxy(mapping: &Mapping, at: IpAddr, container: IpAddr) -> Result<Command> {
     let program = find_program("docker-proxy").context("docker-proxy is not installed")?;
     let proto = if mapping.service.is_udp() { "udp" } else { "tcp" };
     let mut command = in_own_session();
     command.args(["/bin/sh", "-c", "exec \"$@\" 3>/dev/null", "sh"]).arg(program);
-    command.args(["-proto", proto, "-host-ip", "0.0.0.0"]);
+    command.args(["-proto", proto, "-host-ip", &at.to_string()]);
     command.args(["-host-port", &mapping.port.to_string()]);
-    command.args(["-container-ip", &CONTAINER.to_string()]);
+    command.args(["-container-ip", &container.to_string()]);
     command.args(["-container-port", &mapping.service.port().to_string()]);
     Ok(command)
 }
@@ -142,6 +142,15 @@ fn written(directory: &Path, name: &str, text: &str) -> Result<std::path::PathBu
 // === impl Programs ===
 
 impl Programs {
+    /// Starts these commands on `host`, each in a session of its own.
+    pub(crate) fn start(host: &Host, commands: Vec<Command>) -> Result<Self> {
+        let mut programs = Self { leaders: Vec::new() };
+        for command in commands {
+            programs.leaders.push(host.spawn(command)?);
+        }
+        Ok(programs)
+    }
+
     /// The processes of all groups.
     pub(crate) fn processes(&self) -> Result<Vec<u32>> {
         processes::of_groups(&self.leaders.iter().map(Process::pid).collect())

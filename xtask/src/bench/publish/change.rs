@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::site::{Flow, Site, TARGET};
-use super::times::Times;
 use crate::bench::agent::Paced;
 use crate::bench::column::Service;
 use crate::bench::rounds::Interrupt;
+use crate::bench::site::{Flow, Site, TARGET};
+use crate::bench::times::Times;
 
 /// How many ports are published besides the one that comes and goes.
 pub(crate) const SIZES: [usize; 2] = [10, 10_000];

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use wharf_lab::{Docker, Output, Podman, Scene, wait};
 
-use super::site::scene;
 use crate::bench::ground::HOST;
 use crate::bench::memory::Memory;
+use crate::bench::site::scene;
 
 /// The container's name, and that of the image where images have names.
 const NAME: &str = "web";

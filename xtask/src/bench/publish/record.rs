@@ -4,12 +4,12 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::change::{Beside, Change, Seen};
-use super::first::First;
 use super::many::Many;
 use super::{Found, chart};
+use crate::bench::first::First;
 use crate::bench::machine;
 use crate::bench::memory::Memory;
-use crate::bench::record::{rounded, write_files};
+use crate::bench::record::{requirements_json, rounded, write_files};
 use crate::bench::verdict::Requirement;
 
 /// Writes `publish.json` and `publish.svg` below `docs/benchmarks`.
@@ -19,16 +19,14 @@ pub(crate) fn write(found: &Found, requirements: &[Requirement]) -> Result<()> {
 }
 
 fn describe(found: &Found, requirements: &[Requirement]) -> Result<Value> {
-    let requirements: Vec<Value> =
-        requirements.iter().map(|it| json!({ "text": it.text, "met": it.met })).collect();
     Ok(json!({
         "machine": machine::describe(&PACKAGES)?,
         "rounds": found.rounds,
         "busy_processors_before": rounded(found.other_work),
         "one_port": found.changes.iter().map(change_json).collect::<Vec<_>>(),
         "many_ports": found.many.iter().map(many_json).collect::<Vec<_>>(),
-        "first_packet": found.first.iter().map(first_json).collect::<Vec<_>>(),
-        "requirements": requirements,
+        "first_packet": found.first.iter().map(First::json).collect::<Vec<_>>(),
+        "requirements": requirements_json(requirements),
     }))
 }
 
@@ -69,20 +67,6 @@ fn many_json(many: &Many) -> Value {
         "both_s": rounded(many.both()),
         "without_ports_s": many.bare().map(rounded),
         "port_bytes": many.memory.map(memory),
-    })
-}
-
-fn first_json(first: &First) -> Value {
-    let ratio = first.ratio.map(|it| {
-        json!({ "median": rounded(it.median), "quartiles": [rounded(it.low), rounded(it.high)] })
-    });
-    json!({
-        "case": first.case.name(),
-        "ports": first.case.ports(),
-        "published_by_the_daemon": first.by_daemon,
-        "connected": first.connect.tail().json("ms"),
-        "answered": first.answer.tail().json("ms"),
-        "ratio_to_one_port": ratio,
     })
 }
 

@@ -2,10 +2,10 @@
 
 use super::Found;
 use super::change::{Beside, Change};
-use super::first::First;
 use super::many::{Case, Many};
-use super::times::Times;
-use crate::bench::table::short;
+use crate::bench::first;
+use crate::bench::table::{nothing, short, wide_line as line};
+use crate::bench::times::Times;
 
 /// Prints everything that was measured.
 pub(crate) fn print(found: &Found) {
@@ -19,7 +19,7 @@ pub(crate) fn print(found: &Found) {
         }
     }
     if !found.first.is_empty() {
-        first(&found.first);
+        first::print("another host", &found.first);
     }
 }
 
@@ -70,32 +70,4 @@ fn many(case: Case, rows: &[&Many]) {
         ];
         line(&format!("{} ({} ports)", many.kind.name(), many.ports), &cells);
     }
-}
-
-fn first(all: &[First]) {
-    println!("\nfirst packet from another host, µs\n");
-    let heads = ["connected", "99 %", "answer", "99 %", "to one port", "by the daemon"];
-    line("", &heads.map(str::to_owned));
-    for first in all {
-        let (connect, answer) = (first.connect.tail(), first.answer.tail());
-        let microseconds = |milliseconds: f64| format!("{:.0}", milliseconds * 1e3);
-        let cells = [
-            microseconds(connect.p50),
-            microseconds(connect.p99),
-            microseconds(answer.p50),
-            microseconds(answer.p99),
-            first.ratio.map_or_else(nothing, |ratio| format!("{:.2}", ratio.median)),
-            first.by_daemon.to_string(),
-        ];
-        line(&first.case.name(), &cells);
-    }
-}
-
-fn line(head: &str, cells: &[String]) {
-    let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>15}")).collect();
-    println!("{head:<32}{}", cells.join(""));
-}
-
-fn nothing() -> String {
-    "–".to_owned()
 }

@@ -3,8 +3,8 @@
 use super::Found;
 use super::change::{Beside, Change, ends};
 use super::engine::Kind;
-use super::first::First;
 use super::many::{Case, Many};
+use crate::bench::first::First;
 use crate::bench::verdict::Requirement;
 
 /// Milliseconds that 99 of 100 calls over the API may take at most.

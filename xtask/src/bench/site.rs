@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use wharf_lab::{Process, Scene, http};
+use wharf_lab::{Host, Process, Scene, http};
 
-use crate::bench::agent::{Knocked, Paced, answers};
-use crate::bench::column::Service;
-use crate::bench::ground::{HOST, agent};
+use super::agent::{Knocked, Paced, answers};
+use super::column::Service;
+use super::ground::{HOST, agent, serve};
 
 /// The container.
 pub(crate) const TARGET: &str = "web";
@@ -48,10 +48,7 @@ impl Site {
         ensure!(run.is_success(), "the container does not run: {run:?}");
         let address = scene.wharf.network_setting(TARGET, "IPAddress");
         let container = address.parse().with_context(|| format!("its address {address:?}"))?;
-        let mut command = agent("serve");
-        command.args(["--at", &address]).stdin(Stdio::piped());
-        let mut server = scene.wharf.container(TARGET)?.spawn(command)?;
-        server.wait_for("ready", START_LIMIT)?;
+        let server = serve(&scene.wharf.container(TARGET)?, container)?;
         Ok(Self { _server: server, container, scene })
     }
 
@@ -89,17 +86,16 @@ impl Site {
         process.wait_for("ready", START_LIMIT)?;
         Ok(Flow { process })
     }
+}
 
-    /// Connects from the remote host `times` times, to each of these ports in turn.
-    pub(crate) fn knock(&self, ports: &[u16], times: usize) -> Result<Knocked> {
-        let to: Vec<String> =
-            ports.iter().map(|port| SocketAddr::new(HOST, *port).to_string()).collect();
-        let mut command = agent("knock");
-        command.args(["--to", &to.join(","), "--times", &times.to_string()]);
-        let output = self.scene.remote.output(command, GRACE)?;
-        ensure!(output.is_success(), "no connection: {}", output.stderr.trim());
-        serde_json::from_str(&output.stdout).context("read the times of connections")
-    }
+/// Connects from `client` `times` times, to each of these addresses in turn.
+pub(crate) fn knock(client: &Host, to: &[SocketAddr], times: usize) -> Result<Knocked> {
+    let to: Vec<String> = to.iter().map(SocketAddr::to_string).collect();
+    let mut command = agent("knock");
+    command.args(["--to", &to.join(","), "--times", &times.to_string()]);
+    let output = client.output(command, GRACE)?;
+    ensure!(output.is_success(), "no connection: {}", output.stderr.trim());
+    serde_json::from_str(&output.stdout).context("read the times of connections")
 }
 
 // === impl Flow ===

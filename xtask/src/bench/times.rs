@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::record::rounded;
+use super::record::rounded;
 
 /// Times in one unit, in the order they were taken.
 #[derive(Debug, Clone, Default, PartialEq)]
