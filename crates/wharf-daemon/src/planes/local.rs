@@ -47,6 +47,20 @@ impl Planes {
         detached.chain(in_doubt.then(|| "maps were in doubt".to_owned())).collect()
     }
 
+    /// Finds out whether the plane can be had, for whoever wants to know before there is anything for
+    /// it to do.
+    pub(crate) fn look_for_local(&self) {
+        let mut inner = self.lock();
+        if inner.ebpf.is_none() && inner.facts.no_ebpf.is_none() {
+            inner.facts.no_ebpf = wharf_ebpf::probe().err().map(|obstacle| obstacle.to_string());
+        }
+    }
+
+    /// Ends connections to where publications lead no more.
+    pub(crate) fn cut(&self, ids: &[PublicationId]) {
+        self.lock().sever(&ids.iter().cloned().collect());
+    }
+
     /// What the plane has counted, by publication.
     pub(crate) fn led(&self) -> BTreeMap<PublicationId, Counters> {
         let inner = self.lock();
