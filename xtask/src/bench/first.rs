@@ -269,12 +269,14 @@ impl Case {
         let target = Service::Short.port();
         let all = PORTS.take(by_daemon.into());
         let options = if self.by == By::Relay { ",via=relay" } else { "" };
+        // The hooks have room for 65,536 ports, and each family has its own.
+        let at = if self.by == By::Ebpf { "0.0.0.0:" } else { "" };
         match self.shape {
-            Shape::Scattered => all.map(|port| format!("{port}:{target}{options}")).collect(),
+            Shape::Scattered => all.map(|port| format!("{at}{port}:{target}{options}")).collect(),
             Shape::Ranges(length) => {
                 let length = length.min(by_daemon);
                 let firsts = all.step_by(length.into());
-                let spec = |first: u16| format!("{0}-{1}:{0}-{1}", first, first + (length - 1));
+                let spec = |first: u16| format!("{at}{0}-{1}:{0}-{1}", first, first + (length - 1));
                 firsts.map(|first| spec(first) + options).collect()
             }
         }
@@ -304,8 +306,8 @@ mod tests {
         assert_eq!(case.visited(20_000), [Service::Short.port()]);
         assert!(PORTS.contains(&Service::Short.port()));
         let one = Case::new(60_000, Shape::Ranges(60_000), By::Ebpf);
-        assert_eq!(one.specs(one.within(18_000)), ["5000-22999:5000-22999"]);
-        assert_eq!(one.specs(one.within(62_000)), ["5000-64999:5000-64999"]);
+        assert_eq!(one.specs(one.within(18_000)), ["0.0.0.0:5000-22999:5000-22999"]);
+        assert_eq!(one.specs(one.within(62_000)), ["0.0.0.0:5000-64999:5000-64999"]);
     }
 
     #[test]
