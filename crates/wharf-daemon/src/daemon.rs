@@ -3,7 +3,7 @@
 //! What it can be asked to do is spread over the modules by subject, as `impl Daemon` blocks:
 //! `create`, `lifecycle`, `removal`, `networks`, `images`, `describe`, `recover`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -12,6 +12,7 @@ use wharf_engine::Engines;
 use wharf_network::AddressPools;
 use wharf_plan::HostFacts;
 use wharf_runtime::image::ImageStore;
+use wharf_spec::PortRange;
 
 use crate::Config;
 use crate::error::{Error, Result};
@@ -30,6 +31,13 @@ use crate::store::Store;
 const REMEMBERED_ENDINGS: usize = 1_024;
 /// How a container that was removed by force has ended: by SIGKILL.
 const KILLED: i32 = 137;
+
+/// What the kernel gives to whoever asks for any port; all, where that cannot be read.
+fn given_out() -> PortRange {
+    let range = wharf_host::reserve::ephemeral_range().ok();
+    let range = range.and_then(|(first, last)| PortRange::new(first, last));
+    range.or(PortRange::new(1024, u16::MAX)).unwrap_or(PortRange::single(u16::MAX))
+}
 
 /// One daemon.
 #[derive(Debug)]
@@ -76,6 +84,8 @@ impl Daemon {
             // Whether it can be had is found out by the first that needs it: trying takes a tenth of
             // a second, for which nobody should wait who needs it not.
             no_ebpf: (!config.ebpf).then(|| "switched off (--no-ebpf)".to_owned()),
+            steered: BTreeSet::new(),
+            given_out: given_out(),
             firewall: Arc::new(wharf_nft::foreign::read(TABLE).ruleset),
         };
         if !facts.transparent {

@@ -71,8 +71,8 @@ struct Inner {
     ebpf: Option<EbpfPlane>,
     /// Ranges of so many ports have one socket.
     steer_from: usize,
-    /// The publications whose sockets stand for a whole range.
-    steered: BTreeSet<PublicationId>,
+    /// Whether what an earlier daemon left was looked at: until then the plane is left as it is.
+    adopted: bool,
     /// Whether its maps may not hold what the plan says.
     local_in_doubt: bool,
     relay: Option<RelayClient>,
@@ -117,7 +117,7 @@ impl Planes {
             place: paths.bpf(),
             ebpf: None,
             steer_from: config.steer_from,
-            steered: BTreeSet::new(),
+            adopted: false,
             local_in_doubt: false,
             relay: None,
             opener: None,
@@ -180,6 +180,7 @@ impl Planes {
         handed?;
         crash::point("start.relayed");
         inner.change_kernel(&Share::default(), &added)?;
+        inner.refuse_unsteered(&added)?;
         inner.set_floors(&ids.iter().cloned().collect())?;
         crash::point("start.published");
         inner.open(&ids)?;
@@ -225,7 +226,7 @@ impl Planes {
         for id in gone {
             inner.lost.remove(id);
             inner.namespaces.remove(id);
-            inner.steered.remove(id);
+            inner.facts.steered.remove(id);
             inner.plan.publications.remove(id);
             removed.add(inner.plan.shares.remove(id).unwrap_or_default());
         }
@@ -264,15 +265,18 @@ impl Planes {
     /// relay any more, the ports themselves.
     pub(crate) fn adopt(&self, state: &dyn DesiredState) -> Result<()> {
         let mut inner = self.lock();
+        inner.adopted = true;
         inner.adopt_local();
         let known = inner.adopt_relay(&self.paths)?;
         let publications = state.publications();
         let plan = inner.prepare(state, &publications);
+        let steered = inner.facts.steered.clone();
         inner.plan.publications.clone_from(&plan.publications);
         inner.catch_up(&self.paths, &known, &publications);
         inner.restore(&self.paths, &publications);
         // What was bound anew may be steered now and was not, or the other way round.
-        let plan = inner.with_steering(plan, &publications);
+        let plan =
+            if inner.facts.steered == steered { plan } else { inner.prepare(state, &publications) };
         inner.apply_kernel(plan)?;
         inner.drop_others(&publications)
     }
@@ -434,10 +438,12 @@ impl Planes {
         {
             failures.push(error.into());
         }
-        if let Some(plane) = inner.ebpf.take() {
-            let taken_down = plane.dismantle().err().unwrap_or_default();
-            failures.extend(taken_down.into_iter().map(Error::from));
-        }
+        // Also what a daemon left that could have the plane.
+        let taken_down = match inner.ebpf.take() {
+            Some(plane) => plane.dismantle(),
+            None => wharf_ebpf::dismantle(&inner.place),
+        };
+        failures.extend(taken_down.err().unwrap_or_default().into_iter().map(Error::from));
         // Not only what this daemon has laid: one before it may have been killed.
         if inner.facts.transparent || inner.way_back {
             failures.extend(transparent::take_up_way_back().err().map(Error::from));

@@ -10,7 +10,7 @@ use wharf_spec::{Publication, PublicationId, Target};
 
 use crate::clock;
 use crate::daemon::Daemon;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flows;
 use crate::ledger::{Draft, State};
 use crate::planes::DesiredState;
@@ -61,6 +61,7 @@ impl Daemon {
         let records: Vec<PublicationRecord> = held.iter().map(|h| in_force(owner, h)).collect();
         self.ledger.transact(|draft| {
             change(draft)?;
+            refuse_overlaps(draft.before(), &records)?;
             records.iter().cloned().for_each(|record| draft.put_publication(record));
             Ok(())
         })?;
@@ -155,6 +156,25 @@ impl DesiredState for Daemon {
         }
         networks
     }
+}
+
+/// Two at once may each have found a range free that one socket listens for; the one that writes
+/// later sees the other here.
+fn refuse_overlaps(state: &State, fresh: &[PublicationRecord]) -> Result<()> {
+    for new in fresh.iter().map(|record| &record.publication) {
+        let clash =
+            live(state).map(|record| (record, &record.publication)).find_map(|(record, it)| {
+                let same = it.proto == new.proto && it.id != new.id;
+                let clash = same.then(|| it.host.clashes(&new.host)).flatten()?;
+                Some((crate::describe::name_of(state, &record.owner), clash))
+            });
+        if let Some((name, clash)) = clash {
+            return Err(Error::Port(format!(
+                "Bind for {clash} failed: port is already allocated ({name})"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn in_force(owner: &Owner, held: &Held) -> PublicationRecord {

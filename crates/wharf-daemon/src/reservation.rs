@@ -6,8 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use wharf_host::reserve::{
-    Bound, Clash, NoFreePorts, Reservation, Transport, ephemeral_range, pick_free, reserve,
-    reserve_steered, sockets_needed,
+    Bound, Clash, NoFreePorts, Reservation, Transport, ephemeral_range, pick_free, rebind_steered,
+    reserve, reserve_steered, sockets_needed,
 };
 use wharf_spec::{HostPorts, HostSide, PortRange, Proto, Publication, PublicationId, Target};
 
@@ -77,7 +77,8 @@ pub(crate) fn transport(proto: Proto) -> Result<Transport> {
 pub(crate) fn rebind(publication: &Publication, steered: bool) -> Result<Vec<Bound>, Clash> {
     let ports = publication.host.ports;
     let transport = transport(publication.proto).unwrap_or(Transport::Tcp);
-    let reserve = if steered { reserve_steered } else { reserve };
+    // Who was given a port of the range meanwhile has it, and is left alone.
+    let reserve = if steered { rebind_steered } else { reserve };
     let found = reserve(transport, &publication.host.addresses, (ports.first(), ports.last()))?;
     Ok(found.sockets)
 }

@@ -142,6 +142,10 @@ static __always_inline void mark_covered(__u64 cookie, const struct address *add
 	struct address v4 = from_v4(0);
 	bool dual = is_wildcard(address) && !is_v4(address);
 
+	/* A socket at an address of somebody else's, as the relay has, is at no port of this host. */
+	if (!is_wildcard(address) && !is_steered(address, SCOPE_ADDRESS, proto, spot.port) &&
+	    !is_of_host(address) && !is_for_many(address))
+		return;
 	if (!host_port || !(is_covered(address, proto, spot.port) ||
 			    (dual && is_covered(&v4, proto, spot.port))))
 		return;

@@ -3,6 +3,7 @@
 #ifndef WHARF_FIND_H
 #define WHARF_FIND_H
 
+#include "busy.h"
 #include "user.h"
 
 /* What a program asked for. */
@@ -119,6 +120,9 @@ static __always_inline struct target *find(struct bpf_sock_addr *ctx, const stru
 		if (!target || !is_of_host(&asked->address) || is_taken(ctx, asked))
 			return NULL;
 	}
+	/* A port of a steered range that the kernel has given to a program is that program's. */
+	if (is_busy_around(&asked->address, SCOPE_RECEIVING, asked->proto, asked->port))
+		return NULL;
 	if (!source_fits(target, asked) || !is_allowed(target, asked))
 		return NULL;
 	return target;

@@ -32,7 +32,8 @@ static __always_inline bool is_refused(struct bpf_sock_addr *ctx, const struct a
 	    bpf_get_netns_cookie(ctx) != netns_cookie)
 		return false;
 	if (is_of_relay(sk->mark)) {
-		mark_of_relay(bpf_get_socket_cookie(ctx));
+		if (port && overlaps_steered(address, proto, port))
+			mark_of_relay(bpf_get_socket_cookie(ctx));
 		return false;
 	}
 	/* A socket that is bound already is refused as such (EINVAL). */

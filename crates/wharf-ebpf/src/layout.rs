@@ -186,11 +186,25 @@ pub(crate) fn read_floor(bytes: &FloorBytes) -> (u32, String) {
     (u32::from_ne_bytes(part(bytes, 0)), text(bytes.get(4..)))
 }
 
-/// To whose account a rewritten socket goes, and where it was led.
-pub(crate) fn read_rewritten(bytes: &RewrittenBytes) -> (u32, SocketAddr) {
-    let address = IpAddr::from(Ipv6Addr::from(part::<16>(bytes, 16))).to_canonical();
+/// A socket that was led to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// To whose account it goes.
+    pub(crate) account: u32,
+    /// What its program asked for.
+    pub(crate) asked: IpAddr,
+    /// Where it was led.
+    pub(crate) target: SocketAddr,
+}
+
+pub(crate) fn read_rewritten(bytes: &RewrittenBytes) -> Rewritten {
+    let address = |at| IpAddr::from(Ipv6Addr::from(part::<16>(bytes, at))).to_canonical();
     let port = u16::from_be_bytes(part(bytes, 34));
-    (u32::from_ne_bytes(part(bytes, 36)), SocketAddr::new(address, port))
+    Rewritten {
+        account: u32::from_ne_bytes(part(bytes, 36)),
+        asked: address(0),
+        target: SocketAddr::new(address(16), port),
+    }
 }
 
 fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

@@ -32,6 +32,9 @@ pub enum Obstacle {
         /// What the kernel said.
         source: io::Error,
     },
+    /// An earlier process has mounted the bpf file system where this one cannot see it.
+    #[error("an earlier daemon has left the ebpf plane in another mount namespace: {}", self.remedy())]
+    Elsewhere,
     /// The kernel lacks something that the programs need.
     #[error("linux {kernel} has no {what}: {}", self.remedy())]
     TooOld {
@@ -72,6 +75,10 @@ impl Obstacle {
             }
             Self::NoFileSystem { .. } => {
                 "the kernel needs CONFIG_BPF_SYSCALL, and the daemon CAP_SYS_ADMIN"
+            }
+            Self::Elsewhere => {
+                "end what runs there (wharf shutdown --all), and start daemons where all see the \
+                 same mounts (nsenter --net in place of ip netns exec)"
             }
             Self::TooOld { .. } => "the ebpf plane needs linux 5.19; the other planes do without",
             Self::Refused { .. } => {

@@ -22,6 +22,9 @@ pub(crate) fn prepare(place: &Path) -> Result<()> {
     if is_mounted(place)? {
         return Ok(());
     }
+    if is_mounted_elsewhere(place) {
+        return Err(Obstacle::Elsewhere.into());
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("wharf", place, "bpf", flags, c"mode=0700").map_err(|errno| {
         // Whatever was in the directory before keeps it.
@@ -72,6 +75,27 @@ pub(crate) fn directories(directory: &Path) -> Result<Vec<PathBuf>> {
     };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
     Ok(paths.collect())
+}
+
+/// Whether a process sees a file system at `place` that we do not see, and something is pinned in
+/// it: that is in force.
+fn is_mounted_elsewhere(place: &Path) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    processes.flatten().map(|process| process.path()).any(|process| {
+        fs::read_to_string(process.join("mountinfo")).is_ok_and(|mounts| has(&mounts, place))
+            && place.strip_prefix("/").is_ok_and(|inside| holds(&process.join("root").join(inside)))
+    })
+}
+
+/// Whether a bpf file system is at `place` among these mounts (`proc_pid_mountinfo(5)`).
+fn has(mounts: &str, place: &Path) -> bool {
+    mounts.lines().any(|line| {
+        line.contains(" - bpf ") && line.split(' ').nth(4).is_some_and(|at| Path::new(at) == place)
+    })
+}
+
+fn holds(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn is_mounted(place: &Path) -> Result<bool> {

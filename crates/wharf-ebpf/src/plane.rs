@@ -182,7 +182,7 @@ impl EbpfPlane {
         self.sever_where(publications, |_| true)
     }
 
-    /// The same for those whose source, as the target sees it, is one that `from` means.
+    /// The same for those whose client, as a list knows it, is one that `from` means.
     ///
     /// # Errors
     /// As of [`EbpfPlane::sever`].

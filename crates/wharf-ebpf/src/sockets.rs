@@ -1,7 +1,7 @@
 //! Sockets of others: those that were led to a target, and those inside steered ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aya::maps::MapError;
 use wharf_host::diag::{self, Bound};
@@ -13,9 +13,9 @@ use wharf_spec::Proto;
 use crate::error::Result;
 use crate::front::{Front, mapped};
 use crate::layout::{
-    BOUND_LIMIT, BUSY_LIMIT, BoundBytes, MARK_BOUND, MARK_DUAL, MARK_RECEIVING, SOCKETS_LIMIT,
-    Scope, SpotBytes, at_every_v4, at_scope, bound as bound_bytes, read_bound, read_rewritten,
-    spot,
+    BOUND_LIMIT, BUSY_LIMIT, BoundBytes, MARK_BOUND, MARK_DUAL, MARK_RECEIVING, Rewritten,
+    SOCKETS_LIMIT, Scope, SpotBytes, at_every_v4, at_scope, bound as bound_bytes, read_bound,
+    read_rewritten, spot,
 };
 use crate::maps::Maps;
 use crate::mirror::{errno, is_gone, refused};
@@ -25,8 +25,8 @@ const ONLY_IF_NEW: u64 = 1;
 /// What the kernel answers when it is there (`EEXIST`).
 const EEXIST: i32 = 17;
 
-/// Ends the open connections of these accounts from addresses that `from` means; returns how many
-/// there were.
+/// Ends the open connections of these accounts whose clients `from` means, as lists know them; returns
+/// how many there were.
 pub(crate) fn sever(
     maps: &Maps,
     netns: &Netns,
@@ -37,8 +37,8 @@ pub(crate) fn sever(
     // A walk begins anew when the entry it stands on is deleted; twice round sees them all.
     for entry in maps.sockets.iter().take(2 * SOCKETS_LIMIT) {
         let (cookie, bytes) = entry.map_err(refused("read", "sockets", 0))?;
-        let (account, target) = read_rewritten(&bytes);
-        if accounts.contains(&account) {
+        let Rewritten { account, asked, target } = read_rewritten(&bytes);
+        if accounts.contains(&account) && from(client_of(asked)) {
             meant.insert(cookie, target);
         }
     }
@@ -47,7 +47,16 @@ pub(crate) fn sever(
     }
     let (cookies, peers) = (meant.keys().copied().collect(), meant.values().copied().collect());
     let mut netlink = netns.open_netlink(Family::SockDiag)?;
-    Ok(diag::destroy_tcp(&mut netlink, &peers, &cookies, from)?)
+    Ok(diag::destroy_tcp(&mut netlink, &peers, &cookies)?)
+}
+
+/// The client that a list is asked about, of a socket that was not bound: who asks for a loopback
+/// address comes from the first, any other address of the host asks itself.
+fn client_of(asked: IpAddr) -> IpAddr {
+    match asked {
+        IpAddr::V4(v4) if v4.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        other => other,
+    }
 }
 
 /// Notes the sockets that were inside steered ranges before anybody watched. Those that are noted

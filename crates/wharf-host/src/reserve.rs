@@ -23,7 +23,7 @@ mod steered;
 
 pub use filter::{close_to_traffic, open_to_traffic};
 pub use free::{NoFreePorts, ephemeral_range, pick_free, reserved_ports};
-pub use steered::reserve_steered;
+pub use steered::{rebind_steered, reserve_steered};
 
 /// The kernel cuts this down to net.core.somaxconn.
 const BACKLOG: i32 = i32::MAX;

@@ -2,13 +2,14 @@
 
 mod local;
 mod refuse;
+mod steering;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use wharf_spec::{Publication, PublicationId, SourceMode, Target, Via};
+use wharf_spec::{PortRange, Publication, PublicationId, SourceMode, Target, Via};
 
 pub use self::refuse::refuse;
 use crate::ebpf::EbpfPlan;
@@ -67,6 +68,10 @@ pub struct HostFacts {
     pub transparent: bool,
     /// Why the eBPF plane cannot be had; `None` when it can.
     pub no_ebpf: Option<String>,
+    /// The publications whose range one socket listens for.
+    pub steered: BTreeSet<PublicationId>,
+    /// The ports that the kernel gives to whoever asks for any (`ip_local_port_range`).
+    pub given_out: PortRange,
     /// The firewall rules of others.
     pub firewall: Arc<Ruleset>,
 }
@@ -152,6 +157,10 @@ impl Compiler<'_> {
     fn run(self, share: &mut Share) -> PublicationPlan {
         let mut served = PublicationPlan::default();
         let nft = &mut share.nft;
+        if self.is_steered() {
+            share.ebpf.steers.extend(self.steers());
+            served.steered = true;
+        }
         self.open_routed(nft, &mut served);
         self.guard_loopback(nft);
         self.restrict(nft);
@@ -217,6 +226,7 @@ impl Compiler<'_> {
             self.beyond_the_kernel(),
             (self.network.is_none_or(|n| n.internal), "the network is internal".to_owned()),
             (self.target(v4).is_none(), format!("the target has no {family} address")),
+            (self.rewritable().is_empty(), self.spared().unwrap_or_default()),
             (!forwarding, format!("{family} forwarding is off")),
             self.nothing_external(v4),
             self.swallowed(v4),
@@ -287,13 +297,17 @@ impl Compiler<'_> {
 
     fn rewrites(self, v4: bool) -> Vec<Dnat> {
         let Some(target) = self.target(v4) else { return Vec::new() };
+        let ports = self.rewritable();
         self.external_addresses(v4)
-            .map(|host| Dnat {
+            .map(move |host| Dnat {
                 proto: self.publication.proto,
                 host: (!host.is_unspecified()).then_some(host),
                 ports: self.publication.host.ports,
                 target,
                 target_ports: self.publication.target_ports,
+            })
+            .flat_map(|whole| {
+                ports.iter().filter_map(|it| steering::part(&whole, *it)).collect::<Vec<_>>()
             })
             .collect()
     }
@@ -371,7 +385,8 @@ impl Compiler<'_> {
         let seen = |kept| if kernel || keeps { kept } else { SourceSeen::Gateway };
         if self.external_addresses(v4).next().is_some() {
             let external = if v4 { Path::ExternalV4 } else { Path::ExternalV6 };
-            add(external, plane, seen(SourceSeen::Client), &obstacle);
+            let spared = self.spared().filter(|_| kernel);
+            add(external, plane, seen(SourceSeen::Client), &obstacle.clone().or(spared));
             add(Path::SameBridge, plane, SourceSeen::Gateway, &obstacle);
         }
         self.describe_local(v4, (plane, seen(SourceSeen::Host), obstacle), served);

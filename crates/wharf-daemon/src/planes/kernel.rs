@@ -5,7 +5,7 @@ use wharf_nft::NftPlane;
 use wharf_plan::{Desired, Plan, Share, compile, compile_one};
 use wharf_spec::{Publication, PublicationId};
 
-use super::{DesiredState, Inner, steering};
+use super::{DesiredState, Inner};
 use crate::error::Result;
 
 /// The name of our table.
@@ -54,11 +54,6 @@ impl Inner {
         let (mut added, mut keeps_clients) = (Share::default(), false);
         for publication in more {
             let (mut share, served) = compile_one(publication, &self.networks, &self.facts);
-            let mut served = served;
-            if self.steered.contains(&publication.id) {
-                share.ebpf.steers.extend(steering::steers(publication));
-                served.steered = true;
-            }
             if self.is_taken(&publication.id) {
                 share = Share::default();
             }
@@ -82,12 +77,11 @@ impl Inner {
         let plan = compile(desired, &self.facts);
         let way_back = !plan.publications.values().any(|served| served.relay_keeps_clients)
             || self.lay_way_back();
-        let local = plan.ebpf.is_empty() || self.open_local();
-        let plan = match way_back && local {
-            true => plan,
-            false => compile(Desired { publications, networks: &self.networks }, &self.facts),
-        };
-        self.with_steering(plan, publications)
+        let local = plan.ebpf.is_empty() || !self.adopted || self.open_local();
+        if way_back && local {
+            return plan;
+        }
+        compile(Desired { publications, networks: &self.networks }, &self.facts)
     }
 
     /// The publications that other planes serve by `plan` than by the one in force.

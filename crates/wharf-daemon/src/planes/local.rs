@@ -8,11 +8,12 @@ use std::net::IpAddr;
 
 use wharf_ebpf::{Counters, EbpfPlane};
 use wharf_host::link::Links;
+use wharf_plan::Share;
 use wharf_plan::ebpf::EbpfPlan;
 use wharf_spec::{Publication, PublicationId};
 
 use super::{DesiredState, Inner, Planes};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 // === impl Planes ===
 
@@ -128,8 +129,7 @@ impl Inner {
         if !self.place.exists() {
             return;
         }
-        if self.facts.no_ebpf.is_none() {
-            self.open_local();
+        if self.facts.no_ebpf.is_none() && self.open_local() {
             return;
         }
         for error in wharf_ebpf::dismantle(&self.place).err().unwrap_or_default() {
@@ -139,10 +139,25 @@ impl Inner {
 
     /// Makes the plane hold what the plan in force says.
     pub(super) fn apply_local(&mut self) {
+        if !self.adopted {
+            return;
+        }
         let plan = &self.plan.ebpf;
         let Some(plane) = &mut self.ebpf else { return };
         self.local_in_doubt = warned(plane.apply(plan).map(drop), "applying the eBPF plan");
         self.set_all_floors();
+    }
+
+    /// Fails where ranges are to be steered and cannot be: nobody would listen on their ports.
+    pub(super) fn refuse_unsteered(&self, added: &Share) -> Result<()> {
+        if added.ebpf.steers.is_empty() || !self.local_in_doubt {
+            return Ok(());
+        }
+        Err(Error::Conflict(
+            "the range cannot be listened on by one socket: the daemon's log says why; publish \
+             fewer ports, or start the daemon with --steer-from 0"
+                .to_owned(),
+        ))
     }
 
     /// Takes entries out and puts others in, which the plan in force has already.
@@ -180,14 +195,14 @@ impl Inner {
 }
 
 /// Tells what went wrong; answers whether anything did.
-fn warned<E: std::fmt::Display>(done: Result<(), E>, doing: &str) -> bool {
+fn warned<E: std::fmt::Display>(done: std::result::Result<(), E>, doing: &str) -> bool {
     if let Err(error) = &done {
         tracing::warn!(%error, "{doing}");
     }
     done.is_err()
 }
 
-fn own_addresses() -> Result<Vec<IpAddr>, String> {
+fn own_addresses() -> std::result::Result<Vec<IpAddr>, String> {
     let addresses = Links::open().and_then(|mut links| links.addresses(None));
     let addresses = addresses.map_err(|error| error.to_string())?;
     let own = addresses.into_iter().map(|address| address.net.addr());

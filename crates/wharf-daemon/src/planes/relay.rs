@@ -177,7 +177,7 @@ impl Inner {
                 continue;
             }
             if listed.route.steered {
-                self.steered.insert(PublicationId(listed.route.id.clone()));
+                self.facts.steered.insert(PublicationId(listed.route.id.clone()));
             }
             let bound = bound(&listed.route, sockets);
             self.held.insert(PublicationId(listed.route.id.clone()), bound);
@@ -266,10 +266,10 @@ impl Inner {
                 rebind(publication, steered).map_err(|clash| Loss::of(&clash, publication))?
             }
         };
-        let was = self.steered.contains(&publication.id);
+        let was = self.facts.steered.contains(&publication.id);
         self.note_steering(publication, &sockets);
         let planned = self.plan.shares.contains_key(&publication.id);
-        if planned && was != self.steered.contains(&publication.id) {
+        if planned && was != self.facts.steered.contains(&publication.id) {
             self.reconsider(publication).map_err(Loss::not_served)?;
         }
         let held =
@@ -365,7 +365,7 @@ impl Inner {
             // Whom the target answers without passing this host.
             neighbours: network.map(subnets).unwrap_or_default(),
             inside,
-            steered: self.steered.contains(&publication.id),
+            steered: self.facts.steered.contains(&publication.id),
             on_host: !matches!(publication.target, Target::Address { .. }),
         }
     }

@@ -2,12 +2,11 @@
 //! leads what comes to any port of the range to it.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use wharf_ebpf::EbpfPlane;
 use wharf_host::reserve::Bound;
-use wharf_plan::Plan;
 use wharf_plan::ebpf::Steer;
 use wharf_spec::{Publication, PublicationId};
 
@@ -39,23 +38,10 @@ impl Inner {
         let ports = publication.host.ports;
         let first = |bound: &Bound| bound.port == ports.first();
         if !ports.is_single() && !sockets.is_empty() && sockets.iter().all(first) {
-            self.steered.insert(publication.id.clone());
+            self.facts.steered.insert(publication.id.clone());
         } else {
-            self.steered.remove(&publication.id);
+            self.facts.steered.remove(&publication.id);
         }
-    }
-
-    /// Adds to a plan what steers the ranges that are steered.
-    pub(super) fn with_steering(&self, mut plan: Plan, publications: &[Publication]) -> Plan {
-        for publication in publications.iter().filter(|it| self.steered.contains(&it.id)) {
-            let steers = steers(publication);
-            plan.ebpf.steers.extend(steers.iter().cloned());
-            plan.shares.entry(publication.id.clone()).or_default().ebpf.steers.extend(steers);
-            if let Some(served) = plan.publications.get_mut(&publication.id) {
-                served.steered = true;
-            }
-        }
-        plan
     }
 
     /// Hands the plane the sockets of steered ranges. Doing it twice changes nothing.
@@ -64,7 +50,7 @@ impl Inner {
     /// When the kernel takes one not; its ports are not listened on then.
     pub(super) fn set_floors(&mut self, ids: &BTreeSet<PublicationId>) -> Result<()> {
         let Some(plane) = &mut self.ebpf else { return Ok(()) };
-        for id in ids.intersection(&self.steered) {
+        for id in ids.intersection(&self.facts.steered) {
             let (Some(share), Some(sockets)) = (self.plan.shares.get(id), self.held.get(id)) else {
                 continue;
             };
@@ -77,7 +63,7 @@ impl Inner {
 
     /// The same for all, where a failure is told and tried again later.
     pub(super) fn set_all_floors(&mut self) {
-        let all = self.steered.clone();
+        let all = self.facts.steered.clone();
         if let Err(error) = self.set_floors(&all) {
             tracing::warn!(%error, "leading steered ranges to their sockets");
             self.local_in_doubt = true;
@@ -93,15 +79,4 @@ fn set_floor(plane: &mut EbpfPlane, steer: &Steer, sockets: &[Bound]) -> Result<
     let floor: Vec<BorrowedFd<'_>> =
         sockets.iter().filter(serves).map(|bound| bound.socket.as_fd()).collect();
     Ok(plane.set_floor(steer, &floor)?)
-}
-
-/// One entry for each address listened on.
-pub(super) fn steers(publication: &Publication) -> BTreeSet<Steer> {
-    let of = |host: &IpAddr| Steer {
-        publication: publication.id.clone(),
-        proto: publication.proto,
-        host: *host,
-        ports: publication.host.ports,
-    };
-    publication.host.addresses.iter().map(of).collect()
 }

@@ -158,8 +158,14 @@ impl Load {
 
     /// Nothing went wrong; what was told.
     fn stop(self) -> BTreeSet<String> {
+        self.stop_but(&[])
+    }
+
+    /// Nothing went wrong but these; what was told.
+    fn stop_but(self, expected: &[&str]) -> BTreeSet<String> {
         self.stop.store(true, Ordering::Relaxed);
-        let (told, failed) = self.thread.join().unwrap();
+        let (told, mut failed) = self.thread.join().unwrap();
+        failed.retain(|failure| !expected.contains(&failure.as_str()));
         assert_eq!(failed, Vec::<String>::new());
         told
     }
@@ -204,8 +210,8 @@ fn another_release_takes_over_under_load() {
     let open = scene.host.tcp("127.0.0.1:8080").unwrap();
     plane.apply(&web()).unwrap();
     drop(plane);
-    let load = Load::start(&scene, "127.0.0.1:8080");
     for kind in ["programs", "maps and programs"] {
+        let load = Load::start(&scene, "127.0.0.1:8080");
         // As another release would have pinned them: by other names.
         for path in releases(&scene.place) {
             if kind != "programs" || !is_maps(&path) {
@@ -220,13 +226,15 @@ fn another_release_takes_over_under_load() {
         assert_eq!(applied.attached, 9);
         assert_eq!(applied.added, if kind == "programs" { 0 } else { 2 });
         assert_eq!(releases(&scene.place).len(), 2, "the old is gone");
-        assert_eq!(scene.ask("127.0.0.1:8080").1, "127.0.0.1:8080");
         if kind == "programs" {
+            assert_eq!(scene.ask("127.0.0.1:8080").1, "127.0.0.1:8080");
             assert_eq!(open.peer_addr().unwrap().to_string(), "127.0.0.1:8080");
             assert!(next.counters().unwrap()[&id("web")].open >= 1);
         }
+        // What old maps knew of a connection goes with them; the kernel detaches a little later.
+        let unknown: &[_] = if kind == "programs" { &[] } else { &["peer 10.77.0.2:80"] };
+        assert_eq!(load.stop_but(unknown), BTreeSet::from(["web 10.77.0.1".to_owned()]));
     }
-    assert_eq!(load.stop(), BTreeSet::from(["web 10.77.0.1".to_owned()]));
 }
 
 #[test]
@@ -421,4 +429,25 @@ fn a_host_without_the_right_to_load_programs_says_so() {
     let opened = opened.unwrap_err();
     assert!(matches!(opened, Error::Obstacle(Obstacle::NoFileSystem { .. })), "{opened}");
     assert!(is_gone(&place));
+}
+
+#[test]
+fn what_is_in_force_in_another_mount_namespace_is_an_obstacle() {
+    let Some(scene) = scene("elsewhere") else { return };
+    std::fs::create_dir_all(&scene.place).unwrap();
+    let mounts = r#"mount -t bpf wharf "$0" && mkdir "$0/held" && echo ready && exec sleep 20"#;
+    let mut other = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-c", mounts])
+        .arg(&scene.place)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let opened = scene.host.netns().run(|| wharf_ebpf::EbpfPlane::open(&scene.place)).unwrap();
+    let refused = opened.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("another mount namespace"), "{refused}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    scene.plane();
 }

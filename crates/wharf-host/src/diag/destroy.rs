@@ -1,7 +1,7 @@
 //! Ending connections of other processes.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use netlink_packet_core::{
     DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable,
@@ -22,8 +22,8 @@ const UNSUPPORTED: i32 = libc::EOPNOTSUPP;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Destroy(InetRequest);
 
-/// Ends the TCP connections to `peers` from addresses that `from` means, whose sockets have one of
-/// `cookies`, in the network namespace `netlink` belongs to: their owners get `ECONNABORTED`, their peers a reset. Returns how many
+/// Ends the TCP connections to `peers` whose sockets have one of `cookies`, in the network namespace
+/// `netlink` belongs to: their owners get `ECONNABORTED`, their peers a reset. Returns how many
 /// there were; one that is gone already is not counted.
 ///
 /// # Errors
@@ -32,18 +32,13 @@ pub fn destroy_tcp(
     netlink: &mut Netlink,
     peers: &BTreeSet<SocketAddr>,
     cookies: &BTreeSet<u64>,
-    from: impl Fn(IpAddr) -> bool,
 ) -> Result<usize> {
     let ports: BTreeSet<u16> = peers.iter().map(SocketAddr::port).collect();
     let mut ended = 0;
     for port in ports {
         for family in [AF_INET, AF_INET6] {
             let found = connected_to(netlink, family, port)?;
-            let meant = |socket: &&InetResponse| {
-                let source = socket.header.socket_id.source_address.to_canonical();
-                is_one_of(socket, peers, cookies) && from(source)
-            };
-            for socket in found.iter().filter(meant) {
+            for socket in found.iter().filter(|socket| is_one_of(socket, peers, cookies)) {
                 ended += usize::from(end(netlink, socket)?);
             }
         }
@@ -158,7 +153,7 @@ mod tests {
         let mut accepted = [listener.accept().unwrap().0, listener.accept().unwrap().0];
         let mut netlink = Netlink::open(Family::SockDiag).unwrap();
         let (peers, cookies) = (BTreeSet::from([peer]), BTreeSet::from([cookie_of(&meant)]));
-        match destroy_tcp(&mut netlink, &peers, &cookies, |_| true) {
+        match destroy_tcp(&mut netlink, &peers, &cookies) {
             Err(error) if error.to_string().contains("CONFIG_INET_DIAG_DESTROY") => {
                 eprintln!("skipped: {error}");
                 return;
@@ -170,6 +165,6 @@ mod tests {
         accepted[0].read(&mut [0]).unwrap_err();
         drop(other);
         assert_eq!(accepted[1].read(&mut [0]).unwrap(), 0);
-        assert_eq!(destroy_tcp(&mut netlink, &peers, &cookies, |_| true).unwrap(), 0);
+        assert_eq!(destroy_tcp(&mut netlink, &peers, &cookies).unwrap(), 0);
     }
 }

@@ -21,6 +21,23 @@ pub fn reserve_steered(
     addresses: &[IpAddr],
     ports: (u16, u16),
 ) -> Result<Reservation, Clash> {
+    let held = rebind_steered(transport, addresses, ports)?;
+    match in_the_way(transport, &places(addresses), ports) {
+        Some(clash) => Err(clash),
+        None => Ok(held),
+    }
+}
+
+/// The same for a range that was had before: who has got one of its other ports meanwhile keeps it,
+/// as while the range is steered.
+///
+/// # Errors
+/// The first address at which the first port cannot be bound; nothing is held then.
+pub fn rebind_steered(
+    transport: Transport,
+    addresses: &[IpAddr],
+    ports: (u16, u16),
+) -> Result<Reservation, Clash> {
     let places = places(addresses);
     let mut sockets = Vec::with_capacity(places.len());
     for place in &places {
@@ -30,10 +47,7 @@ pub fn reserve_steered(
         let Place { address, dual } = *place;
         sockets.push(Bound { address, dual, port: ports.0, socket: socket.into() });
     }
-    match in_the_way(transport, &places, ports) {
-        Some(clash) => Err(clash),
-        None => Ok(Reservation { sockets }),
-    }
+    Ok(Reservation { sockets })
 }
 
 /// A socket of somebody's behind the first port, which is bound really.

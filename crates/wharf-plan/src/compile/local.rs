@@ -35,6 +35,7 @@ impl Compiler<'_> {
                 self.mode(v4) == Some(SubnetMode::Isolated),
                 "this host has no address on the network".to_owned(),
             ),
+            self.cannot_be_led(),
             (self.target(v4).is_none(), format!("the target has no {} address", name_of(v4))),
         ];
         first_hit(checks)

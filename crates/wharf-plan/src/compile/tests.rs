@@ -12,6 +12,8 @@ fn facts() -> HostFacts {
         transparent: true,
         // What it does for the host's own processes is looked at in `local`.
         no_ebpf: Some("this kernel has no eBPF".into()),
+        steered: BTreeSet::new(),
+        given_out: PortRange::new(32_768, 60_999).unwrap(),
         firewall: Arc::default(),
     }
 }

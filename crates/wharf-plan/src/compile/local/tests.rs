@@ -13,6 +13,8 @@ fn facts() -> HostFacts {
         forwarding_v6: true,
         transparent: true,
         no_ebpf: None,
+        steered: Default::default(),
+        given_out: PortRange::new(32_768, 60_999).unwrap(),
         firewall: Default::default(),
     }
 }
@@ -139,4 +141,37 @@ fn via_ebpf_is_honoured_or_refused_with_the_reason() {
     let cannot = HostFacts { no_ebpf: Some("no cgroup2".into()), ..facts() };
     let refused = refuse(&asked, &networks(false), &cannot).unwrap();
     assert_eq!(refused, "via=ebpf cannot be honoured: no cgroup2; use via=auto");
+}
+
+#[test]
+fn a_steered_range_leaves_the_ports_that_the_kernel_gives_out_to_the_steering_program() {
+    let range = |proto| {
+        let ports = PortRange::new(30_000, 39_999).unwrap();
+        let plain = publication(&["0.0.0.0"], true, "");
+        let host = HostSide { ports, ..plain.host.clone() };
+        Publication { proto, host, target_ports: PortRange::new(20_000, 29_999).unwrap(), ..plain }
+    };
+    let steered = HostFacts { steered: [PublicationId("p".into())].into(), ..facts() };
+    for proto in [Proto::Tcp, Proto::Udp] {
+        let (publication, networks) = (range(proto), networks(false));
+        let desired =
+            Desired { publications: std::slice::from_ref(&publication), networks: &networks };
+        let plan = compile(desired, &steered);
+        let rewritten: Vec<String> =
+            plan.nft.dnat.iter().map(|it| format!("{} {}", it.ports, it.target_ports)).collect();
+        assert_eq!(rewritten, ["30000-32767 20000-22767"]);
+        assert_eq!(plan.ebpf.steers.len(), 1);
+        assert_eq!(plan.ebpf.connects.is_empty(), proto == Proto::Udp);
+        let served = plan.publications.values().next().unwrap();
+        assert!(served.steered);
+        let reasons = served.reasons().join("; ");
+        assert!(reasons.contains("32768-39999 by the relay"), "{reasons}");
+    }
+    let whole = compile_one_of(&range(Proto::Tcp), &facts());
+    assert_eq!(whole, ["30000-39999"]);
+}
+
+fn compile_one_of(publication: &Publication, facts: &HostFacts) -> Vec<String> {
+    let (share, _) = crate::compile_one(publication, &networks(false), facts);
+    share.nft.dnat.iter().map(|it| it.ports.to_string()).collect()
 }
