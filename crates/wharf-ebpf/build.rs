@@ -44,7 +44,7 @@ fn build() -> Result<(), String> {
 fn compile(object: &Path) -> Result<(), String> {
     run("CLANG", "clang", |clang| {
         // v3 is what Linux 5.1 and later have: jumps on half registers and atomic additions.
-        let flags = ["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"];
+        let flags = ["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra"];
         clang.current_dir("bpf").args(flags).arg("-Wno-unused-parameter");
         if let Some(directory) = architecture_headers() {
             clang.arg("-idirafter").arg(directory);
@@ -75,10 +75,12 @@ fn explain(program: &str, outcome: io::Result<Output>) -> Result<(), String> {
     let output = outcome.map_err(|error| {
         format!("the eBPF programs need {program}, which cannot be run ({error}): {REMEDY}")
     })?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() {
+        // Another release of clang may know other warnings; they are no reason not to build.
+        said.lines().for_each(|line| println!("cargo::warning={line}"));
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let missing = said.contains("file not found");
     let remedy = if missing { format!("\nheaders are missing: {REMEDY}") } else { String::new() };
     Err(format!("{program} failed: {said}{remedy}"))

@@ -90,6 +90,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
 
 /// A debug build at the ends would be what limits the direct path.
 fn again_as_release() -> Result<()> {
+    prerequisites::compilers()?;
     eprintln!("building the program and this tool (release)");
     let packages = ["--package", "wharf-cli", "--package", "xtask"];
     run_command(cargo().args(["build", "--release", "--locked"]).args(packages))?;

@@ -3,10 +3,11 @@
 use anyhow::Result;
 
 use crate::steps::{Steps, Verdict, cargo, find_program, run};
-use crate::{layers, suite};
+use crate::{layers, prerequisites, suite};
 
 /// Runs every step, stops at the first that fails, and ends with a summary.
 pub(crate) fn run_all() -> Result<()> {
+    prerequisites::compilers()?;
     let mut steps = Steps::default();
     steps.run("formatting", || passed(run(cargo().args(["fmt", "--all", "--check"]))))?;
     steps.run("layers and house rules", || passed(layers::check()))?;

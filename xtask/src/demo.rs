@@ -21,6 +21,7 @@ use wharf_lab::{Lab, assert_same};
 use self::page::Visits;
 use self::program::Program;
 use self::record::Record;
+use crate::prerequisites;
 use crate::steps::{cargo, read, run};
 
 const IMAGE: &str = "wharf/whoami";
@@ -131,6 +132,7 @@ fn needs_root() -> Result<()> {
 }
 
 fn build() -> Result<PathBuf> {
+    prerequisites::compilers()?;
     println!("building Wharf (release)");
     run(cargo().args(["build", "--release", "--locked", "--package", "wharf-cli"]))?;
     let metadata = read(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;

@@ -13,11 +13,12 @@ use serde_json::Value;
 use crate::steps::{cargo, read, root};
 
 /// Which of our crates each may depend on.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("wharf-spec", &[]),
     ("wharf-plan", &["wharf-spec"]),
     ("wharf-host", &["wharf-spec"]),
     ("wharf-nft", &["wharf-spec", "wharf-plan", "wharf-host"]),
+    ("wharf-ebpf", &["wharf-spec", "wharf-plan", "wharf-host"]),
     ("wharf-network", &["wharf-spec", "wharf-host"]),
     ("wharf-relay", &["wharf-spec", "wharf-host"]),
     ("wharf-runtime", &["wharf-spec", "wharf-host"]),
@@ -30,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "wharf-plan",
             "wharf-host",
             "wharf-nft",
+            "wharf-ebpf",
             "wharf-network",
             "wharf-relay",
             "wharf-runtime",
@@ -49,12 +51,14 @@ const PURE: [&str; 3] = ["wharf-spec", "wharf-plan", "wharf-api"];
 const FOR_TESTS: [&str; 3] = ["wharf-spec", "wharf-host", "wharf-lab"];
 
 /// Crates of others that have one home each.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("netlink-packet-core", &["wharf-host"]),
     ("netlink-packet-netfilter", &["wharf-host"]),
     ("netlink-packet-route", &["wharf-host"]),
     ("netlink-packet-sock-diag", &["wharf-host"]),
     ("netlink-sys", &["wharf-host"]),
+    ("aya", &["wharf-ebpf"]),
+    ("io-uring", &["wharf-host"]),
     ("libcontainer", &["wharf-runtime"]),
     ("redb", &["wharf-daemon"]),
     ("axum", &["wharf-daemon"]),

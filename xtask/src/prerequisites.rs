@@ -1,4 +1,4 @@
-//! What the tests need from the machine, and how it gets there.
+//! What building and testing need from the machine, and how it gets there.
 //!
 //! Every package is named with its reason before it is installed. A service that comes with a
 //! package is neither started nor enabled.
@@ -37,11 +37,40 @@ const UNITS: [&str; 12] = [
 /// Where Debian puts the part of nginx that relays TCP and UDP.
 pub(crate) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-const NEEDS: [Need; 10] = [
+/// What builds the eBPF programs.
+const BUILD: [Need; 4] = [
+    Need {
+        package: "clang",
+        program: "clang",
+        reason: "compiles the eBPF programs (`--no-default-features` builds without them)",
+    },
+    Need {
+        package: "llvm",
+        program: "llvm-strip",
+        reason: "takes what debuggers want out of them",
+    },
+    Need {
+        package: "libbpf-dev",
+        program: "/usr/include/bpf/bpf_helpers.h",
+        reason: "declares what such programs may call",
+    },
+    Need {
+        package: "linux-libc-dev",
+        program: "/usr/include/linux/bpf.h",
+        reason: "declares what they are given",
+    },
+];
+
+const NEEDS: [Need; 11] = [
     Need {
         package: "nftables",
         program: "nft",
         reason: "reads back what Wharf told the kernel, as an independent witness",
+    },
+    Need {
+        package: "bpftool",
+        program: "/usr/sbin/bpftool",
+        reason: "lists and detaches eBPF programs, as an independent witness",
     },
     Need {
         package: "busybox-static",
@@ -154,6 +183,11 @@ pub(crate) fn nextest() -> Result<()> {
     }
     println!("cargo-nextest is not installed; installing {NEXTEST} (it runs the tests)");
     run(cargo().args(["install", "--locked", NEXTEST]))
+}
+
+/// Installs the Debian packages that building Wharf needs and that are missing.
+pub(crate) fn compilers() -> Result<()> {
+    present("building Wharf", &BUILD)
 }
 
 /// Installs the Debian packages that the tests need and that are missing.

@@ -7,6 +7,7 @@ use crate::steps::{cargo, run};
 
 /// Installs what is missing, then runs the tests with cargo-nextest.
 pub(crate) fn run_tests(args: &[String]) -> Result<()> {
+    prerequisites::compilers()?;
     prerequisites::nextest()?;
     prerequisites::packages()?;
     run(cargo().args(nextest_arguments(args)))

@@ -30,7 +30,7 @@ pub struct PortEntry {
     pub host: AddressesAndPorts,
     /// Where it goes.
     pub target: AddressesAndPorts,
-    /// The planes that serve, fastest first: `nft`, `relay`, `routed`.
+    /// The planes that serve, kernel NAT first: `nft`, `ebpf`, `relay`, `routed`.
     pub planes: Vec<String>,
     /// The source address a remote client is seen with: `client` or `gateway`.
     pub source: String,
@@ -46,7 +46,8 @@ pub struct PortEntry {
     pub notes: Vec<String>,
     /// Each path and what serves it.
     pub paths: Vec<PathEntry>,
-    /// Open connections and flows, in the relay and in the kernel.
+    /// Open connections and flows, in the relay and in the kernel, those of the host's own processes
+    /// included.
     pub connections: u64,
     /// Those of them that the relay carries.
     pub relayed: u64,
@@ -66,7 +67,8 @@ pub struct PublishRequest {
     pub target: String,
     /// Port specs, as `8080:80`.
     pub specs: Vec<String>,
-    /// Options of all of them, as they may stand after a port spec: `via=relay,allow=10.0.0.0/8`.
+    /// Options of all of them, as they may stand after a port spec: `via=relay,allow=10.0.0.0/8`. What
+    /// they do not say stays as it is where something is published already.
     pub options: String,
     /// Whose publications of the same host addresses and ports these replace, without a gap.
     pub replace: Option<String>,

@@ -194,6 +194,10 @@ pub(crate) struct DaemonArgs {
     #[arg(long, env = "WHARF_NO_EBPF", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value_t = false, value_name = "BOOL")]
     pub(crate) no_ebpf: bool,
+    /// Ranges of so many ports and more are listened on by one socket, by eBPF; 0: none is
+    /// [default: 1024]
+    #[arg(long, env = "WHARF_STEER_FROM", value_name = "PORTS")]
+    pub(crate) steer_from: Option<usize>,
     /// Where Docker is asked about its containers (default: /var/run/docker.sock)
     #[arg(long, env = "WHARF_DOCKER_SOCKET", value_name = "PATH")]
     pub(crate) docker_socket: Option<PathBuf>,

@@ -13,4 +13,5 @@ mod live {
     mod steady;
     mod survival;
     mod targets;
+    mod undone;
 }

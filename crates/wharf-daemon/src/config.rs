@@ -17,6 +17,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(600);
 /// A week: whoever wants more wants no limit.
 const IDLE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Ranges of so many ports are listened on by one socket. Below it the sockets cost next to nothing
+/// (4 KiB each), are seen by every tool, and need no eBPF.
+const STEER_FROM: usize = 1024;
+
 /// What a daemon is told when it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,6 +30,7 @@ pub struct Config {
     pub(crate) engines: Sockets,
     pub(crate) table: Ownership,
     pub(crate) ebpf: bool,
+    pub(crate) steer_from: usize,
     pools: Vec<Pool>,
 }
 
@@ -53,6 +58,7 @@ impl Config {
             engines: Sockets::default(),
             table: Ownership::Owned,
             ebpf: true,
+            steer_from: STEER_FROM,
             pools,
         })
     }
@@ -69,6 +75,15 @@ impl Config {
     #[must_use]
     pub fn without_ebpf(mut self) -> Self {
         self.ebpf = false;
+        self
+    }
+
+    /// The same with another number of ports from which on a range is listened on by one socket; with
+    /// 0 none is.
+    #[must_use]
+    pub fn with_steering(mut self, from: Option<usize>) -> Self {
+        let never_of = |from: usize| if from == 0 { usize::MAX } else { from };
+        self.steer_from = from.map_or(self.steer_from, never_of);
         self
     }
 

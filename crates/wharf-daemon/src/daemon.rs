@@ -73,10 +73,9 @@ impl Daemon {
             forwarding_v4: capabilities.ipv4_forwarding,
             forwarding_v6: capabilities.ipv6_forwarding,
             transparent: wharf_host::transparent::is_possible(),
-            no_ebpf: match config.ebpf {
-                true => wharf_ebpf::probe().err().map(|obstacle| obstacle.to_string()),
-                false => Some("switched off (--no-ebpf)".to_owned()),
-            },
+            // Whether it can be had is found out by the first that needs it: trying takes a tenth of
+            // a second, for which nobody should wait who needs it not.
+            no_ebpf: (!config.ebpf).then(|| "switched off (--no-ebpf)".to_owned()),
             firewall: Arc::new(wharf_nft::foreign::read(TABLE).ruleset),
         };
         if !facts.transparent {

@@ -57,8 +57,11 @@ impl Daemon {
             all.map(|record| (name_of(state, &record.owner), record.clone())).collect()
         });
         let traffic = self.planes.traffic();
-        let flows = crate::flows::count(found.iter().map(|(_, record)| &record.publication));
-        self.entries(&mut found, &traffic, &flows)
+        let mut carried = crate::flows::count(found.iter().map(|(_, record)| &record.publication));
+        for (id, led) in self.planes.led() {
+            *carried.entry(id).or_default() += led.open;
+        }
+        self.entries(&mut found, &traffic, &carried)
     }
 
     /// Some publications, by target and its port; nothing is counted, so that it takes no longer
@@ -75,7 +78,7 @@ impl Daemon {
         &self,
         found: &mut [(String, PublicationRecord)],
         traffic: &BTreeMap<PublicationId, Traffic>,
-        flows: &BTreeMap<PublicationId, u64>,
+        carried: &BTreeMap<PublicationId, u64>,
     ) -> Vec<PortEntry> {
         found.sort_by(|a, b| {
             let place = |(name, record): &(String, PublicationRecord)| {
@@ -87,7 +90,7 @@ impl Daemon {
             let id = &record.publication.id;
             let (plan, lost) = self.planes.served(id);
             let counted = traffic.get(id).cloned().unwrap_or_default();
-            let in_kernel = flows.get(id).copied().unwrap_or(0);
+            let in_kernel = carried.get(id).copied().unwrap_or(0);
             port_entry(name, record, plan.as_ref(), lost, &counted, in_kernel)
         });
         entries.collect()
@@ -217,6 +220,7 @@ fn port_entry(
             .into_iter()
             .chain(lost)
             .chain(reasons.into_iter().map(str::to_owned))
+            .chain(plan.filter(|plan| plan.steered).map(|_| steered(publication)))
             .collect(),
         paths: plan.map(|p| p.paths.iter().map(path_entry).collect()).unwrap_or_default(),
         connections: relayed.saturating_add(in_kernel),
@@ -225,6 +229,11 @@ fn port_entry(
         bytes_out: traffic.bytes_out,
         errors: errors(traffic),
     }
+}
+
+fn steered(publication: &Publication) -> String {
+    let first = publication.host.ports.first();
+    format!("one socket, at port {first}, listens for the whole range (eBPF leads to it)")
 }
 
 fn container_id(target: &Target) -> Option<String> {

@@ -35,6 +35,7 @@ impl Daemon {
     pub fn examine(&self) -> Vec<Check> {
         let (records, bridges) = self.ledger.read(|state| (records(state), bridges(self, state)));
         let links = Links::open().and_then(|mut links| links.list()).unwrap_or_default();
+        self.planes.look_for_local();
         let facts = self.planes.facts();
         let patient = Patient { daemon: self, facts, records, bridges, links };
         let rooms: [fn(&Patient<'_>) -> Vec<Check>; 5] =

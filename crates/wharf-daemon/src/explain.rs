@@ -59,11 +59,17 @@ impl Daemon {
         let Wanted { name, record, .. } = wanted;
         let carriage = Carriage::look(self, name, record, question, host);
         let ours = |inode| self.has_socket(inode);
+        let mut sockets = host.sockets(question, &ours);
+        let (served, _) = self.planes.served(&record.publication.id);
+        if served.is_some_and(|served| served.steered) {
+            let first = Question { port: record.publication.host.ports.first(), ..question };
+            sockets.extend(host.sockets(first, &ours).into_iter().filter(|socket| socket.ours));
+        }
         let facts = Facts {
             question,
             arrival: host.arrival(question),
             owner: host.owner(question.address),
-            sockets: host.sockets(question, &ours),
+            sockets,
             firewall,
             matter: Matter::Served(Box::new(carriage.served())),
         };

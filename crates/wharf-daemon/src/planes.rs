@@ -11,6 +11,7 @@
 mod kernel;
 mod local;
 mod relay;
+mod steering;
 
 pub(crate) use kernel::TABLE;
 
@@ -68,6 +69,10 @@ struct Inner {
     place: PathBuf,
     /// What leads the host's own processes, once there is somebody to be led.
     ebpf: Option<EbpfPlane>,
+    /// Ranges of so many ports have one socket.
+    steer_from: usize,
+    /// The publications whose sockets stand for a whole range.
+    steered: BTreeSet<PublicationId>,
     /// Whether its maps may not hold what the plan says.
     local_in_doubt: bool,
     relay: Option<RelayClient>,
@@ -111,6 +116,8 @@ impl Planes {
             table_made: false,
             place: paths.bpf(),
             ebpf: None,
+            steer_from: config.steer_from,
+            steered: BTreeSet::new(),
             local_in_doubt: false,
             relay: None,
             opener: None,
@@ -155,6 +162,7 @@ impl Planes {
         inner.mark_answers()?;
         let bound = fresh.iter().filter(|held| !held.sockets.is_empty());
         let ids: Vec<PublicationId> = bound.map(|held| held.publication.id.clone()).collect();
+        fresh.iter().for_each(|held| inner.note_steering(&held.publication, &held.sockets));
         let added = inner.plan_more(fresh.iter().map(|held| &held.publication));
         let mut handed = inner.hand_over(&self.paths, &fresh);
         if inner.relay_is_gone() {
@@ -172,6 +180,7 @@ impl Planes {
         handed?;
         crash::point("start.relayed");
         inner.change_kernel(&Share::default(), &added)?;
+        inner.set_floors(&ids.iter().cloned().collect())?;
         crash::point("start.published");
         inner.open(&ids)?;
         metrics.reconciled(began.elapsed());
@@ -216,6 +225,7 @@ impl Planes {
         for id in gone {
             inner.lost.remove(id);
             inner.namespaces.remove(id);
+            inner.steered.remove(id);
             inner.plan.publications.remove(id);
             removed.add(inner.plan.shares.remove(id).unwrap_or_default());
         }
@@ -261,6 +271,8 @@ impl Planes {
         inner.plan.publications.clone_from(&plan.publications);
         inner.catch_up(&self.paths, &known, &publications);
         inner.restore(&self.paths, &publications);
+        // What was bound anew may be steered now and was not, or the other way round.
+        let plan = inner.with_steering(plan, &publications);
         inner.apply_kernel(plan)?;
         inner.drop_others(&publications)
     }

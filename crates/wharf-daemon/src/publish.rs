@@ -1,5 +1,6 @@
 //! Publishing on what runs, changing it, and taking it down again.
 
+mod alter;
 mod follow;
 mod found;
 mod said;
@@ -11,31 +12,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_api::{PublishRequest, Published, UnpublishRequest, Unpublished};
+use wharf_host::reserve::Clash;
 use wharf_plan::{HostFacts, NetworkPolicy};
 use wharf_spec::{
-    HostPorts, PortRange, Proto, Publication, PublicationId, SpecError, Target, TargetName,
+    HostPorts, HostSide, PortRange, Proto, Publication, PublicationId, SpecError, Target,
+    TargetName, Via,
 };
 
+use self::alter::{Alteration, forget};
 use self::found::Found;
 use self::selection::select;
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::flows;
-use crate::ledger::Draft;
 use crate::record::{Owner, PublicationRecord};
 use crate::reservation::{Held, Present, holds, reserve_all};
 use crate::resolve::{Wanted, resolve};
 
 /// A drain that takes longer is none.
 const DRAIN_MAX: u32 = 24 * 3600;
-
-/// A publication that is there already and is to become another.
-#[derive(Debug)]
-struct Alteration {
-    before: PublicationRecord,
-    after: PublicationRecord,
-}
 
 // === impl Daemon ===
 
@@ -198,59 +194,6 @@ impl Daemon {
         ))
     }
 
-    /// All of them or none.
-    fn alter_all(&self, altered: &[Alteration]) -> Result<()> {
-        for (done, alteration) in altered.iter().enumerate() {
-            let Err(error) = self.alter(alteration) else { continue };
-            for earlier in altered.iter().take(done).rev() {
-                if let Err(error) = self.alter(&earlier.reversed()) {
-                    tracing::warn!(%error, "undoing what was changed");
-                }
-            }
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Makes one publication another, first in the ledger, then on the planes.
-    fn alter(&self, alteration: &Alteration) -> Result<()> {
-        let Alteration { before, after } = alteration;
-        if before == after {
-            return Ok(());
-        }
-        let id = &after.publication.id;
-        self.ledger.transact(|draft| {
-            if draft.before().publications.get(id) != Some(before) {
-                return Err(Error::Conflict(
-                    "what was to be changed is being changed by somebody else; try again".into(),
-                ));
-            }
-            draft.put_publication(after.clone());
-            forget(draft, &before.owner, [before])
-        })?;
-        crash::point("alter.recorded");
-        if let Err(error) = self.planes.change(self, id, &self.metrics) {
-            self.undo(alteration);
-            return Err(error);
-        }
-        crash::point("alter.served");
-        if served_otherwise(&before.publication, &after.publication) {
-            // TCP connections that are open end where they began.
-            let old = std::slice::from_ref(&before.publication);
-            self.flows.forget(old, flows::Which::Datagrams)?;
-        }
-        Ok(())
-    }
-
-    /// Has a publication be what it was before a change that a plane has refused.
-    fn undo(&self, alteration: &Alteration) {
-        let Alteration { before, after } = alteration.reversed();
-        let undone = self.swap_publication(&before, Some(after)).map(drop);
-        for error in [undone, self.reconcile()].into_iter().filter_map(Result::err) {
-            tracing::warn!(%error, "undoing what could not be changed");
-        }
-    }
-
     /// Takes publications of a target down.
     pub fn unpublish(self: &Arc<Self>, request: &UnpublishRequest) -> Result<Unpublished> {
         if request.drain_seconds.is_some_and(|seconds| seconds > DRAIN_MAX) {
@@ -324,10 +267,23 @@ impl Daemon {
                 })
             })
         };
+        let taken = |proto, host: &HostSide| {
+            self.ledger.read(|state| {
+                let in_force = state.publications.values().filter(|it| it.suspended.is_none());
+                let mut others = in_force.map(|it| &it.publication).filter(|it| it.proto == proto);
+                others.find_map(|other| in_use(other.host.clashes(host)?))
+            })
+        };
+        let ranges = wanted.iter().filter_map(|one| match one.host_ports {
+            HostPorts::Exact(ports) => Some(ports.count()),
+            _ => None,
+        });
         let present = Present {
             holder: &holder,
             sockets: self.planes.sockets(),
             descriptor_limit: self.descriptor_limit,
+            taken: &taken,
+            steer_from: self.planes.steers_from(ranges.max().unwrap_or(0)),
         };
         reserve_all(wanted, target, present)
     }
@@ -339,6 +295,9 @@ impl Daemon {
         target: &Target,
         networks: &BTreeMap<String, NetworkPolicy>,
     ) -> Result<()> {
+        if wanted.iter().any(|one| one.options.via == Via::Ebpf) {
+            self.planes.look_for_local();
+        }
         // Forwarding is switched on before anything is published.
         let facts = HostFacts { forwarding_v4: true, forwarding_v6: true, ..self.planes.facts() };
         for one in wanted {
@@ -367,32 +326,10 @@ impl Daemon {
     }
 }
 
-// === impl Alteration ===
-
-impl Alteration {
-    fn new(before: PublicationRecord, one: &Wanted, found: &Found) -> Self {
-        let publication = Publication {
-            target: found.target.clone(),
-            target_ports: one.container_ports,
-            options: one.options.clone(),
-            ..before.publication.clone()
-        };
-        let after = PublicationRecord {
-            publication,
-            owner: found.owner.clone(),
-            specs: one.specs.clone(),
-            lasting: true,
-            ..before.clone()
-        };
-        Self { before, after }
-    }
-
-    /// What undoes it. By then a container's own specs do not speak of it any more, so that it has
-    /// to come back by itself.
-    fn reversed(&self) -> Self {
-        let after = PublicationRecord { lasting: true, ..self.before.clone() };
-        Self { before: self.after.clone(), after }
-    }
+/// What the kernel would say of it.
+fn in_use(clash: wharf_spec::Clash) -> Option<Clash> {
+    let source = rustix::io::Errno::ADDRINUSE.into();
+    Some(Clash { address: clash.address, port: clash.ports.first(), source })
 }
 
 pub(crate) fn target_name(text: &str) -> Result<TargetName> {
@@ -404,14 +341,6 @@ fn invalid(error: SpecError) -> Error {
         Some(hint) => format!("{error}: {hint}"),
         None => error.to_string(),
     })
-}
-
-/// Whether a UDP flow that goes on as it began would not be what is wanted now.
-fn served_otherwise(before: &Publication, after: &Publication) -> bool {
-    let way = |p: &Publication| (p.options.via, p.options.source, p.options.proxy_protocol);
-    before.target != after.target
-        || before.target_ports != after.target_ports
-        || way(before) != way(after)
 }
 
 /// One publication cannot become two things at once.
@@ -435,30 +364,4 @@ fn refuse_twice(wanted: &[Wanted], there: &[Option<PublicationRecord>]) -> Resul
 fn same_addresses(some: &[IpAddr], others: &[IpAddr]) -> bool {
     let within = |some: &[IpAddr], others: &[IpAddr]| some.iter().all(|it| others.contains(it));
     !some.is_empty() && within(some, others) && within(others, some)
-}
-
-/// Has a container not publish `gone` at its next start, where that is said by its own specs.
-fn forget<'a>(
-    draft: &mut Draft<'_>,
-    owner: &Owner,
-    gone: impl IntoIterator<Item = &'a PublicationRecord>,
-) -> Result<()> {
-    let own = gone.into_iter().filter(|record| !record.lasting);
-    let mut specs: HashMap<&String, usize> = HashMap::new();
-    own.flat_map(|record| &record.specs).for_each(|spec| *specs.entry(spec).or_default() += 1);
-    let Owner::Container(id) = owner else { return Ok(()) };
-    if specs.is_empty() {
-        return Ok(());
-    }
-    let mut record = draft.container(id)?;
-    // The same spec may have been given twice, for two publications.
-    record.request.publish.retain(|spec| match specs.get_mut(spec) {
-        Some(left) if *left > 0 => {
-            *left -= 1;
-            false
-        }
-        _ => true,
-    });
-    draft.put_container(record);
-    Ok(())
 }

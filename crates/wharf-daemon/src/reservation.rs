@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use wharf_host::reserve::{
     Bound, Clash, NoFreePorts, Reservation, Transport, ephemeral_range, pick_free, reserve,
-    sockets_needed,
+    reserve_steered, sockets_needed,
 };
 use wharf_spec::{HostPorts, HostSide, PortRange, Proto, Publication, PublicationId, Target};
 
@@ -40,6 +40,10 @@ pub(crate) struct Present<'a> {
     pub sockets: usize,
     /// Descriptors a process of ours may have.
     pub descriptor_limit: u64,
+    /// What is published already and clashes, where no socket tells.
+    pub taken: &'a dyn Fn(Proto, &HostSide) -> Option<Clash>,
+    /// The number of ports from which on a range is listened on by one socket.
+    pub steer_from: usize,
 }
 
 /// Reserves the ports of every publication wanted, for `target`.
@@ -68,10 +72,12 @@ pub(crate) fn transport(proto: Proto) -> Result<Transport> {
     }
 }
 
-/// Binds the ports of a publication that is in force already, after its sockets were lost.
-pub(crate) fn rebind(publication: &Publication) -> Result<Vec<Bound>, Clash> {
+/// Binds the ports of a publication that is in force already, after its sockets were lost; where it
+/// is `steered`, one socket for each address.
+pub(crate) fn rebind(publication: &Publication, steered: bool) -> Result<Vec<Bound>, Clash> {
     let ports = publication.host.ports;
     let transport = transport(publication.proto).unwrap_or(Transport::Tcp);
+    let reserve = if steered { reserve_steered } else { reserve };
     let found = reserve(transport, &publication.host.addresses, (ports.first(), ports.last()))?;
     Ok(found.sockets)
 }
@@ -81,7 +87,7 @@ pub(crate) fn rebind(publication: &Publication) -> Result<Vec<Bound>, Clash> {
 impl Present<'_> {
     /// Refuses before anything is bound what could not be held.
     fn check_room(self, wanted: &[Wanted]) -> Result<()> {
-        let needed: usize = wanted.iter().map(sockets_of).sum();
+        let needed: usize = wanted.iter().map(|one| self.sockets_of(one)).sum();
         let total = u64::try_from(needed.saturating_add(self.sockets)).unwrap_or(u64::MAX);
         let room = self.descriptor_limit.saturating_sub(HEADROOM);
         if total <= room {
@@ -95,15 +101,20 @@ impl Present<'_> {
             self.sockets, self.descriptor_limit
         )))
     }
-}
 
-fn sockets_of(wanted: &Wanted) -> usize {
-    let ports = match wanted.host_ports {
-        HostPorts::Exact(ports) => (ports.first(), ports.last()),
-        HostPorts::AnyOf(_) => (1, 1),
-        HostPorts::Ephemeral => (wanted.container_ports.first(), wanted.container_ports.last()),
-    };
-    sockets_needed(&wanted.addresses, ports)
+    fn sockets_of(self, wanted: &Wanted) -> usize {
+        let ports = match wanted.host_ports {
+            HostPorts::Exact(ports) if self.steers(ports) => (1, 1),
+            HostPorts::Exact(ports) => (ports.first(), ports.last()),
+            HostPorts::AnyOf(_) => (1, 1),
+            HostPorts::Ephemeral => (wanted.container_ports.first(), wanted.container_ports.last()),
+        };
+        sockets_needed(&wanted.addresses, ports)
+    }
+
+    fn steers(self, ports: PortRange) -> bool {
+        ports.count() >= self.steer_from
+    }
 }
 
 /// One publication being reserved.
@@ -134,6 +145,14 @@ impl Reserving<'_> {
 
     fn bind(&self, ports: PortRange) -> Result<Reservation, Clash> {
         let transport = transport(self.wanted.proto).unwrap_or(Transport::Tcp);
+        if self.present.steers(ports) {
+            let host = HostSide { addresses: self.wanted.addresses.clone(), ports };
+            if let Some(clash) = (self.present.taken)(self.wanted.proto, &host) {
+                return Err(clash);
+            }
+            let range = (ports.first(), ports.last());
+            return reserve_steered(transport, &self.wanted.addresses, range);
+        }
         reserve(transport, &self.wanted.addresses, (ports.first(), ports.last()))
     }
 
@@ -302,12 +321,21 @@ mod tests {
     #[test]
     fn a_range_that_would_not_fit_is_refused_with_the_figures() {
         let holder = |_: Proto, _: &Clash| None;
-        let present = Present { holder: &holder, sockets: 500, descriptor_limit: 20_000 };
+        let taken = |_: Proto, _: &HostSide| None;
+        let present = Present {
+            holder: &holder,
+            sockets: 500,
+            descriptor_limit: 20_000,
+            taken: &taken,
+            steer_from: usize::MAX,
+        };
         let error = present.check_room(&[range(20_000, 29_999, Proto::Tcp)]).unwrap_err();
         let text = error.to_string();
         for figure in ["20000 sockets", "500 are held", "20000 descriptors", "LimitNOFILE"] {
             assert!(text.contains(figure), "{text}");
         }
         assert!(present.check_room(&[range(20_000, 24_999, Proto::Tcp)]).is_ok());
+        let steered = Present { steer_from: 10_000, ..present };
+        assert!(steered.check_room(&[range(20_000, 29_999, Proto::Tcp)]).is_ok());
     }
 }

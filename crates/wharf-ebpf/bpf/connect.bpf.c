@@ -127,7 +127,7 @@ static __always_inline bool connects(struct bpf_sock_addr *ctx, bool by_v6, stru
 	settle(&asked.address);
 	start_over(ctx, cookie, &asked, to);
 	/* Who binds to a device wants to leave by it, and not to reach a bridge. */
-	if (sk->bound_dev_if || is_of_relay(sk->mark))
+	if (sk->bound_dev_if || is_of_relay(sk->mark) || is_part_of_mptcp(sk))
 		return false;
 	return lead(ctx, cookie, &asked, to, port);
 }

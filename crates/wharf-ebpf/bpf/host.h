@@ -19,6 +19,9 @@ volatile const __u64 netns_cookie = 0;
 volatile const __u32 relay_mark = 0;
 volatile const __u32 relay_mask = 0;
 
+/* Whether the kernel has multipath TCP; the helper below is unknown to one that has not. */
+volatile const __u32 has_mptcp = 0;
+
 static __always_inline bool is_of_relay(__u32 mark)
 {
 	return (mark & relay_mask) == relay_mark;
@@ -27,6 +30,15 @@ static __always_inline bool is_of_relay(__u32 mark)
 static __always_inline bool is_tcp(__u32 type, __u32 protocol)
 {
 	return type == SOCK_STREAM && protocol == IPPROTO_TCP;
+}
+
+/*
+ * Such a connection is made by a socket that the program does not know of, so that getpeername(2),
+ * which it asks of another, could not be answered as it should.
+ */
+static __always_inline bool is_part_of_mptcp(struct bpf_sock *sk)
+{
+	return has_mptcp && bpf_skc_to_mptcp_sock(sk);
 }
 
 static __always_inline bool is_udp(__u32 type, __u32 protocol)

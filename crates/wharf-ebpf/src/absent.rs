@@ -104,3 +104,16 @@ impl EbpfPlane {
         match self.0 {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_programs_says_so_and_how_to_get_them() {
+        let refused = EbpfPlane::open(Path::new("/nonexistent")).unwrap_err().to_string();
+        assert!(refused.starts_with("the ebpf plane is not built in"), "{refused}");
+        assert!(refused.contains("clang"), "{refused}");
+        assert_eq!(probe().unwrap_err().to_string(), refused);
+    }
+}

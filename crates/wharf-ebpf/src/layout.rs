@@ -18,19 +18,20 @@ pub(crate) const TARGETS_LIMIT: u32 = 65_536;
 /// One for each network of each list.
 pub(crate) const ALLOWED_LIMIT: u32 = 262_144;
 /// One for each publication; those with families and addresses of their own share one.
-pub(crate) const ACCOUNTS_LIMIT: u32 = 32_768;
+pub(crate) const ACCOUNTS_LIMIT: u32 = 16_384;
 /// More than a host can have connections to one target, for want of source ports.
-pub(crate) const SOCKETS_LIMIT: usize = 65_536;
+pub(crate) const SOCKETS_LIMIT: usize = 32_768;
 /// The host's addresses.
-pub(crate) const LOCAL_LIMIT: u32 = 16_384;
+pub(crate) const LOCAL_LIMIT: u32 = 4096;
 /// At most 60 for each floor.
 pub(crate) const STEERED_LIMIT: u32 = 65_536;
 /// One for each range, protocol, family and address that is steered.
 pub(crate) const FLOORS_LIMIT: u32 = 256;
 /// One for each port, roughly; counts that have fallen to nothing stay until they are swept.
 pub(crate) const BUSY_LIMIT: u32 = 65_536;
-/// One for each socket of others in steered ranges.
-pub(crate) const BOUND_LIMIT: u32 = 65_536;
+/// One for each socket of others in steered ranges: as many as a host's own port range has ports,
+/// about half of it in use at a time.
+pub(crate) const BOUND_LIMIT: u32 = 16_384;
 
 /// The longest identity of a publication.
 pub(crate) const ID_LENGTH: usize = 64;
@@ -154,6 +155,25 @@ pub(crate) fn read_allowed_prefix(key: &Prefix) -> Option<(u32, IpNet)> {
 /// A socket of others, as the programs note them.
 pub(crate) fn bound(spot: &SpotBytes, marks: u32) -> BoundBytes {
     Writer::new().put(spot).put(&marks.to_ne_bytes()).bytes
+}
+
+/// What [`bound`] was made of.
+pub(crate) fn read_bound(bytes: &BoundBytes) -> (SpotBytes, u32) {
+    (part(bytes, 0), u32::from_ne_bytes(part(bytes, 20)))
+}
+
+/// The same address and port with another scope.
+pub(crate) fn at_scope(mut spot: SpotBytes, scope: Scope) -> SpotBytes {
+    if let Some(place) = spot.get_mut(16) {
+        *place = scope.number();
+    }
+    spot
+}
+
+/// The same port at the wildcard address of IPv4.
+pub(crate) fn at_every_v4(spot: SpotBytes) -> SpotBytes {
+    let address = std::net::Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().octets();
+    Writer::new().put(&address).put(&part::<4>(&spot, 16)).bytes
 }
 
 /// The sockets of a floor: how many, and of which publication.

@@ -47,7 +47,7 @@ mod sockets;
 
 use std::path::Path;
 
-use wharf_host::nftables::Mark;
+pub use wharf_host::transparent::RELAY_MARK;
 #[cfg(doc)]
 use wharf_plan::ebpf::EbpfPlan;
 
@@ -59,11 +59,6 @@ pub use self::obstacle::Obstacle;
 pub use self::obstacle::probe;
 #[cfg(feature = "programs")]
 pub use self::plane::EbpfPlane;
-
-/// What marks sockets as the relay's: it may bind ports of a steered range, and is never led
-/// anywhere. It is looked at when a socket binds, listens or connects, and can be taken off
-/// afterwards. The lower half is left to the mark of transparent sockets.
-pub const RELAY_MARK: Mark = Mark { value: 0x1057_0000, mask: 0xffff_0000 };
 
 /// How many sockets one floor may have: one for each thread that serves it.
 pub const FLOOR_WIDTH: usize = 16;

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use aya::maps::MapError;
 use aya::programs::{Program, ProgramError};
@@ -19,6 +21,9 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wha
 
 /// What maps look like; releases in which this is the same share them.
 const LAYOUT: &str = env!("WHARF_EBPF_LAYOUT");
+
+/// There on every kernel that has multipath TCP.
+const MPTCP: &str = "/proc/sys/net/mptcp/enabled";
 
 /// What the kernel answers to those who may not, and when an option is unknown to it.
 const EPERM: i32 = 1;
@@ -58,14 +63,36 @@ fn fnv(hash: u64, byte: &u8) -> u64 {
 
 /// Loads every program and lets go of them.
 pub(crate) fn rehearse() -> Result<()> {
-    load(cookie()?, None).map(|_| ())
+    let cookie = cookie()?;
+    aside(|| load(cookie, None).map(|_| ()))
 }
 
-/// Loads the programs for the namespace of `cookie`. Maps that are pinned in `maps` are used, and
-/// those that are not are made and pinned there.
-pub(crate) fn load(cookie: u64, maps: Option<&Path>) -> Result<Ebpf> {
+/// Loads the programs for the namespace of `cookie` and pins them in `programs`. Maps that are
+/// pinned in `maps` are used, and those that are not are made and pinned there.
+pub(crate) fn install(cookie: u64, maps: &Path, programs: &Path) -> Result<()> {
+    aside(|| pin(&mut load(cookie, Some(maps))?, programs))
+}
+
+/// Runs `work` on a thread of its own. The loader reads the kernel's whole type information,
+/// whether it is needed or not, into a great many small pieces; the memory of a thread's own is
+/// given back when they are gone, and that of the main one often is not (18 MB stayed).
+fn aside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("ebpf".to_owned()).spawn_scoped(scope, work);
+        let failed = |source: io::Error| Error::Program {
+            action: "start a thread to load",
+            program: "wharf",
+            source: source.into(),
+        };
+        thread.map_err(failed)?.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn load(cookie: u64, maps: Option<&Path>) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
+    let has_mptcp = u32::from(Path::new(MPTCP).exists());
     loader
+        .override_global("has_mptcp", &has_mptcp, true)
         .override_global("netns_cookie", &cookie, true)
         .override_global("relay_mark", &RELAY_MARK.value, true)
         .override_global("relay_mask", &RELAY_MARK.mask, true);
@@ -82,7 +109,7 @@ pub(crate) fn load(cookie: u64, maps: Option<&Path>) -> Result<Ebpf> {
 }
 
 /// Pins the programs, so that they can be attached again.
-pub(crate) fn pin(programs: &mut Ebpf, directory: &Path) -> Result<()> {
+fn pin(programs: &mut Ebpf, directory: &Path) -> Result<()> {
     for hook in &HOOKS {
         let failed = |source| Error::Program { action: "pin", program: hook.name, source };
         let program = programs.program_mut(hook.name).ok_or_else(|| failed("missing".into()))?;

@@ -73,7 +73,7 @@ impl Obstacle {
             Self::NoFileSystem { .. } => {
                 "the kernel needs CONFIG_BPF_SYSCALL, and the daemon CAP_SYS_ADMIN"
             }
-            Self::TooOld { .. } => "the ebpf plane needs linux 5.18; the other planes do without",
+            Self::TooOld { .. } => "the ebpf plane needs linux 5.19; the other planes do without",
             Self::Refused { .. } => {
                 "the ebpf plane is tested with linux 6.1 and later; the other planes do without"
             }

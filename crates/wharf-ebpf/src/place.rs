@@ -23,8 +23,11 @@ pub(crate) fn prepare(place: &Path) -> Result<()> {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("wharf", place, "bpf", flags, c"mode=0700")
-        .map_err(|errno| Obstacle::NoFileSystem { source: errno.into() }.into())
+    mount("wharf", place, "bpf", flags, c"mode=0700").map_err(|errno| {
+        // Whatever was in the directory before keeps it.
+        let _kept = fs::remove_dir(place);
+        Obstacle::NoFileSystem { source: errno.into() }.into()
+    })
 }
 
 /// Removes everything at `place`, and the file system.

@@ -82,8 +82,8 @@ impl EbpfPlane {
     /// there.
     pub fn apply(&mut self, plan: &EbpfPlan) -> Result<Applied> {
         self.settle()?;
-        let now = self.maps.book.plan();
-        let (removed, added) = (now.without(plan), plan.without(&now));
+        let (now, plan) = (self.maps.book.plan(), plan.canonical());
+        let (removed, added) = (now.without(&plan), plan.without(&now));
         let applied = self.bring_about(&removed, &added)?;
         if !self.applied {
             self.maps.book.tidy()?;
@@ -104,10 +104,10 @@ impl EbpfPlane {
             return Err(Error::NotApplied);
         }
         self.settle()?;
-        self.bring_about(removed, added)
+        self.bring_about(&removed.canonical(), &added.canonical())
     }
 
-    /// Reads back what the maps hold.
+    /// Reads back what the maps hold, in canonical form.
     ///
     /// # Errors
     /// When a map cannot be read.
@@ -209,8 +209,9 @@ impl EbpfPlane {
         Ok(true)
     }
 
-    /// Attaches the programs that the plan needs and that are not attached, and makes room where
-    /// little is left; returns the names of the programs.
+    /// Attaches the programs that the plan needs and that are not attached, and forgets sockets in
+    /// steered ranges that were not seen to go; returns the names of the programs. To be called now
+    /// and then.
     ///
     /// # Errors
     /// When the kernel refuses; the rest is tried by the next call.
@@ -225,7 +226,10 @@ impl EbpfPlane {
         if attached.iter().any(|hook| hook.purpose == Purpose::Steering) {
             self.survey()?;
         }
-        sockets::sweep(&mut self.maps)?;
+        if self.steering {
+            sockets::forget_gone(&mut self.maps, &self.netns)?;
+            sockets::sweep(&mut self.maps)?;
+        }
         Ok(attached.iter().map(|hook| hook.name).collect())
     }
 

@@ -71,8 +71,7 @@ impl Release {
         for directory in [&self.maps, &self.programs(), &self.links()] {
             fs::create_dir_all(directory).map_err(Error::place("make", directory))?;
         }
-        let mut programs = object::load(self.cookie, Some(&self.maps))?;
-        object::pin(&mut programs, &self.programs())
+        object::install(self.cookie, &self.maps, &self.programs())
     }
 
     /// Leaves no more than was there. What cannot be removed now is found by the next.

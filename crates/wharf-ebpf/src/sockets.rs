@@ -1,7 +1,7 @@
 //! Sockets of others: those that were led to a target, and those inside steered ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use aya::maps::MapError;
 use wharf_host::diag::{self, Bound};
@@ -13,11 +13,12 @@ use wharf_spec::Proto;
 use crate::error::Result;
 use crate::front::{Front, mapped};
 use crate::layout::{
-    BOUND_LIMIT, BUSY_LIMIT, MARK_BOUND, MARK_DUAL, MARK_RECEIVING, SOCKETS_LIMIT, Scope,
-    SpotBytes, bound as bound_bytes, read_rewritten, spot,
+    BOUND_LIMIT, BUSY_LIMIT, BoundBytes, MARK_BOUND, MARK_DUAL, MARK_RECEIVING, SOCKETS_LIMIT,
+    Scope, SpotBytes, at_every_v4, at_scope, bound as bound_bytes, read_bound, read_rewritten,
+    spot,
 };
 use crate::maps::Maps;
-use crate::mirror::{is_gone, refused};
+use crate::mirror::{errno, is_gone, refused};
 
 /// `BPF_NOEXIST`: an entry that is there stays as it is.
 const ONLY_IF_NEW: u64 = 1;
@@ -68,6 +69,34 @@ pub(crate) fn survey<'a>(
     Ok(())
 }
 
+/// Forgets sockets in steered ranges that are gone and were not seen to go: those that the kernel
+/// holds for somebody, as it does for every listener of multipath TCP, close without a hook.
+pub(crate) fn forget_gone(maps: &mut Maps, netns: &Netns) -> Result<()> {
+    let failed = |action| refused(action, "bound", BOUND_LIMIT);
+    let limit = 2 * usize::try_from(BOUND_LIMIT).unwrap_or(usize::MAX);
+    let noted: BTreeMap<u64, BoundBytes> =
+        maps.bound.iter().take(limit).collect::<Result<_, MapError>>().map_err(failed("read"))?;
+    let receiving = noted.into_iter().map(|(cookie, bytes)| (cookie, read_bound(&bytes)));
+    let receiving: Vec<_> =
+        receiving.filter(|(_, (_, marks))| marks & MARK_RECEIVING != 0).collect();
+    if receiving.is_empty() {
+        return Ok(());
+    }
+    // Looked at afterwards, so that whoever was noted and is still there is among them.
+    let mut netlink = netns.open_netlink(Family::SockDiag)?;
+    let mut there = BTreeSet::new();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        there.extend(found(&mut netlink, transport)?.into_iter().map(|socket| socket.cookie));
+    }
+    for (cookie, (at, marks)) in receiving {
+        // Whoever deletes the entry takes it off the counts; the socket may just be closing.
+        if !there.contains(&cookie) && maps.bound.remove(&cookie).is_ok() {
+            count(maps, &at, marks, -1)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes room for ports of others if there is little left: those whose count has fallen to nothing
 /// go.
 pub(crate) fn sweep(maps: &mut Maps) -> Result<()> {
@@ -105,32 +134,38 @@ fn is_dual(socket: &Bound) -> bool {
 }
 
 fn note(maps: &mut Maps, proto: Proto, socket: &Bound) -> Result<()> {
-    let address = mapped(socket.address);
-    let at = |address, scope| spot(address, scope, proto, socket.port);
+    let at = spot(mapped(socket.address), Scope::Address, proto, socket.port);
     let dual = if is_dual(socket) { MARK_DUAL } else { 0 };
     let marks = MARK_BOUND | MARK_RECEIVING | dual;
-    let entry = bound_bytes(&at(address, Scope::Address), marks);
-    match maps.bound.insert(socket.cookie, entry, ONLY_IF_NEW) {
-        Err(error) if crate::mirror::errno(&error) == Some(EEXIST) => return Ok(()),
+    match maps.bound.insert(socket.cookie, bound_bytes(&at, marks), ONLY_IF_NEW) {
+        Err(error) if errno(&error) == Some(EEXIST) => return Ok(()),
         other => other.map_err(refused("write", "bound", BOUND_LIMIT))?,
     }
-    for scope in [Scope::Bound, Scope::Receiving] {
-        count_up(maps, &at(address, scope))?;
-        if dual != 0 {
-            count_up(maps, &at(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), scope))?;
+    count(maps, &at, marks, 1)
+}
+
+/// Counts a socket in all places that its marks say. Not in one step: a socket at this very spot
+/// that opens or closes between the two calls is miscounted, which at worst leaves the port to
+/// whoever really has it, or to the floor.
+fn count(maps: &mut Maps, at: &SpotBytes, marks: u32, change: i32) -> Result<()> {
+    for (mark, scope) in [(MARK_BOUND, Scope::Bound), (MARK_RECEIVING, Scope::Receiving)] {
+        if marks & mark == 0 {
+            continue;
+        }
+        add(maps, &at_scope(*at, scope), change)?;
+        if marks & MARK_DUAL != 0 {
+            add(maps, &at_every_v4(at_scope(*at, scope)), change)?;
         }
     }
     Ok(())
 }
 
-/// Not in one step: a socket at this very spot that opens or closes between the two calls is
-/// miscounted, which at worst leaves the port to whoever really has it, or to the floor.
-fn count_up(maps: &mut Maps, key: &SpotBytes) -> Result<()> {
+fn add(maps: &mut Maps, key: &SpotBytes, change: i32) -> Result<()> {
     let count = match maps.busy.get(key, 0) {
         Err(error) if is_gone(&error) => 0,
         count => count.map_err(busy("read"))?,
     };
-    maps.busy.insert(key, count.wrapping_add(1), 0).map_err(busy("write"))
+    maps.busy.insert(key, count.saturating_add_signed(change), 0).map_err(busy("write"))
 }
 
 fn busy(action: &'static str) -> impl Fn(MapError) -> crate::Error {

@@ -26,7 +26,7 @@ mod tests;
 mod train;
 
 pub use coalesce::Coalescer;
-pub use flow::{flow_socket, flow_socket_inside};
+pub use flow::{answering_socket, flow_socket, flow_socket_inside};
 pub use train::{Segmentation, Sent, Train, send_train};
 
 /// Bytes of a buffer that no datagram and no train outgrows: the length field of UDP has 16
@@ -51,6 +51,8 @@ pub struct Arrival {
     pub from: SocketAddr,
     /// The local address it was sent to, and the interface it came in by.
     pub to: Option<Local>,
+    /// The local port it was sent to, if [`enable_asked_port`] was called.
+    pub port: Option<u16>,
 }
 
 /// One datagram or train, as received by a connected socket.
@@ -96,6 +98,19 @@ pub fn enable_pktinfo(socket: impl AsFd, ipv6: bool, dual: bool) -> io::Result<(
     Ok(())
 }
 
+/// Asks the kernel to report the ports that datagrams were sent to, which for a socket of a steered
+/// range is hardly ever its own; on a dual-stack socket for both families.
+pub fn enable_asked_port(socket: impl AsFd, ipv6: bool, dual: bool) -> io::Result<()> {
+    let fd = socket.as_fd();
+    if ipv6 {
+        set_flag(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR)?;
+    }
+    if !ipv6 || dual {
+        set_flag(fd, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR)?;
+    }
+    Ok(())
+}
+
 /// Asks the kernel for trains; `false` when it has none (before Linux 5.0), which changes nothing
 /// but speed. A reader of the socket must look at `segment` from then on.
 pub fn enable_gro(socket: impl AsFd) -> bool {
@@ -137,7 +152,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Arrival> {
         .as_socket()
         .ok_or_else(|| io::Error::other("datagram without the address of its sender"))?;
     let Received { length, truncated, segment } = received;
-    Ok(Arrival { length, truncated, segment, from: canonical(from), to: labels.local })
+    let (from, to, port) = (canonical(from), labels.local, labels.port);
+    Ok(Arrival { length, truncated, segment, from, to, port })
 }
 
 /// Receives one datagram or train of a connected socket's peer without waiting.

@@ -19,9 +19,11 @@ use crate::reserve::filter::DropFilter;
 mod filter;
 mod free;
 pub mod pktinfo;
+mod steered;
 
 pub use filter::{close_to_traffic, open_to_traffic};
 pub use free::{NoFreePorts, ephemeral_range, pick_free, reserved_ports};
+pub use steered::reserve_steered;
 
 /// The kernel cuts this down to net.core.somaxconn.
 const BACKLOG: i32 = i32::MAX;
@@ -138,6 +140,17 @@ fn places(addresses: &[IpAddr]) -> Vec<Place> {
 }
 
 fn bind(transport: Transport, place: Place, port: u16, filter: &DropFilter) -> io::Result<Socket> {
+    bind_as(transport, place, port, filter, None)
+}
+
+/// The same with a mark that the socket has only while it is bound and begins to listen.
+fn bind_as(
+    transport: Transport,
+    place: Place,
+    port: u16,
+    filter: &DropFilter,
+    mark: Option<u32>,
+) -> io::Result<Socket> {
     let (kind, protocol) = match transport {
         Transport::Tcp => (Type::STREAM, Protocol::TCP),
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
@@ -158,9 +171,15 @@ fn bind(transport: Transport, place: Place, port: u16, filter: &DropFilter) -> i
             enlarge_buffers(&socket, LISTENER_QUEUE);
         }
     }
+    if let Some(mark) = mark {
+        socket.set_mark(mark)?;
+    }
     socket.bind(&SocketAddr::new(place.address, port).into())?;
     if transport == Transport::Tcp {
         socket.listen(BACKLOG)?;
+    }
+    if mark.is_some() {
+        socket.set_mark(0)?;
     }
     Ok(socket)
 }

@@ -35,6 +35,12 @@ use crate::route::{MAIN_TABLE, Route, Routes, Rule};
 /// WireGuard's wg-quick takes `0xca6c`.
 pub const MARK: Mark = Mark { value: 0x1057, mask: 0xffff };
 
+/// What marks sockets as the relay's to eBPF programs: it may bind ports of a steered range, and is
+/// never led anywhere. It is looked at when a socket binds, listens or connects, and when a client
+/// asks who has a port; a socket that is bound to one address keeps it. The lower half of a mark
+/// is left to [`MARK`].
+pub const RELAY_MARK: Mark = Mark { value: 0x1057_0000, mask: 0xffff_0000 };
+
 /// The routing table in which every address is local; the mark in decimal, so that who finds one
 /// finds the other. Tailscale has 52, Cilium 2004 and 2005, wg-quick 51820, cloud agents the first
 /// few numbers.

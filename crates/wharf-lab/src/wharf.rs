@@ -323,6 +323,7 @@ impl Drop for Wharf {
     fn drop(&mut self) {
         self.note_cgroups();
         let ended = sweep::kill_all(&self.directory);
+        sweep::unpin(&self.run_dir().join("bpf"));
         let removed = sweep::remove_cgroups(&self.cgroup_tops());
         let failures: Vec<String> = [ended, removed]
             .into_iter()

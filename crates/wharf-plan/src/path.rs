@@ -66,6 +66,8 @@ pub struct PublicationPlan {
     pub paths: Vec<PathPlan>,
     /// Whether the relay, wherever it serves, uses clients' addresses as far as it can.
     pub relay_keeps_clients: bool,
+    /// Whether one socket listens for the whole range.
+    pub steered: bool,
 }
 
 // === impl Plane ===

@@ -63,6 +63,7 @@ fn publish(run_dir: &Path, namespace: &str, target: &str) -> Result<(), Failure>
         source: Source::Gateway,
         neighbours: Vec::new(),
         inside: true,
+        steered: false,
         on_host: true,
     };
     let sockets = held.sockets.iter().map(|bound| bound.socket.as_fd());

@@ -14,7 +14,7 @@ mod route;
 pub use route::{Place, Route, Source};
 
 /// The version of this protocol; it changes when an old relay would misunderstand a new daemon.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The longest request the relay reads: some 10,000 routes.
 pub(crate) const MAX_REQUEST: usize = 16 << 20;
@@ -160,6 +160,10 @@ pub struct PassedFlow {
     pub route: String,
     /// Which of the route's sockets the client asked.
     pub socket: u32,
+    /// The place of the port that the client asked within the range, where the socket stands for
+    /// more than one.
+    #[serde(default)]
+    pub port: u16,
     /// The client.
     pub client: SocketAddr,
     /// The local address the client asked, and the interface if that matters.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::protocol::Route;
+use crate::protocol::{Place, Route};
 use crate::route::inside::Inside;
 use crate::route::way_back::WayBack;
 use crate::stats::Counters;
@@ -116,12 +116,16 @@ impl Shared {
         self.way_back.is_trusted(milliseconds)
     }
 
-    /// The place within the port range, and whether the socket is a dual-stack one.
-    pub(crate) fn locate(&self, token: Token) -> (usize, bool) {
+    /// The place within the port range that a socket stands for; `None` where it stands for all.
+    pub(crate) fn port_of(&self, token: Token) -> Option<usize> {
         let index = usize::try_from(token.socket).unwrap_or(usize::MAX);
-        let places = self.route.listeners.len().max(1);
-        let dual = self.route.listeners.get(index % places).is_some_and(|place| place.dual);
-        (index / places, dual)
+        (!self.route.steered).then(|| index / self.route.listeners.len().max(1))
+    }
+
+    /// What a socket listens on.
+    pub(crate) fn listener(&self, token: Token) -> Option<Place> {
+        let index = usize::try_from(token.socket).unwrap_or(usize::MAX);
+        self.route.listeners.get(index % self.route.listeners.len().max(1)).copied()
     }
 
     /// The number of open connections of one port after adding one; `None` above `limit`.

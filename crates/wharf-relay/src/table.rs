@@ -183,7 +183,7 @@ impl Table {
         let is_udp = route.proto == Proto::Udp;
         for (token, socket) in served.sockets() {
             match is_udp {
-                true => udp::tune_listener(socket),
+                true => udp::tune_listener(served, token, socket).map_err(failed)?,
                 false => tcp::tune_listener(socket),
             }
             for place in token.watchers(self.context.seats.len(), is_udp) {

@@ -11,7 +11,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wharf_host::datagram::{Coalescer, LISTENER_QUEUE, enable_gro, enlarge_buffers};
+use wharf_host::datagram::{
+    Coalescer, LISTENER_QUEUE, enable_asked_port, enable_gro, enlarge_buffers,
+};
 
 use crate::context::Context;
 use crate::route::{Served, Shared, Token};
@@ -19,11 +21,13 @@ use crate::stats::Loss;
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
+use crate::udp::answering::Answering;
 use crate::udp::flows::{Flow, Flows, Key};
 use crate::udp::open::open;
 use crate::udp::turn::Habit;
 use crate::worker::tokens::Subject;
 
+mod answering;
 mod carry;
 mod flows;
 mod open;
@@ -43,14 +47,23 @@ pub(crate) struct Udp {
     coalescer: Coalescer<u64>,
     /// For what is longer than it came.
     room: Vec<u8>,
+    answering: Answering,
 }
 
 /// Has a listener queue what comes while its loop is busy, and hand it over in trains. From then
 /// on whoever reads the socket must know of trains.
-pub(crate) fn tune_listener(socket: BorrowedFd<'_>) {
+pub(crate) fn tune_listener(
+    served: &Served,
+    token: Token,
+    socket: BorrowedFd<'_>,
+) -> std::io::Result<()> {
     enlarge_buffers(socket, LISTENER_QUEUE);
     // Before Linux 5.0 everything comes singly.
     enable_gro(socket);
+    match served.shared.listener(token).filter(|_| served.shared.route.steered) {
+        Some(place) => enable_asked_port(socket, place.address.is_ipv6(), place.dual),
+        None => Ok(()),
+    }
 }
 
 // === impl Udp ===
@@ -66,6 +79,7 @@ impl Udp {
             round: 0,
             coalescer: Coalescer::new(),
             room: Vec::new(),
+            answering: Answering::default(),
         }
     }
 
@@ -122,7 +136,9 @@ impl Udp {
     /// Goes on with a flow that another relay carried.
     pub(crate) fn take_over(&mut self, served: &Arc<Served>, token: Token, flow: FlowInTransit) {
         let Some(share) = self.context.budget.take(1) else { return };
-        let flow = Flow::take_over(token, Arc::clone(served), flow, share);
+        let mut flow = Flow::take_over(token, Arc::clone(served), flow, share);
+        // Without one it ends at the next answer, and the client begins another.
+        flow.answers_by = self.answering.socket(&flow.key, served, &self.context).ok().flatten();
         self.insert(flow);
     }
 
@@ -170,7 +186,7 @@ impl Udp {
 
     fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Result<u64, Loss> {
         let shared = &served.shared;
-        let (port, _) = shared.locate(key.token);
+        let port = usize::from(key.port);
         let target = shared.route.target(key.client.ip(), port).ok_or(Loss::Unreachable)?;
         let target = SocketAddr::from(target);
         if self.flows.is_full() {
@@ -196,7 +212,13 @@ impl Udp {
             shared.counters.target_failed(&error);
             Loss::Unreachable
         });
-        let flow = Flow::new(key, Arc::clone(served), opened?, share, now);
+        let answers_by = self.answering.socket(&key, served, &self.context).map_err(|error| {
+            tracing::debug!(route = shared.route.id, %error, "no socket to answer from");
+            Loss::Unreachable
+        });
+        let answers_by = answers_by?;
+        let mut flow = Flow::new(key, Arc::clone(served), opened?, share, now);
+        flow.answers_by = answers_by;
         shared.counters.flows_total.up();
         self.insert(flow).ok_or(Loss::NoRoom)
     }

@@ -130,7 +130,7 @@ fn metrics_have_the_documented_names() {
 #[test]
 fn bytes_that_the_relay_carries_are_counted() {
     let Some(site) = Site::new("bytes") else { return };
-    site.wharf.ok(["run", "-d", "-p", "8080:80", "wharf/whoami"]);
+    site.wharf.ok(["run", "-d", "-p", "8080:80,via=relay", "wharf/whoami"]);
     let size = 1_000_000;
     let page = wharf_lab::wait::until(LIMIT, "an answer", || {
         site.host.http_get("127.0.0.1:8080", &format!("/data?size={size}")).ok()

@@ -26,6 +26,11 @@ impl Scene {
         wharf_lab::Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).build().map(Self)
     }
 
+    /// The same scene without the eBPF plane.
+    pub(crate) fn without_ebpf(self) -> Self {
+        Self(self.0.with_env("WHARF_NO_EBPF", "true"))
+    }
+
     /// The same scene with the API of an engine at `socket`.
     pub(crate) fn with_engine(self, variable: &str, socket: &Path) -> Self {
         Self(self.0.with_env(variable, &socket.display().to_string()))

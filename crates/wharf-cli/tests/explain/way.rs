@@ -33,9 +33,10 @@ fn the_hosts_own_processes_and_other_families_have_ways_of_their_own() {
     let own = scene.way("8080", Some("host")).works();
     assert_eq!(
         (&own.value["plane"], &own.value["path"]),
-        (&"relay".into(), &"host-loopback".into())
+        (&"ebpf".into(), &"host-loopback".into())
     );
-    assert!(own.hop("plane").contains("socket "), "{own:?}");
+    assert!(own.hop("plane").contains("connect() is led to the target"), "{own:?}");
+    assert!(own.hop("rewriting").contains("getpeername() says 127.0.0.1:8080"), "{own:?}");
     assert!(own.hop("source").contains("the gateway's address"), "{own:?}");
     assert!(!own.has("forwarding"), "{own:?}");
     let address = scene.way("10.1.0.2:8080", Some("host")).works();
@@ -45,6 +46,17 @@ fn the_hosts_own_processes_and_other_families_have_ways_of_their_own() {
     let v6 = v6.works();
     assert_eq!((&v6.value["path"], &v6.value["plane"]), (&"external-v6".into(), &"nft".into()));
     assert!(v6.hop("source").contains("the client's address, fd01::1"), "{v6:?}");
+}
+
+#[test]
+fn without_ebpf_the_relay_serves_the_host_and_the_plan_says_why() {
+    let Some(scene) = Scene::new("no ebpf") else { return };
+    let scene = scene.without_ebpf();
+    scene.whoami("web", ["-p", "8080:80"]);
+    let own = scene.way("8080", Some("host")).works();
+    assert_eq!(own.value["plane"], "relay");
+    assert!(own.hop("plane").contains("socket "), "{own:?}");
+    assert!(own.hop("plane").contains("not ebpf: switched off (--no-ebpf)"), "{own:?}");
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn datagrams_and_routed_networks_have_ways_too() {
     let way = scene.by_remote("8080").works();
     assert_eq!(way.value["protocol"], "udp");
     let own = scene.way("8080/udp", Some("host")).works();
-    assert!(own.hop("plane").contains("relay"), "{own:?}");
+    assert!(own.hop("plane").contains("connected UDP sockets take the slower"), "{own:?}");
     scene.by_remote("8080/tcp").fails("publication", "web is at port 8080/udp", "");
     let routed = ["network", "create", "--gateway-mode", "routed", "--subnet", "10.50.0.0/24"];
     scene.wharf.ok(routed.iter().chain(&["open"]));

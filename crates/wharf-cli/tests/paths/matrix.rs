@@ -29,6 +29,13 @@ enum Family {
     V6,
 }
 
+impl Family {
+    /// What the gateway is called in `inspect`.
+    fn gateway(self) -> &'static str {
+        if self == Self::V4 { "Gateway" } else { "IPv6Gateway" }
+    }
+}
+
 /// A container behind every offer, and the clients around it.
 struct Matrix {
     scene: Scene,
@@ -39,7 +46,10 @@ struct Matrix {
 impl Matrix {
     /// `network`: options that put the target on a network; its gateway's field in `inspect`.
     fn new(name: &str, network: &[&str], gateway: &str) -> Option<Self> {
-        let scene = Scene::new(name)?;
+        Some(Self::on(Scene::new(name)?, network, gateway))
+    }
+
+    fn on(scene: Scene, network: &[&str], gateway: &str) -> Self {
         if let [_, network] = network {
             scene.wharf.ok(["network", "create", network]);
         }
@@ -50,12 +60,11 @@ impl Matrix {
         let inside = scene.wharf.container("target").unwrap();
         let teller = inside.tell(&Offer::served_by_a_teller()).unwrap();
         let gateway = scene.address("target", gateway);
-        Some(Self { scene, _teller: teller, gateway })
+        Self { scene, _teller: teller, gateway }
     }
 
     fn for_family(name: &str, family: Family) -> Option<Self> {
-        let gateway = if family == Family::V4 { "Gateway" } else { "IPv6Gateway" };
-        Self::new(name, &[], gateway)
+        Self::new(name, &[], family.gateway())
     }
 
     fn client(&self, client: Client) -> Host {
@@ -191,6 +200,28 @@ fn check(name: &str, client: Client, family: Family) {
     let Some(matrix) = Matrix::for_family(name, family) else { return };
     let wrong = matrix.run(client, family);
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), matrix.scene.wharf.ok(["ports"]));
+}
+
+/// The host's own ways, by the slower planes.
+fn check_without_ebpf(name: &str, family: Family) {
+    let Some(scene) = Scene::new(name) else { return };
+    let matrix = Matrix::on(scene.without_ebpf(), &[], family.gateway());
+    let clients = [Client::HostLoopback, Client::HostAddress];
+    let wrong: Vec<String> =
+        clients.into_iter().flat_map(|client| matrix.run(client, family)).collect();
+    let ports = matrix.scene.wharf.ok(["ports"]);
+    assert!(!ports.contains("ebpf+") && !ports.contains("+ebpf"), "{ports}");
+    assert!(wrong.is_empty(), "{}\n{ports}", wrong.join("\n"));
+}
+
+#[test]
+fn the_host_reaches_every_port_over_ipv4_without_ebpf() {
+    check_without_ebpf("no ebpf v4", Family::V4);
+}
+
+#[test]
+fn the_host_reaches_every_port_over_ipv6_without_ebpf() {
+    check_without_ebpf("no ebpf v6", Family::V6);
 }
 
 #[test]

@@ -109,10 +109,10 @@ fn planes_and_sources_are_listed_as_they_are() {
         let entry = found.unwrap_or_else(|| panic!("{ports} is not in {listed:#}"));
         format!("{} {}", entry["planes"], entry["source"])
     };
-    assert_eq!(line("8080", "tcp"), r#"["nft","relay"] "client""#);
-    assert_eq!(line("8080", "udp"), r#"["nft","relay"] "client""#);
+    assert_eq!(line("8080", "tcp"), r#"["nft","ebpf"] "client""#);
+    assert_eq!(line("8080", "udp"), r#"["nft","ebpf"] "client""#);
     assert_eq!(line("8082", "tcp"), r#"["relay"] "client""#);
-    assert_eq!(line("8083", "tcp"), r#"["relay"] "gateway""#);
+    assert_eq!(line("8083", "tcp"), r#"["ebpf"] "gateway""#);
     assert_eq!(seen_from_remote(&scene, 8080), REMOTE);
 }
 

@@ -27,6 +27,11 @@ impl Scene {
         Self(self.0.with_env("WHARF_SHARED_TABLE", "true"))
     }
 
+    /// The same scene without the eBPF plane.
+    pub(crate) fn without_ebpf(self) -> Self {
+        Self(self.0.with_env("WHARF_NO_EBPF", "true"))
+    }
+
     /// One of the addresses in `wharf inspect`: `IPAddress`, `Gateway`, `GlobalIPv6Address`, …
     pub(crate) fn address(&self, container: &str, field: &str) -> IpAddr {
         self.wharf.network_setting(container, field).parse().unwrap()

@@ -80,7 +80,7 @@ fn ports_lists_documented_fields() {
     let [udp, tcp] = listed.as_array().unwrap().as_slice() else { panic!("{listed:#}") };
     assert_eq!((&tcp["target_name"], &tcp["protocol"]), (&json!("web"), &json!("tcp")));
     assert_eq!(tcp["host"], json!({ "addresses": ["0.0.0.0", "::"], "ports": "8000-8002" }));
-    assert_eq!((&tcp["planes"], &tcp["source"]), (&json!(["nft", "relay"]), &json!("client")));
+    assert_eq!((&tcp["planes"], &tcp["source"]), (&json!(["nft", "ebpf"]), &json!("client")));
     assert_eq!((&tcp["state"], &udp["state"]), (&json!("active"), &json!("active")));
     let inspected = scene.wharf.inspect("web");
     let settings = &inspected["NetworkSettings"];

@@ -89,6 +89,13 @@ impl Publication {
         self.addresses.iter().filter(move |it| it.is_ipv4() == v4 && !it.is_loopback())
     }
 
+    /// Whether processes of the host are led straight to the container.
+    pub(super) fn is_led(&self, network: &Network, v4: bool) -> bool {
+        self.options.via == Via::Auto
+            && self.options.proxy_protocol.is_none()
+            && (v4 || network.has_ipv6)
+    }
+
     /// Whether the kernel rewrites what comes from outside in this family.
     pub(super) fn kernel_serves(&self, network: &Network, v4: bool) -> bool {
         self.options.via != Via::Relay

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,7 +15,7 @@ use wharf_spec::{HostPorts, PortRange, PortSpec};
 
 use super::control::descriptors;
 use super::kernel::{self, nft};
-use super::model::{Model, Publication};
+use super::model::{Model, Network, Publication};
 use super::site::{STILL, Site};
 use super::sockets;
 
@@ -303,19 +304,9 @@ fn adopt(model: &mut Model, listed: &Value) -> Result<(), String> {
 
 fn is_entry_of(model: &Model, wanted: &Publication, entry: &Value) -> bool {
     let network = model.network_of(wanted);
-    let kernel = [true, false].map(|v4| wanted.kernel_serves(network, v4));
-    let by_relay = |v4: bool| {
-        let own = |at: &std::net::IpAddr| at.is_loopback() || at.is_unspecified();
-        let external = wanted.external(v4).next().is_some();
-        wanted.addresses.iter().any(|at| at.is_ipv4() == v4 && own(at))
-            || (external && !wanted.kernel_serves(network, v4))
-    };
-    let planes = [(kernel[0] || kernel[1], "nft"), (by_relay(true) || by_relay(false), "relay")];
-    let serving = |(serves, _): &(bool, _)| *serves && !wanted.resting;
-    let planes = planes.into_iter().filter(serving).map(|(_, plane)| plane);
+    let planes = if wanted.resting { Vec::new() } else { planes_of(wanted, network) };
     let texts = |list: &Value| list.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
-    let strings =
-        |all: &[std::net::IpAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let strings = |all: &[IpAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
     wanted.id.as_ref().is_none_or(|id| entry["id"] == id.as_str())
         && entry["target_name"] == wanted.owner.as_str()
         && entry["protocol"] == wanted.proto.to_string()
@@ -326,7 +317,23 @@ fn is_entry_of(model: &Model, wanted: &Publication, entry: &Value) -> bool {
         && range(&entry["target"]["ports"]) == Some(wanted.target_ports)
         && entry["options"] == wanted.options.to_string()
         && entry["state"] == if wanted.resting { "suspended" } else { "active" }
-        && texts(&entry["planes"]) == planes.collect::<Vec<_>>()
+        && texts(&entry["planes"]) == planes
+}
+
+/// What serves, kernel NAT first. Of the paths within the host there is one for both families, which
+/// is told as it is for IPv4 if the publication has that.
+fn planes_of(wanted: &Publication, network: &Network) -> Vec<&'static str> {
+    let by_kernel = |v4| if wanted.kernel_serves(network, v4) { "nft" } else { "relay" };
+    let led = |v4, other| if wanted.is_led(network, v4) { "ebpf" } else { other };
+    let own = |at: &IpAddr| at.is_loopback() || at.is_unspecified();
+    let of_family = |v4: bool| wanted.addresses.iter().filter(move |at| at.is_ipv4() == v4);
+    let external: Vec<bool> =
+        [true, false].into_iter().filter(|v4| wanted.external(*v4).next().is_some()).collect();
+    let loopback = [true, false].into_iter().find(|v4| of_family(*v4).any(own));
+    let mut planes: BTreeSet<&str> = external.iter().map(|v4| by_kernel(*v4)).collect();
+    planes.extend(external.first().map(|v4| led(*v4, by_kernel(*v4))));
+    planes.extend(loopback.map(|v4| led(v4, "relay")));
+    ["nft", "ebpf", "relay"].into_iter().filter(|plane| planes.contains(plane)).collect()
 }
 
 /// Whether a publication has these host ports, or was to be given such ones.

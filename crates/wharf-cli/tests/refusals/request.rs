@@ -55,10 +55,7 @@ fn what_no_plane_can_serve_is_refused_with_the_way_out() {
     let Some(scene) = Scene::warm("planes") else { return };
     scene.refuses(&specs(&[
         ("8080:80/sctp", &["sctp cannot be published"]),
-        (
-            "8080:80,via=ebpf",
-            &["via=ebpf is not available in this version: use auto, nft or relay"],
-        ),
+        ("8080:80,via=ebpf,proxy-protocol=v2", &["via=ebpf cannot be honoured", "use via=auto"]),
         ("8080:80/udp,proxy-protocol=v1", &["knows no udp: use proxy-protocol=v2"]),
         ("127.0.0.1:8080:80,via=nft", &["via=nft cannot be honoured", "use via=auto"]),
         (

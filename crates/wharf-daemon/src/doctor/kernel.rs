@@ -16,7 +16,7 @@ const FULL_PERCENT: u64 = 90;
 const FILLING_PERCENT: u64 = 70;
 
 pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
-    vec![nft(patient), table(patient), conntrack(), ebpf(), confinement(patient)]
+    vec![nft(patient), table(patient), conntrack(), ebpf(patient), confinement(patient)]
 }
 
 fn nft(patient: &Patient<'_>) -> Check {
@@ -100,25 +100,17 @@ fn conntrack() -> Check {
     }
 }
 
-/// Told so that nobody wonders; no plane of this version needs it.
-fn ebpf() -> Check {
-    let has = |path: &str| Path::new(path).exists();
-    let bpf = has("/proc/sys/kernel/unprivileged_bpf_disabled");
-    let btf = has("/sys/kernel/btf/vmlinux");
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let cgroup2 = mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup2"));
-    let word = |is: bool| if is { "yes" } else { "no" };
-    let text =
-        format!("eBPF {}, type information {}, cgroup2 {}", word(bpf), word(btf), word(cgroup2));
-    if bpf && cgroup2 {
-        return ok("ebpf", format!("{text}: not used by this version"));
+/// Whether the host's own processes can be led straight to containers, and ranges to one socket.
+fn ebpf(patient: &Patient<'_>) -> Check {
+    match &patient.facts.no_ebpf {
+        None => ok("ebpf", "processes of this host are led straight to containers"),
+        Some(why) => note(
+            "ebpf",
+            why.clone(),
+            "the relay serves processes of this host; each port of a range takes a socket",
+            &[],
+        ),
     }
-    note(
-        "ebpf",
-        text,
-        "connections from this host to its published ports cannot skip the relay",
-        &[],
-    )
 }
 
 /// What protects the host from what a client could make of a mistake in the relay.

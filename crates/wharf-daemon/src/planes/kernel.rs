@@ -5,7 +5,7 @@ use wharf_nft::NftPlane;
 use wharf_plan::{Desired, Plan, Share, compile, compile_one};
 use wharf_spec::{Publication, PublicationId};
 
-use super::{DesiredState, Inner};
+use super::{DesiredState, Inner, steering};
 use crate::error::Result;
 
 /// The name of our table.
@@ -54,6 +54,11 @@ impl Inner {
         let (mut added, mut keeps_clients) = (Share::default(), false);
         for publication in more {
             let (mut share, served) = compile_one(publication, &self.networks, &self.facts);
+            let mut served = served;
+            if self.steered.contains(&publication.id) {
+                share.ebpf.steers.extend(steering::steers(publication));
+                served.steered = true;
+            }
             if self.is_taken(&publication.id) {
                 share = Share::default();
             }
@@ -78,10 +83,11 @@ impl Inner {
         let way_back = !plan.publications.values().any(|served| served.relay_keeps_clients)
             || self.lay_way_back();
         let local = plan.ebpf.is_empty() || self.open_local();
-        if way_back && local {
-            return plan;
-        }
-        compile(Desired { publications, networks: &self.networks }, &self.facts)
+        let plan = match way_back && local {
+            true => plan,
+            false => compile(Desired { publications, networks: &self.networks }, &self.facts),
+        };
+        self.with_steering(plan, publications)
     }
 
     /// The publications that other planes serve by `plan` than by the one in force.

@@ -47,6 +47,20 @@ impl Planes {
         detached.chain(in_doubt.then(|| "maps were in doubt".to_owned())).collect()
     }
 
+    /// Finds out whether the plane can be had, for whoever wants to know before there is anything for
+    /// it to do.
+    pub(crate) fn look_for_local(&self) {
+        let mut inner = self.lock();
+        if inner.ebpf.is_none() && inner.facts.no_ebpf.is_none() {
+            inner.facts.no_ebpf = wharf_ebpf::probe().err().map(|obstacle| obstacle.to_string());
+        }
+    }
+
+    /// Ends connections to where publications lead no more.
+    pub(crate) fn cut(&self, ids: &[PublicationId]) {
+        self.lock().sever(&ids.iter().cloned().collect());
+    }
+
     /// What the plane has counted, by publication.
     pub(crate) fn led(&self) -> BTreeMap<PublicationId, Counters> {
         let inner = self.lock();
@@ -128,6 +142,7 @@ impl Inner {
         let plan = &self.plan.ebpf;
         let Some(plane) = &mut self.ebpf else { return };
         self.local_in_doubt = warned(plane.apply(plan).map(drop), "applying the eBPF plan");
+        self.set_all_floors();
     }
 
     /// Takes entries out and puts others in, which the plan in force has already.
@@ -141,6 +156,7 @@ impl Inner {
             changed => changed,
         };
         self.local_in_doubt |= warned(changed.map(drop), "changing the eBPF plan");
+        // The sockets of ranges that are new are handed over by whoever has published them.
     }
 
     /// Ends open connections of publications that were led straight to their targets.

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use wharf_host::diag;
+use wharf_host::netlink::{Family, Netlink};
 use wharf_host::netns::Netns;
 use wharf_host::process::Pid;
 use wharf_host::reserve::{Bound, Clash};
@@ -16,7 +18,7 @@ use wharf_spec::{Proto, Publication, PublicationId, SourceMode, Target};
 use super::{Inner, Loss};
 use crate::error::{Error, Result};
 use crate::paths::Paths;
-use crate::reservation::{Held, rebind};
+use crate::reservation::{Held, rebind, transport};
 
 /// The relay sees a connection end as soon as its thread runs.
 const NOTICE_LIMIT: Duration = Duration::from_secs(1);
@@ -163,14 +165,26 @@ impl Inner {
         };
         await_dead_daemon(&mut relay)?;
         let mut routes = Vec::new();
+        let mut unsteered = Vec::new();
         for (listed, sockets) in relay.list_with_sockets()? {
+            if listed.route.steered && self.ebpf.is_none() {
+                // Nobody leads its clients to its one socket any more; it is bound port by port.
+                unsteered.push(listed.route.id);
+                continue;
+            }
             if listed.leased || listed.phase == Phase::Leaving {
                 // Another program's, who ends it himself; or removed, with connections that go on.
                 continue;
             }
+            if listed.route.steered {
+                self.steered.insert(PublicationId(listed.route.id.clone()));
+            }
             let bound = bound(&listed.route, sockets);
             self.held.insert(PublicationId(listed.route.id.clone()), bound);
             routes.push(listed.route);
+        }
+        if !unsteered.is_empty() {
+            relay.remove(&unsteered, None)?;
         }
         self.relay = Some(relay);
         Ok(routes)
@@ -247,14 +261,24 @@ impl Inner {
     fn restore_one(&mut self, paths: &Paths, publication: &Publication) -> Result<(), Loss> {
         let sockets = match self.held.remove(&publication.id) {
             Some(sockets) => sockets,
-            None => rebind(publication).map_err(|clash| Loss::of(&clash))?,
+            None => {
+                let steered = self.should_steer(publication);
+                rebind(publication, steered).map_err(|clash| Loss::of(&clash, publication))?
+            }
         };
+        let was = self.steered.contains(&publication.id);
+        self.note_steering(publication, &sockets);
+        let planned = self.plan.shares.contains_key(&publication.id);
+        if planned && was != self.steered.contains(&publication.id) {
+            self.reconsider(publication).map_err(Loss::not_served)?;
+        }
         let held =
             Held { publication: publication.clone(), sockets, specs: Vec::new(), lasting: false };
         let id = publication.id.clone();
         let handed = self.hand_over(paths, std::slice::from_ref(&held));
         self.held.insert(id.clone(), held.sockets);
-        handed.and_then(|()| self.open(&[id])).map_err(Loss::not_served)
+        let floor = self.set_floors(&BTreeSet::from([id.clone()]));
+        handed.and(floor).and_then(|()| self.open(&[id])).map_err(Loss::not_served)
     }
 
     /// What a publication's route needs when sockets are opened inside the target's namespace;
@@ -341,6 +365,7 @@ impl Inner {
             // Whom the target answers without passing this host.
             neighbours: network.map(subnets).unwrap_or_default(),
             inside,
+            steered: self.steered.contains(&publication.id),
             on_host: !matches!(publication.target, Target::Address { .. }),
         }
     }
@@ -349,13 +374,25 @@ impl Inner {
 // === impl Loss ===
 
 impl Loss {
-    fn of(clash: &Clash) -> Self {
-        Self { reason: clash.to_string(), taken: clash.is_in_use() }
+    fn of(clash: &Clash, publication: &Publication) -> Self {
+        let taken = clash.is_in_use() && takes_clients(clash.port, publication.proto);
+        Self { reason: clash.to_string(), taken }
     }
 
     fn not_served(why: impl ToString) -> Self {
         Self { reason: why.to_string(), taken: false }
     }
+}
+
+/// Whether somebody waits at a port for clients from other hosts. Who listens on loopback is in the
+/// way of a socket for every address, and has no claim to what comes from outside.
+fn takes_clients(port: u16, proto: Proto) -> bool {
+    let waiting = transport(proto).ok().and_then(|transport| {
+        let mut netlink = Netlink::open(Family::SockDiag).ok()?;
+        diag::waiting(&mut netlink, transport, port).ok()
+    });
+    // What cannot be told is left to whoever is there.
+    waiting.is_none_or(|all| all.iter().any(|socket| !socket.address.is_loopback()))
 }
 
 /// The addresses listened on for each port.
@@ -383,7 +420,7 @@ pub(super) fn names(ids: &[PublicationId]) -> Vec<String> {
 
 fn bound(route: &Route, sockets: Vec<OwnedFd>) -> Vec<Bound> {
     let places =
-        route.host_ports.iter().flat_map(|port| route.listeners.iter().map(move |p| (port, *p)));
+        route.bound_ports().iter().flat_map(|port| route.listeners.iter().map(move |p| (port, *p)));
     let pairs = places.zip(sockets);
     pairs
         .map(|((port, place), socket)| Bound {

@@ -83,6 +83,7 @@ impl Daemon {
         }
         let both = [record.publication.clone(), publication];
         self.flows.forget(&both, flows::Which::All)?;
+        self.planes.cut(std::slice::from_ref(&record.publication.id));
         self.tell_of(record, "follow", &format!("leads to {}", addresses(target)));
         Ok(())
     }

@@ -243,16 +243,18 @@ fn io_uring_connects_by_the_same_hooks() {
 /// Tries addresses in turn, a little apart, and takes the first connection that is made.
 fn happy_eyeballs(host: &Host, addresses: &[SocketAddr]) -> Option<TcpStream> {
     let (sender, made) = std::sync::mpsc::channel();
-    for (turn, address) in addresses.iter().copied().enumerate() {
-        let (sender, host) = (sender.clone(), host.clone());
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(20) * u32::try_from(turn).unwrap());
-            if let Ok(stream) = host.run(|| TcpStream::connect(address)).unwrap() {
-                let _late = sender.send(stream);
-            }
-        });
-    }
-    made.recv_timeout(ANSWER).ok()
+    thread::scope(|scope| {
+        for (turn, address) in addresses.iter().copied().enumerate() {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(20) * u32::try_from(turn).unwrap());
+                if let Ok(stream) = host.run(|| TcpStream::connect(address)).unwrap() {
+                    let _late = sender.send(stream);
+                }
+            });
+        }
+        made.recv_timeout(ANSWER).ok()
+    })
 }
 
 #[test]
@@ -380,4 +382,26 @@ fn bytes_go_both_ways() {
     stream.read_exact(&mut back).unwrap();
     writing.join().unwrap().unwrap();
     assert!(back == sent);
+}
+
+#[test]
+fn multipath_tcp_is_left_to_the_relay() {
+    let Some(scene) = scene("mptcp") else { return };
+    let plane = both_families(&scene);
+    serve(scene.host.tcp_listen("0.0.0.0:8080").unwrap(), "relay");
+    serve(scene.listen6(&scene.host, 8080), "relay");
+    for (asked, told) in [("127.0.0.1:8080", "relay 127.0.0.1"), ("[::1]:8080", "relay ::1")] {
+        let to: SocketAddr = asked.parse().unwrap();
+        // IPPROTO_MPTCP (linux/in.h).
+        let make = || Socket::new(Domain::for_address(to), Type::STREAM, Some(262.into()));
+        let Ok(socket) = scene.host.run(make).unwrap() else {
+            eprintln!("skipped: no multipath TCP here");
+            return;
+        };
+        socket.connect(&to.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        assert_eq!(stream.peer_addr().unwrap(), to);
+        assert_eq!(said(stream), told);
+    }
+    assert_eq!(plane.counters().unwrap()[&id("web")].connections, 0);
 }

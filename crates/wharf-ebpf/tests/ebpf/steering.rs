@@ -193,6 +193,32 @@ fn a_server_that_listens_without_binding_keeps_its_port() {
 }
 
 #[test]
+fn a_server_of_multipath_tcp_keeps_its_port_while_it_is_there() {
+    let Some(scene) = scene("mptcp server") else { return };
+    let mut plane = steering(&scene);
+    scene.host.sysctl("net/ipv4/ip_local_port_range", "40000 40999").unwrap();
+    let make = || {
+        // IPPROTO_MPTCP (linux/in.h).
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(262.into()))?;
+        socket.bind(&"0.0.0.0:0".parse::<SocketAddr>().unwrap().into())?;
+        socket.listen(16)?;
+        std::io::Result::Ok(TcpListener::from(socket))
+    };
+    let Ok(own) = scene.host.run(make).unwrap() else {
+        eprintln!("skipped: no multipath TCP here");
+        return;
+    };
+    let at = format!("10.1.0.2:{}", own.local_addr().unwrap().port());
+    plane.repair().unwrap();
+    let stream = scene.client.tcp(&at).unwrap();
+    assert_eq!(own.accept().unwrap().1, stream.local_addr().unwrap());
+    drop((own, stream));
+    // The socket that listens is the kernel's own, and closes without a hook.
+    plane.repair().unwrap();
+    assert_eq!(said(scene.client.tcp(&at).unwrap()), "floor 10.1.0.1");
+}
+
+#[test]
 fn servers_that_were_there_before_keep_their_ports() {
     let Some(scene) = scene("before") else { return };
     serve(scene.host.tcp_listen("0.0.0.0:30000").unwrap(), "own");

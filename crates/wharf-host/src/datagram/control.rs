@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Local;
 
-/// Room for an `in6_pktinfo`, an `in_pktinfo` and a segment length (96 bytes), rounded up; as
-/// `u64`s because the kernel's control headers are aligned like one.
-const WORDS: usize = 16;
+/// Room for an `in6_pktinfo`, an `in_pktinfo`, a `sockaddr_in6`, a `sockaddr_in` and a segment length
+/// (176 bytes), rounded up; as `u64`s because the kernel's control headers are aligned like one.
+const WORDS: usize = 24;
 
 /// A buffer for control data, and how much of it is written.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Control {
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     pub(super) local: Option<Local>,
+    /// The port it was sent to.
+    pub(super) port: Option<u16>,
     pub(super) segment: Option<u16>,
 }
 
@@ -130,6 +132,14 @@ impl Labels {
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if self.local.is_none() => {
                     self.local = Some(v6(data.cast::<libc::in6_pktinfo>().read_unaligned()));
+                }
+                (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) => {
+                    let asked = data.cast::<libc::sockaddr_in>().read_unaligned();
+                    self.port = Some(u16::from_be(asked.sin_port));
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_ORIGDSTADDR) => {
+                    let asked = data.cast::<libc::sockaddr_in6>().read_unaligned();
+                    self.port = Some(u16::from_be(asked.sin6_port));
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) => {
                     let segment = data.cast::<libc::c_int>().read_unaligned();

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{enable_gro, set_flag};
+use crate::reserve::close_to_traffic;
+use crate::transparent::RELAY_MARK;
 
 /// What a flow's socket may queue each way, in bytes, as the kernel counts them: a dozen trains
 /// or some 450 datagrams of 1400 bytes. The default holds 92 of these, less than one burst.
@@ -51,6 +53,30 @@ pub fn flow_socket_inside(
         socket.set_mark(mark)?;
     }
     prepare(socket, target, source)
+}
+
+/// A UDP socket at `address` from which answers leave that are due from a port of a steered range. It
+/// takes nothing in: while the range is steered nothing comes to it, and what came otherwise would
+/// only wait there.
+///
+/// # Errors
+/// `EADDRINUSE` when a program of the host has the port; `EPERM` without CAP_NET_RAW, which it takes
+/// to say that it is the relay who binds ([`RELAY_MARK`]).
+pub fn answering_socket(address: SocketAddr, dual: bool) -> io::Result<OwnedFd> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual)?;
+    }
+    close_to_traffic(&socket)?;
+    // A relay and its successor have the same ports for a moment.
+    socket.set_reuse_address(true)?;
+    socket.set_mark(RELAY_MARK.value)?;
+    socket.bind(&address.into())?;
+    // Routing is not to see it.
+    socket.set_mark(0)?;
+    socket.set_send_buffer_size(QUEUE / 2)?;
+    Ok(socket.into())
 }
 
 fn prepare(socket: Socket, target: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {

@@ -116,10 +116,13 @@ impl Host {
     /// # Errors
     /// When three tries of a second each bring no answer, or the port is refused.
     pub fn udp_ask(&self, address: &str, payload: &[u8]) -> Result<Vec<u8>> {
-        let socket = self.udp(address)?;
-        socket.set_read_timeout(Some(DATAGRAM_LIMIT))?;
         let mut answer = vec![0; 65_536];
         for _ in 0..DATAGRAM_TRIES {
+            // From another port each time: conntrack drops a flow whose answers it could not tell
+            // from those of one that it remembers, of the same port of ours to another address that
+            // leads to the same target.
+            let socket = self.udp(address)?;
+            socket.set_read_timeout(Some(DATAGRAM_LIMIT))?;
             socket.send(payload).with_context(|| format!("send to {address}"))?;
             match socket.recv(&mut answer) {
                 Ok(length) => {

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::lab::mounts_below;
 use crate::wait;
 
 /// The kernel needs a moment to take a killed process and its namespaces apart.
@@ -57,6 +59,29 @@ pub(crate) fn kill_all(mark: &Path) -> Result<()> {
         left.is_empty().then_some(())
     });
     ended.map_err(|error| error.context(format!("{:?}", processes(mark))))
+}
+
+/// Takes down what an instance that was killed has left pinned in its bpf file system. Unmounting
+/// alone would not do: copies of the mount live on in mount namespaces that were made meanwhile.
+pub(crate) fn unpin(place: &Path) {
+    for directory in mounts_below(place) {
+        remove_pins(&directory);
+        if let Err(error) = unmount(&directory, UnmountFlags::DETACH) {
+            eprintln!("wharf-lab: cannot unmount {}: {error}", directory.display());
+        }
+    }
+}
+
+fn remove_pins(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            remove_pins(&path);
+            let _gone = fs::remove_dir(&path);
+        } else if let Err(error) = fs::remove_file(&path) {
+            eprintln!("wharf-lab: cannot unpin {}: {error}", path.display());
+        }
+    }
 }
 
 /// The cgroups that hold processes of the instance, as directories, without those that the test

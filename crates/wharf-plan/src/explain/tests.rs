@@ -333,8 +333,7 @@ fn what_is_not_published_is_told_apart() {
 fn a_path_is_chosen_by_where_the_client_is() {
     let planned = |path| plan(path, Plane::Relay, SourceSeen::Gateway);
     let all = [Path::ExternalV4, Path::HostLoopback, Path::HostAddress, Path::SameBridge];
-    let plan =
-        crate::PublicationPlan { paths: all.map(planned).into(), relay_keeps_clients: false };
+    let plan = crate::PublicationPlan { paths: all.map(planned).into(), ..Default::default() };
     let question = |address: &str| Question {
         proto: Proto::Tcp,
         address: ip(address),

@@ -11,7 +11,7 @@ use crate::tcp::dial::kept;
 
 /// One publication, as the relay sees it. A range is one route, never one per port.
 ///
-/// It takes `listeners.len() * host_ports.count()` sockets, port by port and for each port
+/// It takes `listeners.len() * bound_ports().count()` sockets, port by port and for each port
 /// place by place: the order in which [`wharf_host::reserve::Reservation`] holds them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -54,6 +54,10 @@ pub struct Route {
     /// ([`wharf_host::opener`]), and the namespace.
     #[serde(default)]
     pub inside: bool,
+    /// Whether the sockets, one for each place listened on and bound to the first port, get what is
+    /// sent to every port of the range: somebody steers it there (sk_lookup).
+    #[serde(default)]
+    pub steered: bool,
     /// Whether the way to the target never leaves this host: there is no bottleneck on it for
     /// congestion control to look for.
     #[serde(default)]
@@ -90,7 +94,21 @@ pub struct Place {
 impl Route {
     /// The number of sockets listened on.
     pub fn sockets(&self) -> usize {
-        self.listeners.len() * self.host_ports.count()
+        self.listeners.len() * self.bound_ports().count()
+    }
+
+    /// The ports that sockets are bound to.
+    pub fn bound_ports(&self) -> PortRange {
+        match self.steered {
+            true => PortRange::single(self.host_ports.first()),
+            false => self.host_ports,
+        }
+    }
+
+    /// The place of a host port within the range.
+    pub(crate) fn place_of(&self, port: u16) -> Option<usize> {
+        let place = usize::from(port.checked_sub(self.host_ports.first())?);
+        (place < self.host_ports.count()).then_some(place)
     }
 
     /// The number of descriptors that belong to the route.
@@ -134,6 +152,7 @@ impl Route {
             (self.proto == from.proto, "protocol"),
             (self.listeners == from.listeners, "addresses listened on"),
             (self.host_ports == from.host_ports, "host ports"),
+            (self.steered == from.steered, "way of listening"),
         ];
         match kept.iter().find(|(same, _)| !same) {
             Some((_, what)) => self.refuse(&format!(
@@ -200,6 +219,7 @@ pub(crate) fn example() -> Route {
         source: Source::Gateway,
         neighbours: Vec::new(),
         inside: false,
+        steered: false,
         on_host: true,
     }
 }
@@ -222,12 +242,22 @@ mod tests {
     }
 
     #[test]
+    fn a_steered_range_has_one_socket_for_each_place() {
+        assert_eq!(example().sockets(), 3);
+        let steered = Route { steered: true, ..example() };
+        assert_eq!((steered.sockets(), steered.bound_ports()), (1, PortRange::single(8000)));
+        let places = [7999, 8000, 8002, 8003].map(|port| steered.place_of(port));
+        assert_eq!(places, [None, Some(0), Some(2), None]);
+    }
+
+    #[test]
     fn what_belongs_to_the_sockets_cannot_be_changed() {
         let ports = PortRange::single(8000);
         for (route, what) in [
             (Route { proto: Proto::Udp, ..example() }, "protocol"),
             (Route { listeners: Vec::new(), ..example() }, "addresses"),
             (Route { host_ports: ports, ..example() }, "host ports"),
+            (Route { steered: true, ..example() }, "way of listening"),
         ] {
             let refused = route.check_change(&example()).unwrap_err().to_string();
             assert!(refused.starts_with("route a: its ") && refused.contains(what), "{refused}");

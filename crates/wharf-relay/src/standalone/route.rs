@@ -40,6 +40,7 @@ pub(super) fn of(port: &Port) -> Route {
         // for it. The daemon's marks what comes from its own bridges, and nothing of Docker's.
         source: Source::Gateway,
         inside: false,
+        steered: false,
         on_host: neighbours.is_some(),
         neighbours: neighbours.unwrap_or_default(),
     }

@@ -69,8 +69,9 @@ fn entrance(
 }
 
 fn check_set(route: &Route, set: &[OwnedFd]) -> Result<(), Refusal> {
-    let ports = route.host_ports.iter();
-    let wanted = ports.flat_map(|port| route.listeners.iter().map(move |place| (place, port)));
+    let ports = route.bound_ports();
+    let wanted =
+        ports.iter().flat_map(|port| route.listeners.iter().map(move |place| (place, port)));
     for (socket, (place, port)) in set.iter().zip(wanted) {
         let wanted = SocketAddr::new(place.address, port);
         check_one(route.proto, socket.as_fd(), wanted).map_err(|reason| Refusal::Route {

@@ -38,6 +38,7 @@ pub(super) struct Inherited {
 #[derive(Debug)]
 pub(crate) struct FlowInTransit {
     pub(crate) client: SocketAddr,
+    pub(crate) port: u16,
     pub(crate) asked: Option<Local>,
     pub(crate) begun: Instant,
     pub(crate) last: Instant,
@@ -237,6 +238,7 @@ fn pass(
         route: ids.get(&token.route)?.clone(),
         socket: token.socket,
         client: flow.client,
+        port: flow.port,
         asked: flow.asked.map(|local| (local.address, local.interface)),
         age_ms: ago(flow.begun),
         quiet_ms: ago(flow.last),
@@ -250,6 +252,7 @@ fn receive(flow: PassedFlow, socket: OwnedFd, now: Instant) -> FlowInTransit {
     let ago = |ms: u64| now.checked_sub(Duration::from_millis(ms)).unwrap_or(now);
     FlowInTransit {
         client: flow.client,
+        port: flow.port,
         asked: flow.asked.map(|(address, interface)| Local { address, interface }),
         begun: ago(flow.age_ms),
         last: ago(flow.quiet_ms),

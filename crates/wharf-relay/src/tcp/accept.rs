@@ -58,7 +58,9 @@ impl Tcp {
         token: Token,
         now: Instant,
     ) {
-        let (port, _) = shared.locate(token);
+        let Some(port) = shared.port_of(token).or_else(|| port_asked(shared, &stream)) else {
+            return reset_on_close(&stream);
+        };
         let Some(admitted) = self.admission(shared, peer.ip(), port) else {
             return reset_on_close(&stream);
         };
@@ -101,6 +103,13 @@ impl Tcp {
         }
         Some(Admitted::new(Arc::clone(&self.context), Arc::clone(shared), port, share))
     }
+}
+
+/// The place within a steered range that a client has asked: its connection has that port, whatever
+/// the listener's is.
+fn port_asked(shared: &Shared, stream: &OwnedFd) -> Option<usize> {
+    let local = rustix::net::getsockname(stream).ok()?;
+    shared.route.place_of(SocketAddr::try_from(local).ok()?.port())
 }
 
 fn attempt(result: rustix::io::Result<(OwnedFd, Option<rustix::net::SocketAddrAny>)>) -> Attempt {

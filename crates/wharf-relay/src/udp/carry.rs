@@ -1,6 +1,7 @@
 //! Carrying datagrams: what waits at a socket leaves as trains, each datagram as it was.
 
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +30,7 @@ impl Udp {
             };
             let received = arrival.received();
             turn.note(received);
-            let key = Key::of(token, &arrival);
+            let Some(key) = Key::of(token, &arrival, served) else { continue };
             let known = last.filter(|(before, _)| *before == key).map(|(_, id)| id);
             let id = known.or_else(|| self.flow_of(key, served, received.count(), now));
             let Some(id) = id else { continue };
@@ -133,7 +134,8 @@ impl Flow {
         let Some((_, train)) = train else { return };
         let path = self.path_back();
         let counters = &self.served.shared.counters;
-        match self.served.socket(self.key.token) {
+        let own = self.answers_by.as_ref().map(|answerer| answerer.socket.as_fd());
+        match own.or_else(|| self.served.socket(self.key.token)) {
             Some(socket) => {
                 let sent = send_train(socket, train, Some(&path), &mut self.outwards);
                 note_out(counters, train.count(), &sent);

@@ -18,6 +18,7 @@ use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
+use crate::udp::answering::Answerer;
 use crate::udp::open::Opened;
 use crate::udp::turn::Habit;
 
@@ -31,6 +32,8 @@ const FEW: usize = 16;
 pub(super) struct Key {
     pub(super) token: Token,
     pub(super) client: SocketAddr,
+    /// The place of the port that the client asked within the range.
+    pub(super) port: u16,
     /// The local address the client asked.
     pub(super) asked: Option<Local>,
 }
@@ -42,6 +45,8 @@ pub(super) struct Flow {
     pub(super) served: Arc<Served>,
     dual: bool,
     pub(super) socket: OwnedFd,
+    /// Where answers leave from, if not from the socket that listens.
+    pub(super) answers_by: Option<Arc<Answerer>>,
     /// Whether the target sees the client's address.
     as_client: bool,
     pub(super) habit: Habit,
@@ -73,8 +78,13 @@ pub(super) struct Flows {
 // === impl Key ===
 
 impl Key {
-    pub(super) fn of(token: Token, arrival: &Arrival) -> Self {
-        Self { token, client: arrival.from, asked: arrival.to.map(significant) }
+    /// `None` for what was not sent to a port of the route.
+    pub(super) fn of(token: Token, arrival: &Arrival, served: &Served) -> Option<Self> {
+        let shared = &served.shared;
+        let by_arrival = || shared.route.place_of(arrival.port?);
+        let port = shared.port_of(token).or_else(by_arrival)?;
+        let (client, asked) = (arrival.from, arrival.to.map(significant));
+        Some(Self { token, client, port: u16::try_from(port).ok()?, asked })
     }
 }
 
@@ -97,13 +107,14 @@ impl Flow {
         now: Instant,
     ) -> Self {
         let Opened { socket, as_client } = opened;
-        let dual = served.shared.locate(key.token).1;
+        let dual = served.shared.listener(key.token).is_some_and(|place| place.dual);
         let (begun, last, answered, streams) = (now, now, false, false);
         Self {
             key,
             served,
             dual,
             socket,
+            answers_by: None,
             as_client,
             habit: Habit::default(),
             inwards: Segmentation::default(),
@@ -123,7 +134,9 @@ impl Flow {
         from: FlowInTransit,
         share: Share,
     ) -> Self {
-        let key = Key { token, client: from.client, asked: from.asked };
+        let own = served.shared.port_of(token).and_then(|port| u16::try_from(port).ok());
+        let port = own.unwrap_or(from.port);
+        let key = Key { token, client: from.client, port, asked: from.asked };
         let as_client = local_address(&from.socket) == Some(from.client.ip());
         let opened = Opened { socket: from.socket, as_client };
         let flow = Self::new(key, served, opened, share, from.last);
@@ -135,6 +148,7 @@ impl Flow {
     pub(super) fn pass_on(self) -> (Token, FlowInTransit) {
         let flow = FlowInTransit {
             client: self.key.client,
+            port: self.key.port,
             asked: self.key.asked,
             begun: self.begun,
             last: self.last,
@@ -153,8 +167,7 @@ impl Flow {
     /// The address and port the client asked.
     pub(super) fn asked(&self) -> SocketAddr {
         let shared = &self.served.shared;
-        let (place, _) = shared.locate(self.key.token);
-        let port = shared.route.host_ports.iter().nth(place).unwrap_or_default();
+        let port = shared.route.host_ports.first().saturating_add(self.key.port);
         let any = match self.key.client {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -165,7 +178,7 @@ impl Flow {
     /// Where it leads.
     pub(super) fn target(&self) -> Option<SocketAddr> {
         let shared = &self.served.shared;
-        let (port, _) = shared.locate(self.key.token);
+        let port = usize::from(self.key.port);
         shared.route.target(self.key.client.ip(), port).map(SocketAddr::from)
     }
 
@@ -178,8 +191,7 @@ impl Flow {
     /// Whether it leads where it would lead under a changed route.
     fn continues(&self, changed: &Served) -> bool {
         let shared = &self.served.shared;
-        let (port, _) = shared.locate(self.key.token);
-        changed.shared.continues(shared, self.key.client, port)
+        changed.shared.continues(shared, self.key.client, usize::from(self.key.port))
     }
 
     /// Whether nothing has come back to the client's address.

@@ -99,6 +99,7 @@ pub(super) fn route(
         source: Source::Gateway,
         neighbours: Vec::new(),
         inside: false,
+        steered: false,
         on_host: true,
     };
     (route, held)
