@@ -15,11 +15,14 @@ use crate::bench::site::{Site, TARGET};
 /// Docker's name for the bridge of its default network; here nothing comes in by it.
 const BRIDGE: &str = "docker0";
 
-/// Connections that have ended are forgotten at once: the same few ports are used again and again,
-/// and the table would be full of what is over.
-const FORGET: [&str; 2] = [
-    "net/netfilter/nf_conntrack_tcp_timeout_time_wait",
-    "net/netfilter/nf_conntrack_tcp_timeout_close",
+/// The same few ports are used again and again, by everybody and on the way to one server.
+const SYSCTLS: [(&str, &str); 3] = [
+    // Connection tracking forgets what has ended; its table would be full of it.
+    ("net/netfilter/nf_conntrack_tcp_timeout_time_wait", "1"),
+    ("net/netfilter/nf_conntrack_tcp_timeout_close", "1"),
+    // One clock for all destinations: where rules rewrite them, the server meets clients with the
+    // address and port of one that has just gone, and turns away those whose clocks are behind.
+    ("net/ipv4/tcp_timestamps", "2"),
 ];
 
 /// Everybody's ports, which answer; dropping it ends everything.
@@ -41,7 +44,7 @@ impl LocalHost {
         let site = Site::start("local", program)?;
         let (host, container) = (&site.scene.host, site.scene.wharf.container(TARGET)?);
         [host, &container].into_iter().try_for_each(tune)?;
-        FORGET.iter().try_for_each(|name| host.sysctl(name, "1"))?;
+        SYSCTLS.iter().try_for_each(|(name, value)| host.sysctl(name, value))?;
         let address = site.scene.wharf.network_setting(TARGET, "GlobalIPv6Address");
         let v6 = address.parse().with_context(|| format!("its IPv6 address {address:?}"))?;
         let server = serve(&container, v6)?;
