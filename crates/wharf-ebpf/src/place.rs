@@ -94,8 +94,9 @@ fn has(mounts: &str, place: &Path) -> bool {
     })
 }
 
+/// The kernel puts files of its own there (`maps.debug`); what we pin is in directories.
 fn holds(directory: &Path) -> bool {
-    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+    directories(directory).is_ok_and(|found| !found.is_empty())
 }
 
 fn is_mounted(place: &Path) -> Result<bool> {

@@ -87,6 +87,12 @@ fn a_list_holds_for_the_host_and_cuts_those_it_leaves_out() {
     assert!(!answers(&mut loopback), "who is not allowed any more still talks");
     assert!(scene.host.told("tcp", "10.1.0.2:8080").is_ok());
     assert!(scene.host.told("tcp", "127.0.0.1:8080").is_err());
+    // A client of the loopback has the first of its addresses to a list, and the gateway's to others.
+    scene.wharf.publish("web", &["8080:80"], &["--allow", "127.0.0.1"]);
+    let mut loopback = scene.host.tcp("127.0.0.1:8080").unwrap();
+    scene.wharf.publish("web", &["8080:80"], &["--allow", "127.0.0.0/8"]);
+    assert!(answers(&mut loopback), "who is still allowed was cut off");
+    assert!(!answers(&mut own), "who is not allowed any more still talks");
 }
 
 #[test]

@@ -46,6 +46,21 @@ fn a_program_that_somebody_unpins_is_attached_again() {
 }
 
 #[test]
+fn a_plane_that_is_switched_off_is_taken_down() {
+    let Some(scene) = Scene::new("taken down") else { return };
+    scene.whoami("web", ["-p", "8080:80"]);
+    let attached = own_links(&scene.place());
+    scene.wharf.kill9("daemon").unwrap();
+    let _daemon = scene.wharf.daemon_with([("WHARF_NO_EBPF", "true")]).unwrap();
+    assert!(scene.host.can_connect("127.0.0.1:8080"));
+    let there = std::fs::read_dir(scene.place()).map_or(0, Iterator::count);
+    assert_eq!(there, 0, "something is pinned");
+    let (Some(attached), Some(now)) = (attached, links()) else { return };
+    assert!(!attached.is_empty());
+    assert!(attached.iter().all(|id| !now.contains(id)), "links {attached:?} are still there");
+}
+
+#[test]
 fn after_the_end_nothing_of_ours_is_left() {
     let Some(scene) = Scene::new("left") else { return };
     let come_and_go = || {

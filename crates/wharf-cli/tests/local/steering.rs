@@ -151,6 +151,59 @@ fn clients_of_the_host_keep_their_ports_inside_the_range() {
     drop(far);
 }
 
+/// Whether the connection arrives at this listener of the host.
+fn arrives(listener: &std::net::TcpListener, client: &Host, at: &str) -> bool {
+    listener.set_nonblocking(true).unwrap();
+    let _connection = client.tcp(at).unwrap();
+    wait::until(LIMIT, "a connection", || listener.accept().ok()).is_ok()
+}
+
+#[test]
+fn a_server_of_the_host_keeps_the_port_that_the_kernel_gave_it() {
+    let Some((scene, _teller)) = published("given", &RANGE) else { return };
+    let listener = scene.host.tcp_listen("0.0.0.0:0").unwrap();
+    let socket = scene.host.udp_bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let [tcp, udp] = [listener.local_addr(), socket.local_addr()].map(|at| at.unwrap().port());
+    assert!([tcp, udp].iter().all(|port| (1024..61_000).contains(port)), "{tcp} {udp}");
+    for (client, address) in
+        [(&scene.host, "127.0.0.1"), (&scene.host, "10.1.0.2"), (&scene.remote, "10.1.0.2")]
+    {
+        assert!(arrives(&listener, client, &format!("{address}:{tcp}")), "{address}:{tcp}");
+        // The client's own port is one of the range as well, and gets the answer.
+        let sender = client.udp_bind("0.0.0.0:0").unwrap();
+        sender.set_read_timeout(Some(LIMIT)).unwrap();
+        sender.send_to(b"ping", format!("{address}:{udp}")).unwrap();
+        let (_, from) = socket.recv_from(&mut [0; 16]).unwrap();
+        socket.send_to(b"pong", from).unwrap();
+        let (length, from) = sender.recv_from(&mut [0; 16]).unwrap();
+        assert_eq!((length, from.to_string()), (4, format!("{address}:{udp}")));
+    }
+}
+
+#[test]
+fn of_two_that_want_the_same_ports_at_once_one_gets_them() {
+    let Some(scene) = Scene::new("at once") else { return };
+    scene.whoami("first", []);
+    scene.whoami("second", []);
+    for _ in 0..10 {
+        let tries = [("first", "20000-29999:20000-29999"), ("second", "25000-34999:25000-34999")];
+        let tried = std::thread::scope(|scope| {
+            let threads = tries.map(|(name, spec)| {
+                let wharf = &scene.wharf;
+                scope.spawn(move || wharf.run(["publish", name, spec]).unwrap())
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let refused: Vec<_> = tried.iter().filter(|tried| !tried.is_success()).collect();
+        assert_eq!(refused.len(), 1, "{tried:?}");
+        assert!(refused[0].stderr.contains("port is already allocated"), "{refused:?}");
+        assert_eq!(scene.wharf.ports().len(), 1);
+        let winner = tries[usize::from(!tried[0].is_success())];
+        scene.wharf.ok(["unpublish", winner.0, winner.1]);
+    }
+}
+
 #[test]
 fn without_the_plane_a_range_has_a_socket_for_each_port_again() {
     let Some((scene, _teller)) = published("unsteered", &["-p", "8080-9999:8080-9999"]) else {

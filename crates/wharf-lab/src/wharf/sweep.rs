@@ -78,7 +78,13 @@ fn remove_pins(directory: &Path) {
         if path.is_dir() {
             remove_pins(&path);
             let _gone = fs::remove_dir(&path);
-        } else if let Err(error) = fs::remove_file(&path) {
+            continue;
+        }
+        // The kernel's own files there (`maps.debug`) have a dot, and nobody can remove them.
+        let is_of_kernel = path.extension().is_some();
+        if let Err(error) = fs::remove_file(&path)
+            && !is_of_kernel
+        {
             eprintln!("wharf-lab: cannot unpin {}: {error}", path.display());
         }
     }
