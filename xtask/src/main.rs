@@ -10,7 +10,9 @@ mod layers;
 mod prerequisites;
 mod steps;
 mod suite;
+mod vm;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +38,11 @@ enum Task {
     },
     /// Install what the tests need, then run them with cargo-nextest.
     Test {
+        /// Run the tests that depend most on the kernel on that of Debian 12, in QEMU without
+        /// hardware help (minutes): the eBPF, nft and relay planes, and the program once. Takes
+        /// `-p PACKAGE` and words of tests' names.
+        #[arg(long)]
+        vm: bool,
         /// Passed on to `cargo nextest run`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -46,6 +53,12 @@ enum Task {
     /// One end of a measurement; `bench` starts both.
     #[command(subcommand, hide = true)]
     BenchAgent(bench::Agent),
+    /// Run the whole program once, with a container that is reached on every plane.
+    #[command(hide = true)]
+    VmCheck {
+        /// The program.
+        program: PathBuf,
+    },
     /// The gate: formatting, layers, lints, documentation, licences, tests.
     Ci,
     /// Check the arrows between crates and the house rules that no compiler checks.
@@ -57,9 +70,11 @@ fn main() -> ExitCode {
         Task::Demo { down: true, .. } => demo::down(),
         Task::Demo { isolated: true, .. } => demo::isolated(),
         Task::Demo { .. } => demo::up(),
-        Task::Test { args } => suite::run_tests(&args),
+        Task::Test { vm: true, args } => vm::run_tests(&args),
+        Task::Test { vm: false, args } => suite::run_tests(&args),
         Task::Bench(bench) => bench::run(&bench),
         Task::BenchAgent(agent) => bench::run_agent(&agent),
+        Task::VmCheck { program } => vm::check_program(&program),
         Task::Ci => ci::run_all(),
         Task::Layers => layers::check(),
     };

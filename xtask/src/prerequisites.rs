@@ -247,6 +247,11 @@ fn install(missing: &[&Need]) -> Result<()> {
     }
 }
 
+/// Has apt read its lists anew.
+pub(crate) fn refresh() -> Result<()> {
+    apt(&["update"])
+}
+
 fn apt(args: &[&str]) -> Result<()> {
     run(Command::new("apt-get")
         .args(["--quiet", "--option", "DPkg::Lock::Timeout=300"])
