@@ -19,8 +19,10 @@ pub(crate) struct Accounts {
     table: Box<dyn Table<u32, AccountBytes>>,
     numbers: BTreeMap<PublicationId, u32>,
     taken: Numbers,
-    /// How many entries of the plan use one; those with none are kept for their connections.
+    /// How many entries of the plan use one.
     uses: BTreeMap<u32, usize>,
+    /// Those that none uses: they are kept for their connections.
+    unused: BTreeSet<u32>,
 }
 
 // === impl Accounts ===
@@ -31,8 +33,13 @@ impl Accounts {
     }
 
     pub(crate) fn of(table: impl Table<u32, AccountBytes> + 'static) -> Self {
-        let (numbers, uses) = (BTreeMap::new(), BTreeMap::new());
-        Self { table: Box::new(table), numbers, taken: Numbers::default(), uses }
+        Self {
+            table: Box::new(table),
+            numbers: BTreeMap::new(),
+            taken: Numbers::default(),
+            uses: BTreeMap::new(),
+            unused: BTreeSet::new(),
+        }
     }
 
     /// Looks into the map; who uses an account is to be said anew.
@@ -40,6 +47,7 @@ impl Accounts {
         self.uses.clear();
         let found = self.read()?;
         self.taken = found.keys().copied().collect();
+        self.unused = found.keys().copied().collect();
         self.numbers = found.into_iter().map(|(number, it)| (named(&it), number)).collect();
         Ok(())
     }
@@ -58,37 +66,53 @@ impl Accounts {
         let account = Account::new(&publication.0).encode();
         self.table.put(&number, &account).map_err(refused("write", MAP, ACCOUNTS_LIMIT))?;
         self.numbers.insert(publication.clone(), number);
+        self.unused.insert(number);
         Ok(number)
     }
 
     /// One more entry of the plan uses the account.
     pub(crate) fn hold(&mut self, number: u32) {
         *self.uses.entry(number).or_default() += 1;
+        self.unused.remove(&number);
     }
 
     /// One entry less uses the account.
     pub(crate) fn release(&mut self, number: u32) {
-        if let Some(count) = self.uses.get_mut(&number) {
-            *count = count.saturating_sub(1);
+        let Some(count) = self.uses.get_mut(&number) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.uses.remove(&number);
+            self.unused.insert(number);
         }
     }
 
     /// Removes accounts that nothing uses and that have no connection open.
     pub(crate) fn sweep(&mut self) -> Result<()> {
-        let in_use = |number: &u32| self.uses.get(number).is_some_and(|count| *count > 0);
-        if self.numbers.values().all(in_use) {
-            return Ok(());
+        // Only these are looked at: a change must not cost more where more is published.
+        for number in self.unused.clone() {
+            let found = self.table.get(&number).map_err(refused("read", MAP, ACCOUNTS_LIMIT))?;
+            let found = found.map(|bytes| Account::decode(&bytes));
+            if found.as_ref().is_some_and(|account| account.open > 0) {
+                continue;
+            }
+            if found.is_some() {
+                self.table.delete(&number).map_err(refused("delete from", MAP, ACCOUNTS_LIMIT))?;
+            }
+            self.forget(number, found.as_ref());
         }
-        let found = self.read()?;
-        let idle = found.iter().filter(|(number, it)| !in_use(number) && it.open == 0);
-        let idle: BTreeSet<u32> = idle.map(|(number, _)| *number).collect();
-        for number in &idle {
-            self.table.delete(number).map_err(refused("delete from", MAP, ACCOUNTS_LIMIT))?;
-            self.uses.remove(number);
-            self.taken.give_back(*number);
-        }
-        self.numbers.retain(|_, number| !idle.contains(number));
         Ok(())
+    }
+
+    fn forget(&mut self, number: u32, account: Option<&Account>) {
+        match account.map(named) {
+            Some(id) if self.numbers.get(&id) == Some(&number) => {
+                self.numbers.remove(&id);
+            }
+            Some(_) => {}
+            None => self.numbers.retain(|_, other| *other != number),
+        }
+        self.unused.remove(&number);
+        self.taken.give_back(number);
     }
 
     /// What each publication has counted.

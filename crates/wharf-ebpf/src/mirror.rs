@@ -19,6 +19,7 @@ const NO_SUCH_KEY: i32 = 2;
 pub(crate) trait Table<K, V>: fmt::Debug + Send + Sync {
     fn put(&mut self, key: &K, value: &V) -> Result<(), MapError>;
     fn delete(&mut self, key: &K) -> Result<(), MapError>;
+    fn get(&self, key: &K) -> Result<Option<V>, MapError>;
     fn read(&self) -> Result<Vec<(K, V)>, MapError>;
 }
 
@@ -125,6 +126,10 @@ where
         self.remove(key)
     }
 
+    fn get(&self, key: &K) -> Result<Option<V>, MapError> {
+        found(HashMap::get(self, key, 0))
+    }
+
     fn read(&self) -> Result<Vec<(K, V)>, MapError> {
         self.iter().collect()
     }
@@ -139,9 +144,20 @@ impl Table<Prefix, u32> for LpmTrie<MapData, [u8; 20], u32> {
         self.remove(&Key::new(key.0, key.1))
     }
 
+    fn get(&self, key: &Prefix) -> Result<Option<u32>, MapError> {
+        found(LpmTrie::get(self, &Key::new(key.0, key.1), 0))
+    }
+
     fn read(&self) -> Result<Vec<(Prefix, u32)>, MapError> {
         let plain = |(key, value): (Key<[u8; 20]>, u32)| ((key.prefix_len(), key.data()), value);
         self.iter().map(|entry| entry.map(plain)).collect()
+    }
+}
+
+fn found<V>(looked_up: Result<V, MapError>) -> Result<Option<V>, MapError> {
+    match looked_up {
+        Err(MapError::KeyNotFound) => Ok(None),
+        other => other.map(Some),
     }
 }
 
@@ -177,6 +193,10 @@ pub(crate) mod tests {
             *self.writes.lock().unwrap() += 1;
             self.written.lock().unwrap().insert(key.clone(), value.clone());
             Ok(())
+        }
+
+        fn get(&self, key: &K) -> Result<Option<V>, MapError> {
+            Ok(self.written.lock().unwrap().get(key).cloned())
         }
 
         fn delete(&mut self, key: &K) -> Result<(), MapError> {
