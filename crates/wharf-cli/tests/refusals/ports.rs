@@ -117,7 +117,7 @@ fn an_address_the_host_does_not_have_is_refused() {
 
 #[test]
 fn more_ports_than_descriptors_are_refused_with_the_figure_and_the_remedy() {
-    let Some(scene) = Scene::warm("too many") else { return };
+    let Some(scene) = Scene::warm_unsteered("too many") else { return };
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
     let needed = usize::try_from(limit).unwrap() / 65_535 + 1;
     let addresses = (1..=needed).map(|n| format!("127.0.1.{n}:1-65535:1-65535"));
@@ -130,7 +130,7 @@ fn more_ports_than_descriptors_are_refused_with_the_figure_and_the_remedy() {
 
 #[test]
 fn two_ranges_that_fit_alone_are_refused_together() {
-    let Some(scene) = Scene::warm("two ranges") else { return };
+    let Some(scene) = Scene::warm_unsteered("two ranges") else { return };
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
     if limit > 25_000 {
         eprintln!("skipped: with {limit} descriptors these ranges fit");

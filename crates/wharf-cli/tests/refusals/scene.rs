@@ -31,10 +31,18 @@ impl Scene {
     /// As [`Self::new`], with the daemon, the bridge and the built-in image there already, so that
     /// only what a refused line does would be new.
     pub(crate) fn warm(name: &str) -> Option<Self> {
-        let scene = Self::new(name)?;
-        scene.wharf.ok(["run", "-d", "--name", "first", "-p", "7999:80", "wharf/whoami"]);
-        scene.wharf.ok(["rm", "-f", "first"]);
-        Some(scene)
+        Self::new(name).map(Self::warmed)
+    }
+
+    /// As [`Self::warm`], where every port of a range has a socket of its own.
+    pub(crate) fn warm_unsteered(name: &str) -> Option<Self> {
+        Self::new(name).map(|scene| Self(scene.0.with_env("WHARF_STEER_FROM", "0")).warmed())
+    }
+
+    fn warmed(self) -> Self {
+        self.wharf.ok(["run", "-d", "--name", "first", "-p", "7999:80", "wharf/whoami"]);
+        self.wharf.ok(["rm", "-f", "first"]);
+        self
     }
 
     /// Every row is refused as it says, and afterwards everything is as before.
