@@ -161,7 +161,7 @@ impl<W: Write> Output<W> {
     }
 
     fn align(&mut self) -> io::Result<()> {
-        while self.written % 4 != 0 {
+        while !self.written.is_multiple_of(4) {
             self.bytes(&[0])?;
         }
         Ok(())
