@@ -26,7 +26,7 @@ pub(crate) fn check_program(program: &Path) -> Result<()> {
     let before = scene.wharf.snapshot()?.without("run directory");
     let relayed = format!("{RELAYED}:80,via=relay");
     scene.whoami("web", ["-p", "8080:80", "-p", "8080:80/udp", "-p", &relayed]);
-    print!("{}", scene.wharf.ok(["ports"]));
+    println!("{}", scene.wharf.ok(["ports"]));
     served(&scene, FREE, "host-loopback", "ebpf")?;
     served(&scene, FREE, "external-v4", "nft")?;
     served(&scene, RELAYED, "external-v4", "relay")?;
@@ -72,9 +72,11 @@ fn reach(from: &Host, addresses: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The bytes that the relay carried from the container for `port`.
+/// The bytes that the relay carried from the container for TCP at `port`. Connected UDP sockets of
+/// the host are its business on every kernel.
 fn carried(scene: &Scene, port: &str) -> Result<u64> {
-    let all = scene.wharf.ports_at(port);
+    let is_tcp = |it: &Value| it.get("protocol").and_then(Value::as_str) == Some("tcp");
+    let all: Vec<Value> = scene.wharf.ports_at(port).into_iter().filter(is_tcp).collect();
     ensure!(!all.is_empty(), "nothing is published at port {port}");
     Ok(all.iter().filter_map(|it| it.get("bytes_out").and_then(Value::as_u64)).sum())
 }

@@ -15,8 +15,8 @@ use anyhow::{Context, Result};
 use super::debian::Debian;
 use super::report::Report;
 
-/// For all of it. The suites take about five minutes on a quiet machine with two cores.
-pub(crate) const LIFE: Duration = Duration::from_secs(15 * 60);
+/// For all of it: some ten minutes on two cores that have nothing else to do.
+pub(crate) const LIFE: Duration = Duration::from_secs(30 * 60);
 
 /// For the first word of the guest, which is up in some ten seconds.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);

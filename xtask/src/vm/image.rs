@@ -26,7 +26,22 @@ const ONE: &str = include_str!("one.sh");
 
 /// Witnesses and tools of tests, taken along where this machine has them; whoever misses one says
 /// `skipped:`. Everything else is busybox.
-const PROGRAMS: [&str; 5] = ["nft", "ip", "bpftool", "iptables-legacy", "iptables-nft"];
+const PROGRAMS: [&str; 11] = [
+    "nft",
+    "ip",
+    "bpftool",
+    "iptables-legacy",
+    "iptables-legacy-restore",
+    "ip6tables-legacy",
+    "ip6tables-legacy-restore",
+    "iptables-nft",
+    "iptables-nft-restore",
+    "ip6tables-nft",
+    "ip6tables-nft-restore",
+];
+
+/// What those of iptables load.
+const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 
 /// The shell of busybox has an `ip` of its own and calls no other.
 const SHELL: &str = "/bin/sh";
@@ -57,8 +72,12 @@ const ETC: [(&str, &str); 5] = [
     ("/etc/inittab", "::once:/wharf/run\n"),
 ];
 
-/// What is not a source file, at the repository's root.
-const NOT_SOURCES: [&str; 2] = [".git", "target"];
+/// Names of numbers, which the witnesses print where they know them (Debian: netbase, iproute2).
+const NAMES: [&str; 4] =
+    ["/etc/protocols", "/etc/services", "/etc/iproute2/rt_tables", "/etc/iproute2/rt_protos"];
+
+/// What lies in the repository's tree and is not its own.
+const NOT_OURS: [&str; 2] = [".git", "target"];
 
 /// Writes the initial file system; returns how many bytes it has.
 ///
@@ -69,7 +88,7 @@ pub(crate) fn write(to: &Path, debian: &Debian, suites: &Suites, request: &Reque
     image.base()?;
     image.executables(suites)?;
     modules::add(&mut image.archive, debian)?;
-    image.sources(root())?;
+    image.tree(root())?;
     image.archive.text("/wharf/run", RUN, 0o755);
     image.archive.text("/wharf/one", ONE, 0o755);
     image.archive.text("/wharf/binaries", binaries(suites)?, 0o644);
@@ -128,6 +147,9 @@ impl Image<'_> {
         for (path, content) in ETC {
             self.archive.text(path, content, 0o644);
         }
+        for path in NAMES.map(Path::new).into_iter().filter(|path| path.is_file()) {
+            self.archive.file(path, path)?;
+        }
         self.program(&self.debian.program("kmod")?, Path::new("/usr/bin/kmod"))?;
         self.archive.symlink("/usr/sbin/modprobe", "../bin/kmod");
         self.program(Path::new(SHELL), Path::new(SHELL))?;
@@ -135,6 +157,9 @@ impl Image<'_> {
             if let Some(found) = find_program(program) {
                 self.program(&found, &found)?;
             }
+        }
+        if Path::new(PLUGINS).is_dir() {
+            self.tree(Path::new(PLUGINS))?;
         }
         self.busybox()
     }
@@ -176,16 +201,16 @@ impl Image<'_> {
         Ok(())
     }
 
-    /// Snapshots, seeds and documents that tests read.
-    fn sources(&mut self, directory: &Path) -> Result<()> {
+    /// Snapshots, seeds and documents that tests read: all of `directory` that is the project's.
+    fn tree(&mut self, directory: &Path) -> Result<()> {
         let entries =
             fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
         for entry in entries.flatten() {
             let (path, kind) = (entry.path(), entry.file_type()?);
-            let is_source = !NOT_SOURCES.iter().any(|name| entry.file_name() == *name);
-            if kind.is_dir() && is_source {
-                self.sources(&path)?;
-            } else if kind.is_file() && is_source {
+            let is_ours = !NOT_OURS.iter().any(|name| entry.file_name() == *name);
+            if kind.is_dir() && is_ours {
+                self.tree(&path)?;
+            } else if kind.is_file() && is_ours {
                 self.archive.file(&path, &path)?;
             }
         }

@@ -12,7 +12,7 @@ pub(crate) struct Request {
     pub(crate) packages: Vec<String>,
     /// Only tests whose names contain one of these run; all do when there is none.
     pub(crate) words: Vec<String>,
-    /// Whether the whole program is tried, too.
+    /// Whether the whole program is tried, too: unless single tests are asked for.
     pub(crate) tries_program: bool,
 }
 
@@ -40,7 +40,7 @@ impl Request {
                 },
             }
         }
-        let tries_program = packages.is_empty() && words.is_empty();
+        let tries_program = words.is_empty();
         if packages.is_empty() {
             packages.extend(PACKAGES);
         }
@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(request.words, ["owner", "steer"]);
         assert!(!request.tries_program);
         assert_eq!(parse("owner").unwrap().packages, PACKAGES);
+        assert!(parse("-p wharf-nft").unwrap().tries_program);
     }
 
     #[test]

@@ -14,6 +14,10 @@ list() {
 }
 
 echo "system $(uname -r)"
+if [ -x /wharf/check ]; then
+    echo "binary the whole program"
+    /wharf/one /wharf/check
+fi
 while read -r name binary directory; do
     echo "binary $name"
     if cd $directory && list $binary >/tmp/tests; then
@@ -22,9 +26,5 @@ while read -r name binary directory; do
         echo "failed 0 the list of its tests"
     fi
 done </wharf/binaries
-if [ -x /wharf/check ]; then
-    echo "binary the whole program"
-    /wharf/one /wharf/check
-fi
 echo "done"
 poweroff -f
