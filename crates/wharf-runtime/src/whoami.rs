@@ -27,6 +27,8 @@ const CONNECTIONS_LIMIT: usize = 2048;
 const STACK: usize = 256 << 10;
 /// An idle connection goes after this long; so does one whose client does not read.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// Connections that wait to be accepted; `net.core.somaxconn` allows as many.
+const BACKLOG: i32 = 4096;
 /// After a failed accept (no descriptors left, say) the next one would fail, too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BUSY: &[u8] =
@@ -89,8 +91,12 @@ fn end_signal() -> io::Result<UnixStream> {
 
 /// Both families on one socket, or IPv4 alone where there is no other.
 fn listen(port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-        .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+        .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
+    // The standard library asks for a queue of 128: a busy machine fills that in a moment, and whose
+    // SYN is dropped waits a second. Listening once more only makes it longer.
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
 }
 
 fn accept(listener: &TcpListener) {
