@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::options::{Names, Resources, Security, Storage, Supervision, Terminal};
 use crate::port::PublishedPort;
 
 /// What a new container is to be.
@@ -48,6 +49,18 @@ pub struct ContainerCreate {
     pub volumes: Vec<String>,
     /// Remove the container when it exits.
     pub auto_remove: bool,
+    /// Its terminal and its standard input.
+    pub terminal: Terminal,
+    /// What it may use of the host.
+    pub resources: Resources,
+    /// What it may do.
+    pub security: Security,
+    /// What it sees besides its image, and whether it may write.
+    pub storage: Storage,
+    /// How it finds others, and how others find it.
+    pub names: Names,
+    /// How its program is watched, ended and started again.
+    pub supervision: Supervision,
 }
 
 /// A container was made.

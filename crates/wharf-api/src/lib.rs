@@ -12,6 +12,7 @@ pub mod explain;
 pub mod frame;
 pub mod image;
 pub mod network;
+pub mod options;
 pub mod port;
 pub mod system;
 

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 mod container;
 mod explain;
 mod network;
+mod options;
 mod publish;
 
 pub(crate) use container::{

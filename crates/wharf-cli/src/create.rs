@@ -84,6 +84,12 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
         ip6: options.ip6,
         volumes: options.volumes.iter().map(|v| absolute_bind(v)).collect::<Result<_, _>>()?,
         auto_remove: options.rm,
+        terminal: options.terminal.request()?,
+        resources: options.resources.request()?,
+        security: options.security.request()?,
+        storage: options.storage.request()?,
+        names: options.names.request()?,
+        supervision: options.supervision.request()?,
     })
 }
 

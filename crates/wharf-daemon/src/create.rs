@@ -7,7 +7,7 @@ use wharf_network::{DEFAULT_NETWORK, Requested};
 use wharf_runtime::command::{Command, Overrides};
 use wharf_runtime::image::Image;
 use wharf_runtime::signal;
-use wharf_runtime::spec::ContainerSpec;
+use wharf_runtime::spec::{self, ContainerSpec};
 use wharf_spec::{ContainerName, Expose};
 
 use crate::clock;
@@ -117,6 +117,10 @@ impl Daemon {
             stop_signal: image.config.stop_signal.clone(),
             cgroup: self.paths.cgroup_parent().join(id),
             labels,
+            terminal: spec::Terminal::default(),
+            resources: spec::Resources::default(),
+            security: spec::Security::default(),
+            storage: spec::Storage::default(),
         })
     }
 

@@ -5,6 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use clap::{ArgAction, Args};
 
 use super::Format;
+use super::options::{
+    NamesOptions, ResourcesOptions, SecurityOptions, StorageOptions, SupervisionOptions,
+    TerminalOptions,
+};
 
 /// `wharf run`.
 #[derive(Debug, Args)]
@@ -97,6 +101,18 @@ pub(crate) struct ContainerOptions {
     /// Refused with a reason: terminals come later
     #[arg(short, long, hide = true)]
     pub(crate) tty: bool,
+    #[command(flatten)]
+    pub(crate) terminal: TerminalOptions,
+    #[command(flatten)]
+    pub(crate) resources: ResourcesOptions,
+    #[command(flatten)]
+    pub(crate) security: SecurityOptions,
+    #[command(flatten)]
+    pub(crate) storage: StorageOptions,
+    #[command(flatten)]
+    pub(crate) names: NamesOptions,
+    #[command(flatten)]
+    pub(crate) supervision: SupervisionOptions,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
