@@ -84,6 +84,8 @@ pub enum ContainerState {
     Created,
     /// Its process runs.
     Running,
+    /// Its process has ended and is about to be started again, as its restart policy says.
+    Restarting,
     /// Its process has ended.
     Exited,
     /// It is being taken away.

@@ -18,7 +18,8 @@ const COMMAND_WIDTH: usize = 22;
 /// `wharf ps`.
 pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
     let mut found: Vec<ContainerSummary> = session.get("/v1/containers").await?;
-    found.retain(|c| args.all || c.state == ContainerState::Running);
+    let up = [ContainerState::Running, ContainerState::Restarting];
+    found.retain(|c| args.all || up.contains(&c.state));
     if args.format == Format::Json {
         return print_json(&found);
     }

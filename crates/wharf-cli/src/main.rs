@@ -11,6 +11,7 @@ mod containers;
 mod create;
 mod docker_proxy;
 mod doctor;
+mod env_file;
 mod events;
 mod exec;
 mod explain;

@@ -18,6 +18,7 @@ use crate::Config;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::flows::Flows;
+use crate::health::Healths;
 use crate::ledger::Ledger;
 use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
@@ -49,6 +50,7 @@ pub struct Daemon {
     pub(crate) planes: Planes,
     pub(crate) engines: Engines,
     pub(crate) flows: Flows,
+    pub(crate) healths: Healths,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) descriptor_limit: u64,
@@ -101,6 +103,7 @@ impl Daemon {
             planes: Planes::open(paths.clone(), facts, config)?,
             engines: Engines::new(config.engines.clone()),
             flows: Flows::default(),
+            healths: Healths::default(),
             events: Events::new(),
             metrics: Metrics::new(),
             descriptor_limit,
@@ -202,6 +205,7 @@ impl Daemon {
             let label = match state {
                 ContainerState::Created => "created",
                 ContainerState::Running => "running",
+                ContainerState::Restarting => "restarting",
                 ContainerState::Exited => "exited",
                 ContainerState::Removing => "removing",
             };

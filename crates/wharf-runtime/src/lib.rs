@@ -11,6 +11,7 @@ pub mod command;
 pub mod digest;
 pub mod error;
 pub mod exit;
+pub mod health;
 pub mod image;
 pub mod log;
 pub mod shim;

@@ -81,4 +81,7 @@ pub struct ExecSpec {
     pub workdir: Option<String>,
     /// As [`ContainerSpec::user`]; the container's own when absent.
     pub user: Option<String>,
+    /// Whether the command is killed when the process that waits for it is.
+    #[serde(default)]
+    pub ends_with_parent: bool,
 }

@@ -1,6 +1,7 @@
 //! The verbs for containers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
@@ -83,6 +84,9 @@ pub(crate) struct ContainerOptions {
                   goes with the container (repeatable)"
     )]
     pub(crate) volumes: Vec<String>,
+    /// Set environment variables from a file of NAME=VALUE lines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
     /// Working directory of the command
     #[arg(short = 'w', long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
@@ -95,6 +99,12 @@ pub(crate) struct ContainerOptions {
     /// Set a label (repeatable)
     #[arg(short = 'l', long = "label", value_name = "KEY[=VALUE]")]
     pub(crate) labels: Vec<String>,
+    /// Set labels from a file of KEY=VALUE lines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) label_file: Vec<PathBuf>,
+    /// Write the container's id to a file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
     /// Refused with a reason: terminals come later
     #[arg(short, long, hide = true)]
     pub(crate) interactive: bool,
@@ -132,9 +142,9 @@ pub(crate) struct StartArgs {
 /// `wharf stop` and `wharf restart`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
-    /// Seconds to wait before SIGKILL
-    #[arg(short, long, default_value_t = 10, value_name = "SECONDS")]
-    pub(crate) time: u32,
+    /// Seconds to wait before SIGKILL [default: what --stop-timeout said, or 10]
+    #[arg(short, long, value_name = "SECONDS")]
+    pub(crate) time: Option<u32>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
