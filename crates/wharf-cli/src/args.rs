@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::template::{Template, TemplateError};
 
 mod container;
 mod explain;
@@ -134,6 +137,30 @@ pub(crate) enum Format {
     Table,
     /// A JSON array for programs
     Json,
+}
+
+/// How a listing is printed that scripts written for Docker print in their own way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A table for people.
+    #[default]
+    Table,
+    /// A JSON array for programs.
+    Json,
+    /// A line for each thing.
+    Template(Template),
+}
+
+impl FromStr for Layout {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        match text {
+            "table" => Ok(Self::Table),
+            "json" => Ok(Self::Json),
+            template => template.parse().map(Self::Template),
+        }
+    }
 }
 
 /// A listing with nothing else to choose.

@@ -23,6 +23,7 @@ mod ports;
 mod processes;
 mod publish;
 mod shell;
+mod template;
 
 use std::process::ExitCode;
 

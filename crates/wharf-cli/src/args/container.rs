@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::Format;
 use super::options::{
     NamesOptions, ResourcesOptions, SecurityOptions, StorageOptions, SupervisionOptions,
     TerminalOptions,
 };
+use super::{Format, Layout};
 
 /// `wharf run`.
 #[derive(Debug, Args)]
@@ -184,9 +184,9 @@ pub(crate) struct PsArgs {
     /// Print everything at full length
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    /// How to print: table, json, or a template such as '{{.Names}} {{.Status}}' [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
 }
 
 /// `wharf logs`.
@@ -236,9 +236,9 @@ pub(crate) struct ExecArgs {
 /// `wharf inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Always JSON; for scripts that say so
-    #[arg(long, value_parser = ["json"], default_value = "json", hide = true)]
-    pub(crate) format: String,
+    /// How to print: json, or a template such as '{{.State.Status}}' [default: json]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
     /// Names or ids
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
