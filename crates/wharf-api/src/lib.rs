@@ -31,4 +31,4 @@ pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,
     Unpublished,
 };
-pub use system::{Shutdown, ShutdownRequest, Version};
+pub use system::{Pruned, Shutdown, ShutdownRequest, Version};

@@ -12,6 +12,7 @@ mod container;
 mod explain;
 mod network;
 mod options;
+mod prune;
 mod publish;
 
 pub(crate) use container::{
@@ -20,6 +21,7 @@ pub(crate) use container::{
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
+pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 
 /// Publishes container ports: runs containers and makes their ports reachable on this host.
@@ -100,6 +102,12 @@ pub(crate) enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Manage containers, with Docker's longer names for some verbs
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Manage everything together
+    #[command(subcommand)]
+    System(SystemCommand),
     /// Run the daemon in the foreground (verbs start it in the background when it is needed)
     Daemon(DaemonArgs),
     /// Run the user-space relay (the daemon starts it when it is needed)

@@ -21,6 +21,7 @@ mod listing;
 mod networks;
 mod ports;
 mod processes;
+mod prune;
 mod publish;
 mod shell;
 mod template;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ContainerCommand, SystemCommand};
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome};
 
@@ -78,6 +79,10 @@ async fn converse(command: Command) -> Outcome {
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,
+        Command::Container(command) => container(&session, command).await,
+        Command::System(SystemCommand::Prune(args)) => {
+            prune::prune(&session, &args, &[prune::CONTAINERS, prune::NETWORKS]).await
+        }
         Command::Logs(args) => attach::logs(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Inspect(args) => listing::inspect(&session, args).await,
@@ -95,5 +100,14 @@ async fn converse(command: Command) -> Outcome {
         Command::Shutdown(args) => containers::shutdown(&session, args).await,
         Command::Version(args) => listing::version(&session, args).await,
         _ => Err(Exit::failed("this verb runs on its own")),
+    }
+}
+
+async fn container(session: &Session, command: ContainerCommand) -> Outcome {
+    match command {
+        ContainerCommand::Ls(args) => listing::ps(session, args).await,
+        ContainerCommand::Inspect(args) => listing::inspect(session, args).await,
+        ContainerCommand::Rm(args) => containers::rm(session, args).await,
+        ContainerCommand::Prune(args) => prune::prune(session, &args, &[prune::CONTAINERS]).await,
     }
 }

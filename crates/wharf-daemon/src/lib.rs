@@ -32,6 +32,7 @@ mod names;
 mod networks;
 pub mod paths;
 mod planes;
+mod prune;
 mod publications;
 mod publish;
 mod record;
