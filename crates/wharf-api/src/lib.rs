@@ -18,8 +18,8 @@ pub mod system;
 
 pub use client::Client;
 pub use container::{
-    ContainerCreate, ContainerCreated, ContainerState, ContainerSummary, ExecRequest, Started,
-    Waited,
+    ContainerCreate, ContainerCreated, ContainerState, ContainerSummary, ExecRequest, FileStat,
+    Started, Waited,
 };
 pub use doctor::Check;
 pub use error::{ApiError, ErrorCode};

@@ -16,8 +16,8 @@ mod prune;
 mod publish;
 
 pub(crate) use container::{
-    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
-    StartArgs, StopArgs, WaitArgs,
+    CpArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs,
+    RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show what a container has written
     Logs(LogsArgs),
+    /// Copy files between a container and this host
+    Cp(CpArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
     /// Show everything about containers, images or networks, as JSON
@@ -132,6 +134,9 @@ pub(crate) enum Command {
     /// The process that runs one command in a container
     #[command(hide = true)]
     ShimExec(ShimExecArgs),
+    /// The process that reads and writes files of a container
+    #[command(hide = true)]
+    ShimCopy(ShimExecArgs),
     /// The web server of the built-in image wharf/whoami
     #[command(hide = true)]
     Whoami(WhoamiArgs),

@@ -8,6 +8,7 @@ mod args;
 mod attach;
 mod connect;
 mod containers;
+mod cp;
 mod create;
 mod docker_proxy;
 mod doctor;
@@ -53,6 +54,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::RelayOpener => processes::relay_opener(),
         Command::Shim(args) => processes::shim(&args),
         Command::ShimExec(args) => processes::shim_exec(&args),
+        Command::ShimCopy(args) => processes::shim_copy(&args),
         Command::Whoami(args) => processes::whoami(&args),
         Command::DockerProxy(args) => Ok(docker_proxy::run(&args.rest)),
         Command::Completion(args) => shell::completion(&args),
@@ -78,6 +80,7 @@ async fn converse(command: Command) -> Outcome {
         Command::Restart(args) => containers::restart(&session, args).await,
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
+        Command::Cp(args) => cp::cp(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,
         Command::Container(command) => container(&session, command).await,
         Command::System(SystemCommand::Prune(args)) => {

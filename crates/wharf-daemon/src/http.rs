@@ -16,6 +16,7 @@ use crate::error::Error;
 
 mod containers;
 mod explain;
+mod files;
 mod images;
 mod networks;
 mod output;
@@ -44,6 +45,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(networks::routes())
         .merge(ports::routes())
         .merge(prune::routes())
+        .merge(files::routes())
         .merge(explain::routes())
         .merge(system::routes())
         .fallback(async || {
@@ -88,6 +90,7 @@ pub fn openapi() -> String {
     }
     document.merge(explain::Paths::openapi());
     document.merge(prune::Paths::openapi());
+    document.merge(files::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }
 

@@ -7,6 +7,7 @@
 
 pub mod clock;
 mod config;
+mod copy;
 mod crash;
 mod create;
 mod daemon;

@@ -8,6 +8,7 @@
 pub mod cgroup;
 pub mod client;
 pub mod command;
+pub mod copy;
 pub mod digest;
 pub mod error;
 pub mod exit;

@@ -205,6 +205,26 @@ pub(crate) struct LogsArgs {
     pub(crate) container: String,
 }
 
+/// `wharf cp`.
+#[derive(Debug, Args)]
+pub(crate) struct CpArgs {
+    /// Keep owner and group
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Copy what a link at SOURCE leads to
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// CONTAINER:PATH, a path here, or - for a tar stream on standard input
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// CONTAINER:PATH, a path here, or - for a tar stream on standard output
+    #[arg(value_name = "DESTINATION", allow_hyphen_values = true)]
+    pub(crate) destination: String,
+}
+
 /// `wharf exec`.
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
