@@ -61,7 +61,12 @@ const BUILD: [Need; 4] = [
     },
 ];
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 12] = [
+    Need {
+        package: "mmdebstrap",
+        program: "mmdebstrap",
+        reason: "unpacks nginx, redis, postgresql and python as images for the tests",
+    },
     Need {
         package: "nftables",
         program: "nft",
