@@ -22,7 +22,9 @@ fn together(work: impl Fn(usize) + Sync) {
 fn two_hundred_containers_come_and_go_and_leave_nothing() {
     let Some(site) = Site::new("crowd") else { return };
     site.wharf.ok(["network", "create", "crowd"]);
-    site.ok(&["-d", "--name", "first", "--network", "crowd"], &["sleep", "1000"]);
+    // What a first port brings, and what stays until the daemon ends.
+    let flags = ["-d", "--name", "first", "--network", "crowd", "-p", "20000:80"];
+    site.ok(&flags, &["sleep", "1000"]);
     site.wharf.ok(["rm", "-f", "first"]);
     let before = site.wharf.snapshot().unwrap();
     for round in 0..ROUNDS {
