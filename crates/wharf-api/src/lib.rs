@@ -24,7 +24,11 @@ pub use doctor::Check;
 pub use error::{ApiError, ErrorCode};
 pub use event::Event;
 pub use explain::{ExplainRequest, Explanation, HopEntry};
-pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
+pub use image::{
+    HistoryEntry, ImagePruneRequest, ImageRemoved, ImageSummary, ImagesPruned, LayerState,
+    LoadRequest, Loaded, LoginRequest, PullEvent, PullRequest, RegistryCredential, SaveRequest,
+    TagRequest,
+};
 pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
 pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,

@@ -11,6 +11,7 @@ use crate::args::{CreateArgs, RunArgs};
 use crate::attach;
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome, print_line};
+use crate::images::source::Source;
 
 /// `wharf create`.
 pub(crate) async fn create(session: &Session, args: CreateArgs) -> Outcome {
@@ -47,9 +48,17 @@ async fn start_detached(session: &Session, id: &str) -> Outcome {
 }
 
 async fn make(session: &Session, args: CreateArgs, verb: &str) -> Result<ContainerCreated, Exit> {
+    let source = Source::new(&args.options.pull)?;
     let request = request(args, verb)?;
-    let created: ContainerCreated =
-        session.post("/v1/containers", &request).await.map_err(Exit::from_run)?;
+    source.before(session, &request.image).await?;
+    let created: ContainerCreated = match session.post("/v1/containers", &request).await {
+        Err(error) if source.can_get(&error) => {
+            source.get(session, &request.image).await?;
+            session.post("/v1/containers", &request).await
+        }
+        other => other,
+    }
+    .map_err(Exit::from_run)?;
     warn(&created.warnings);
     Ok(created)
 }

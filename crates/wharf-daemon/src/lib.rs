@@ -33,6 +33,7 @@ pub mod paths;
 mod planes;
 mod publications;
 mod publish;
+mod pull;
 mod record;
 mod recover;
 mod removal;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::{ArgAction, Args};
 
-use super::Format;
+use super::{Format, PullOptions};
 
 /// `wharf run`.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(crate) struct RunArgs {
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) options: ContainerOptions,
-    /// A name, or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
+    /// A name (pulled when it is not here), or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
     /// The command and its arguments, in place of the image's own
@@ -97,6 +97,8 @@ pub(crate) struct ContainerOptions {
     /// Refused with a reason: terminals come later
     #[arg(short, long, hide = true)]
     pub(crate) tty: bool,
+    #[command(flatten)]
+    pub(crate) pull: PullOptions,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
