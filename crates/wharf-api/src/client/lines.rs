@@ -45,7 +45,7 @@ impl Client {
     ///
     /// # Errors
     /// The daemon refuses or is not there.
-    pub async fn download<B: Serialize + Sync>(
+    pub async fn post_bytes<B: Serialize + Sync>(
         &self,
         path: &str,
         body: &B,

@@ -27,7 +27,7 @@ pub(crate) async fn save(session: &Session, args: SaveArgs) -> Outcome {
     }
     let request = SaveRequest { images: args.images };
     let client = session.ready().await?;
-    let mut archive = client.download("/v1/images/save", &request).await?;
+    let mut archive = client.post_bytes("/v1/images/save", &request).await?;
     match &args.output {
         Some(path) => {
             let mut file = Whole::new(path)?;
