@@ -62,7 +62,12 @@ const BUILD: [Need; 4] = [
     },
 ];
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 15] = [
+    Need {
+        package: "mmdebstrap",
+        program: "mmdebstrap",
+        reason: "unpacks nginx, redis, postgresql and python as images for the tests",
+    },
     Need {
         package: "nftables",
         program: "nft",

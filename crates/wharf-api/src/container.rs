@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::options::{Names, Resources, Security, Storage, Supervision, Terminal};
 use crate::port::PublishedPort;
 
 /// What a new container is to be.
@@ -48,6 +49,18 @@ pub struct ContainerCreate {
     pub volumes: Vec<String>,
     /// Remove the container when it exits.
     pub auto_remove: bool,
+    /// Its terminal and its standard input.
+    pub terminal: Terminal,
+    /// What it may use of the host.
+    pub resources: Resources,
+    /// What it may do.
+    pub security: Security,
+    /// What it sees besides its image, and whether it may write.
+    pub storage: Storage,
+    /// How it finds others, and how others find it.
+    pub names: Names,
+    /// How its program is watched, ended and started again.
+    pub supervision: Supervision,
 }
 
 /// A container was made.
@@ -71,6 +84,8 @@ pub enum ContainerState {
     Created,
     /// Its process runs.
     Running,
+    /// Its process has ended and is about to be started again, as its restart policy says.
+    Restarting,
     /// Its process has ended.
     Exited,
     /// It is being taken away.
@@ -129,6 +144,21 @@ pub struct Started {
     pub id: String,
     /// What will not be as it may have been expected, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// What is at a path in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileStat {
+    /// The last part of the path.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its type and permissions, as in `stat(2)`.
+    pub mode: u32,
+    /// Whether it is a directory, or a link to one.
+    pub is_dir: bool,
+    /// Where a link leads; empty when it is none.
+    pub link_target: String,
 }
 
 /// The answer to a wait.

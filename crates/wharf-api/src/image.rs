@@ -148,25 +148,6 @@ pub struct SaveRequest {
     pub images: Vec<String>,
 }
 
-/// Which images to remove.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ImagePruneRequest {
-    /// Those with a name, too, unless a container was made of them.
-    pub all: bool,
-}
-
-/// What pruning images did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ImagesPruned {
-    /// Names taken away.
-    pub untagged: Vec<String>,
-    /// Images and layers deleted.
-    pub deleted: Vec<String>,
-    /// The bytes that are free again.
-    pub space_reclaimed: u64,
-}
-
 /// A step in the making of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {

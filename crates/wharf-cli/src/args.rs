@@ -2,18 +2,23 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::template::{Template, TemplateError};
 
 mod container;
 mod explain;
 mod image;
 mod network;
+mod options;
+mod prune;
 mod publish;
 
 pub(crate) use container::{
-    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
-    StartArgs, StopArgs, WaitArgs,
+    CpArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs,
+    RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use image::{
@@ -21,6 +26,7 @@ pub(crate) use image::{
     LogoutArgs, PullArgs, PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
+pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 
 /// Publishes container ports: runs containers and makes their ports reachable on this host.
@@ -72,6 +78,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show what a container has written
     Logs(LogsArgs),
+    /// Copy files between a container and this host
+    Cp(CpArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
     /// Show everything about containers, images or networks, as JSON
@@ -118,6 +126,12 @@ pub(crate) enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Manage containers, with Docker's longer names for some verbs
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Manage everything together
+    #[command(subcommand)]
+    System(SystemCommand),
     /// Run the daemon in the foreground (verbs start it in the background when it is needed)
     Daemon(DaemonArgs),
     /// Run the user-space relay (the daemon starts it when it is needed)
@@ -142,6 +156,9 @@ pub(crate) enum Command {
     /// The process that runs one command in a container
     #[command(hide = true)]
     ShimExec(ShimExecArgs),
+    /// The process that reads and writes files of a container
+    #[command(hide = true)]
+    ShimCopy(ShimExecArgs),
     /// The web server of the built-in image wharf/whoami
     #[command(hide = true)]
     Whoami(WhoamiArgs),
@@ -155,6 +172,30 @@ pub(crate) enum Format {
     Table,
     /// A JSON array for programs
     Json,
+}
+
+/// How a listing is printed that scripts written for Docker print in their own way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A table for people.
+    #[default]
+    Table,
+    /// A JSON array for programs.
+    Json,
+    /// A line for each thing.
+    Template(Template),
+}
+
+impl FromStr for Layout {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        match text {
+            "table" => Ok(Self::Table),
+            "json" => Ok(Self::Json),
+            template => template.parse().map(Self::Template),
+        }
+    }
 }
 
 /// A listing with nothing else to choose.

@@ -8,9 +8,11 @@ mod args;
 mod attach;
 mod connect;
 mod containers;
+mod cp;
 mod create;
 mod docker_proxy;
 mod doctor;
+mod env_file;
 mod events;
 mod exec;
 mod explain;
@@ -20,14 +22,16 @@ mod listing;
 mod networks;
 mod ports;
 mod processes;
+mod prune;
 mod publish;
 mod shell;
+mod template;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ContainerCommand, SystemCommand};
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome};
 
@@ -50,6 +54,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::RelayOpener => processes::relay_opener(),
         Command::Shim(args) => processes::shim(&args),
         Command::ShimExec(args) => processes::shim_exec(&args),
+        Command::ShimCopy(args) => processes::shim_copy(&args),
         Command::Whoami(args) => processes::whoami(&args),
         Command::DockerProxy(args) => Ok(docker_proxy::run(&args.rest)),
         Command::Completion(args) => shell::completion(&args),
@@ -75,7 +80,13 @@ async fn converse(command: Command) -> Outcome {
         Command::Restart(args) => containers::restart(&session, args).await,
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
+        Command::Cp(args) => cp::cp(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,
+        Command::Container(command) => container(&session, command).await,
+        Command::System(SystemCommand::Prune(args)) => {
+            prune::prune(&session, &args, &[prune::CONTAINERS, prune::NETWORKS, prune::IMAGES])
+                .await
+        }
         Command::Logs(args) => attach::logs(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Inspect(args) => listing::inspect(&session, args).await,
@@ -101,5 +112,14 @@ async fn converse(command: Command) -> Outcome {
         Command::Shutdown(args) => containers::shutdown(&session, args).await,
         Command::Version(args) => listing::version(&session, args).await,
         _ => Err(Exit::failed("this verb runs on its own")),
+    }
+}
+
+async fn container(session: &Session, command: ContainerCommand) -> Outcome {
+    match command {
+        ContainerCommand::Ls(args) => listing::ps(session, args).await,
+        ContainerCommand::Inspect(args) => listing::inspect(session, args).await,
+        ContainerCommand::Rm(args) => containers::rm(session, args).await,
+        ContainerCommand::Prune(args) => prune::prune(session, &args, &[prune::CONTAINERS]).await,
     }
 }

@@ -73,6 +73,11 @@ pub(crate) fn shim_exec(args: &ShimExecArgs) -> Outcome {
     Ok(code(wharf_runtime::shim::run_exec(&args.dir, &args.spec)))
 }
 
+/// `wharf shim-copy`.
+pub(crate) fn shim_copy(args: &ShimExecArgs) -> Outcome {
+    Ok(code(wharf_runtime::copy::run_copy(&args.dir, &args.spec)))
+}
+
 /// `wharf whoami`.
 pub(crate) fn whoami(args: &WhoamiArgs) -> Outcome {
     Ok(code(wharf_runtime::whoami::run(&args.rest)))

@@ -19,6 +19,7 @@ use crate::Config;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::flows::Flows;
+use crate::health::Healths;
 use crate::ledger::Ledger;
 use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
@@ -51,6 +52,7 @@ pub struct Daemon {
     pub(crate) planes: Planes,
     pub(crate) engines: Engines,
     pub(crate) flows: Flows,
+    pub(crate) healths: Healths,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) descriptor_limit: u64,
@@ -104,6 +106,7 @@ impl Daemon {
             planes: Planes::open(paths.clone(), facts, config)?,
             engines: Engines::new(config.engines.clone()),
             flows: Flows::default(),
+            healths: Healths::default(),
             events: Events::new(),
             metrics: Metrics::new(),
             descriptor_limit,
@@ -205,6 +208,7 @@ impl Daemon {
             let label = match state {
                 ContainerState::Created => "created",
                 ContainerState::Running => "running",
+                ContainerState::Restarting => "restarting",
                 ContainerState::Exited => "exited",
                 ContainerState::Removing => "removing",
             };

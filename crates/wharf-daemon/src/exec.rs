@@ -30,6 +30,12 @@ pub(crate) async fn stream(
 ) -> Result<mpsc::Receiver<Bytes>> {
     let id = daemon.id_of(name)?;
     let record = daemon.ledger.container(&id)?;
+    if record.is_restarting() {
+        return Err(Error::Conflict(format!(
+            "container {:?} is restarting: wait until it runs, or see why it ends with `wharf logs {}`",
+            record.name, record.name
+        )));
+    }
     if record.phase != Phase::Running {
         return Err(Error::Conflict(format!(
             "container {:?} is not running: start it with `wharf start {}`",
@@ -42,6 +48,7 @@ pub(crate) async fn stream(
         env: request.env,
         workdir: request.workdir,
         user: request.user,
+        ends_with_parent: false,
     };
     let exe = wharf_host::process::current_exe();
     let dir = daemon.paths.shim(&id);
@@ -70,7 +77,7 @@ pub(crate) async fn stream(
     Ok(receiver)
 }
 
-fn code(status: std::process::ExitStatus) -> i32 {
+pub(crate) fn code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or(0))
 }

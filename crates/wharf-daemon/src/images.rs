@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use wharf_api::{HistoryEntry, ImageRemoved, ImageSummary, ImagesPruned, Loaded, TagRequest};
+use wharf_api::{HistoryEntry, ImageRemoved, ImageSummary, Loaded, Pruned, TagRequest};
 use wharf_runtime::Digest;
 use wharf_runtime::image::{Image, Import, Save};
 
@@ -59,17 +59,15 @@ impl Daemon {
         })
     }
 
-    /// Removes images that nothing uses.
-    pub fn prune_images(&self, all: bool) -> Result<ImagesPruned> {
+    /// Removes images without a name that nothing uses; with `all`, also those with names.
+    pub fn prune_images(&self, all: bool) -> Result<Pruned> {
         let removed = self.images.prune(&self.images_in_use(), all)?;
         for id in &removed.deleted {
             self.events.tell("image", "delete", id.hex(), None);
         }
-        Ok(ImagesPruned {
-            untagged: removed.untagged,
-            deleted: removed.deleted.iter().map(ToString::to_string).collect(),
-            space_reclaimed: removed.freed,
-        })
+        let untagged = removed.untagged.iter().map(|name| format!("untagged: {name}"));
+        let deleted = removed.deleted.iter().map(|id| format!("deleted: {id}"));
+        Ok(Pruned { removed: untagged.chain(deleted).collect(), reclaimed: removed.freed })
     }
 
     /// Gives an image another name.

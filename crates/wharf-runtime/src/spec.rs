@@ -5,6 +5,16 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub mod resources;
+pub mod security;
+pub mod storage;
+pub mod terminal;
+
+pub use resources::Resources;
+pub use security::Security;
+pub use storage::Storage;
+pub use terminal::Terminal;
+
 /// Everything about one container except its network, which the daemon plugs in from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -33,6 +43,18 @@ pub struct ContainerSpec {
     pub cgroup: PathBuf,
     /// Labels, for whoever looks at the bundle.
     pub labels: BTreeMap<String, String>,
+    /// Its terminal and its standard input.
+    #[serde(default)]
+    pub terminal: Terminal,
+    /// What it may use of the host.
+    #[serde(default)]
+    pub resources: Resources,
+    /// What it may do.
+    #[serde(default)]
+    pub security: Security,
+    /// What it sees besides its image, and whether it may write.
+    #[serde(default)]
+    pub storage: Storage,
 }
 
 /// A host directory or file seen by a container.
@@ -59,4 +81,7 @@ pub struct ExecSpec {
     pub workdir: Option<String>,
     /// As [`ContainerSpec::user`]; the container's own when absent.
     pub user: Option<String>,
+    /// Whether the command is killed when the process that waits for it is.
+    #[serde(default)]
+    pub ends_with_parent: bool,
 }

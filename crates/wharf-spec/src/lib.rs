@@ -4,6 +4,7 @@
 //! I/O. The grammar and its error texts are Docker's, so that hands and scripts need not learn
 //! anew; what Wharf adds to it is named in [`spec`].
 
+pub mod duration;
 pub mod expose;
 pub mod name;
 pub mod options;
@@ -11,6 +12,7 @@ pub mod ports;
 pub mod proto;
 pub mod publication;
 pub mod render;
+pub mod restart;
 pub mod spec;
 pub mod target;
 
@@ -21,5 +23,6 @@ pub use ports::PortRange;
 pub use proto::Proto;
 pub use publication::{Clash, HostSide, Publication, PublicationId};
 pub use render::PortLine;
+pub use restart::RestartPolicy;
 pub use spec::{HostPorts, PortSpec, SpecError};
 pub use target::{Engine, Target, TargetName};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Format, InspectArgs};
+use super::{InspectArgs, Layout, PruneArgs};
 
 const PULL_NAMES: &str = "\
 Names:
@@ -61,9 +61,9 @@ pub(crate) struct ImagesArgs {
     /// Print whole ids
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    /// How to print: table, json, or a template such as '{{.ID}} {{.Size}}' [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
     /// Only those of this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub(crate) name: Option<String>,
@@ -138,9 +138,8 @@ pub(crate) struct ImagePruneArgs {
     /// Those with a name, too, unless a container was made of them
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) prune: PruneArgs,
 }
 
 /// `wharf tag`.
@@ -163,9 +162,9 @@ pub(crate) struct HistoryArgs {
     /// Print ids only
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    /// How to print: table, json, or a template such as '{{.ID}} {{.Size}}' [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
     /// The image, by name or id
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,

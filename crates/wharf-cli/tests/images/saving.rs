@@ -138,10 +138,10 @@ fn names_history_and_pruning() {
     site.wharf.ok(["rmi", "-f", "saved:1", "again"]);
     assert!(site.wharf.ok(["image", "prune", "-af"]).contains("reclaimed space: 0B"));
     site.wharf.ok(["rm", "box"]);
-    let mut asked = site.wharf.spawn(["image", "prune"]).unwrap();
-    asked.feed(b"n\n").unwrap();
-    let output = asked.output(LIMIT).unwrap();
-    assert!(output.stdout.contains("WARNING!"), "{output:?}");
+    let refused = site.wharf.fails(["image", "prune"]);
+    assert!(refused.stderr.contains("add --force"), "{refused:?}");
+    let line = ["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"];
+    assert_eq!(site.wharf.ok(line), format!("<none>:<none> {}", &id[7..19]));
     assert_eq!(site.list().len(), 1);
     let pruned = site.wharf.ok(["image", "prune", "-f"]);
     assert!(pruned.contains(&format!("deleted: {id}")), "{pruned}");

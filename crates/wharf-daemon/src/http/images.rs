@@ -8,9 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
-use wharf_api::{
-    HistoryEntry, ImagePruneRequest, ImageRemoved, ImageSummary, ImagesPruned, Loaded, TagRequest,
-};
+use wharf_api::{HistoryEntry, ImageRemoved, ImageSummary, Loaded, TagRequest};
 
 use super::{Answer, Shared, json};
 use crate::daemon::Daemon;
@@ -46,7 +44,6 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/images/pull", verb("pull", post(transfer::pull)))
         .route("/v1/images/save", verb("save", post(transfer::save)))
         .route("/v1/images/tag", verb("tag", post(tag)))
-        .route("/v1/images/prune", verb("prune", post(prune)))
         .route("/v1/images/{*name}", get(inspect).delete(remove))
         .route("/v1/history/{*name}", get(history))
         .route("/v1/login", post(transfer::login))
@@ -85,16 +82,6 @@ async fn load(State(daemon): Shared, body: Body) -> Answer<Vec<Loaded>> {
     responses((status = 200)))]
 async fn tag(State(daemon): Shared, Json(request): Json<TagRequest>) -> Answer<()> {
     json(daemon, move |daemon| daemon.tag_image(&request)).await
-}
-
-/// Removes images that nothing uses.
-#[utoipa::path(post, path = "/v1/images/prune", request_body = ImagePruneRequest,
-    responses((status = 200, body = ImagesPruned)))]
-async fn prune(
-    State(daemon): Shared,
-    Json(request): Json<ImagePruneRequest>,
-) -> Answer<ImagesPruned> {
-    json(daemon, move |daemon| daemon.prune_images(request.all)).await
 }
 
 /// Tells how an image was made, the last step first.

@@ -16,6 +16,10 @@ fn spec(dir: &Path) -> ContainerSpec {
         stop_signal: None,
         cgroup: "/wharf-test/c1".into(),
         labels: [("a".to_owned(), "b".to_owned())].into(),
+        terminal: Default::default(),
+        resources: Default::default(),
+        security: Default::default(),
+        storage: Default::default(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The parts of an image's configuration a container needs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::Digest;
+use crate::health::SaidHealth;
 
 /// What an image says about the containers made of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
     /// The signal that asks the command to end.
     pub stop_signal: Option<String>,
+    /// How its health is found out.
+    pub health: SaidHealth,
 }
 
 /// The configuration file of an image, as Docker and OCI write it.
@@ -97,6 +101,19 @@ struct RawConfig {
     volumes: Option<BTreeMap<String, serde_json::Value>>,
     labels: Option<BTreeMap<String, String>>,
     stop_signal: Option<String>,
+    healthcheck: Option<RawHealth>,
+}
+
+/// Times are nanoseconds, 0 where nothing was said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawHealth {
+    test: Option<Vec<String>>,
+    interval: Option<u64>,
+    timeout: Option<u64>,
+    start_period: Option<u64>,
+    start_interval: Option<u64>,
+    retries: Option<u32>,
 }
 
 // === impl ConfigFile ===
@@ -155,6 +172,23 @@ impl ConfigFile {
             volumes: raw.volumes.unwrap_or_default().into_keys().collect(),
             labels: raw.labels.unwrap_or_default(),
             stop_signal: raw.stop_signal.filter(|signal| !signal.is_empty()),
+            health: raw.healthcheck.map(RawHealth::said).unwrap_or_default(),
+        }
+    }
+}
+
+// === impl RawHealth ===
+
+impl RawHealth {
+    fn said(self) -> SaidHealth {
+        let time = |nanoseconds: Option<u64>| nanoseconds.map(Duration::from_nanos);
+        SaidHealth {
+            test: self.test.unwrap_or_default(),
+            interval: time(self.interval),
+            timeout: time(self.timeout),
+            start_period: time(self.start_period),
+            start_interval: time(self.start_interval),
+            retries: self.retries,
         }
     }
 }

@@ -89,7 +89,8 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
     check_workdir(&root, workdir)?;
     let process = bundle::process(&exec.args, &env, workdir, &user, &Layout::detect()?);
     let description = memory_file(&process)?;
-    let executor = CommandExecutor { args: exec.args.clone(), env, ends_with_parent: false };
+    let executor =
+        CommandExecutor { args: exec.args.clone(), env, ends_with_parent: exec.ends_with_parent };
     let failed = |text: String| {
         let action = "run a command in the container".to_owned();
         find_marked(&text).unwrap_or(Error::Shim { action, reason: text })

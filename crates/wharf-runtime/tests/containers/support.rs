@@ -83,6 +83,10 @@ impl Fixture {
             stop_signal: None,
             cgroup: parent.join("c"),
             labels: Default::default(),
+            terminal: Default::default(),
+            resources: Default::default(),
+            security: Default::default(),
+            storage: Default::default(),
         };
         Self { dir, spec, parent, shim: None }
     }

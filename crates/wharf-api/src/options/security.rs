@@ -1,0 +1,9 @@
+//! What a container can be told at creation: what it may do.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a new container is told of what it may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {}
