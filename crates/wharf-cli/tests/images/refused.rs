@@ -110,6 +110,35 @@ fn plain_http_is_for_this_machine_and_for_those_that_are_named() {
     assert!(format!("{:#}", bad.unwrap_err()).contains("leave the scheme out"));
 }
 
+const CERTIFICATE: &str = "[req]\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\n[ext]\n\
+    subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n";
+
+#[test]
+fn a_certificate_must_be_good_even_of_a_registry_that_may_do_without() {
+    let Some(site) = Site::new("certificate") else { return };
+    let place = |name: &str| site.lab.directory().join(name).display().to_string();
+    std::fs::write(place("req.conf"), CERTIFICATE).unwrap();
+    let line = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=registry";
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(line.split(' ')).args(["-config", &place("req.conf")]);
+    openssl.args(["-keyout", &place("key.pem"), "-out", &place("cert.pem")]);
+    let made = site.host.output(openssl, super::server::LIMIT).unwrap();
+    assert!(made.is_success(), "{made:?}");
+    let tls = format!("  tls:\n    certificate: {}\n    key: {}\n", place("cert.pem"), place("key.pem"));
+    let Some(server) = super::server::Server::start(&site, &tls) else { return };
+    let base = Layer::new().tree(&site.rootfs).file("which", "safe").build();
+    let layout = Layout::default().image("x:1", &[base], json!({"Cmd": ["cat", "/which"]}));
+    server.fill(&layout.write(site.lab.directory(), "x.tar"), "x:1", &[]);
+    let name = format!("{}/x:1", super::server::ADDRESS);
+    let refused = site.wharf.fails(["pull", &name]);
+    assert!(refused.stderr.contains("certificate"), "{refused:?}");
+    assert!(refused.stderr.contains("/etc/docker/certs.d/"), "{refused:?}");
+    site.wharf.ok(["shutdown"]);
+    let daemon = site.wharf.daemon_with([("SSL_CERT_FILE", place("cert.pem").as_str())]).unwrap();
+    assert_eq!(site.wharf.ok(["run", "--rm", "-q", &name]), "safe");
+    daemon.stop().unwrap();
+}
+
 #[test]
 fn a_registry_that_is_not_there_is_named() {
     let Some(site) = Site::new("absent") else { return };
