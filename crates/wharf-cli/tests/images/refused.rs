@@ -144,7 +144,7 @@ fn a_registry_that_is_not_there_is_named() {
     let Some(site) = Site::new("absent") else { return };
     let text = refused(&site, "x:1");
     assert!(text.contains(&format!("registry {STUB}: cannot connect")), "{text}");
-    for bad in ["X/y", "a:b:c", "x@sha256:1", ""] {
+    for bad in ["a/Y", "a:b:c", "x@sha256:1", ""] {
         let refused = site.wharf.fails(["pull", bad]);
         assert!(refused.stderr.contains("invalid reference format"), "{bad}: {refused:?}");
     }

@@ -259,11 +259,10 @@ fn tls_reason(error: &io::Error) -> String {
         Some(rustls::Error::InvalidCertificate(_)) => {
             format!("{error}; put its authority's certificate into {CERTIFICATES}/HOST:PORT/ca.crt")
         }
-        Some(rustls::Error::InvalidMessage(_)) => format!(
-            "server gave HTTP response to HTTPS client ({error}); plain HTTP has to be allowed \
-             with `wharf daemon --insecure-registry HOST:PORT`"
+        _ => format!(
+            "no TLS: {error}; if it speaks plain HTTP, allow that with `wharf daemon \
+             --insecure-registry HOST:PORT`"
         ),
-        _ => format!("TLS: {error}"),
     }
 }
 
