@@ -19,6 +19,10 @@ use crate::error::{ApiError, ErrorCode};
 use crate::event::Event;
 use crate::frame::Frame;
 
+mod lines;
+
+pub use lines::{Download, Lines};
+
 /// No answer of the daemon is larger, log and exec streams aside (they are read piecewise).
 const MAX_ANSWER: usize = 256 << 20;
 /// Starting 10,000 ports takes well under a second; a daemon silent for this long is stuck.

@@ -25,7 +25,10 @@ pub use doctor::Check;
 pub use error::{ApiError, ErrorCode};
 pub use event::Event;
 pub use explain::{ExplainRequest, Explanation, HopEntry};
-pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
+pub use image::{
+    HistoryEntry, ImageRemoved, ImageSummary, LayerState, LoadRequest, Loaded, LoginRequest,
+    PullEvent, PullRequest, RegistryCredential, SaveRequest, TagRequest,
+};
 pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
 pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,

@@ -10,6 +10,7 @@ use crate::template::{Template, TemplateError};
 
 mod container;
 mod explain;
+mod image;
 mod network;
 mod options;
 mod prune;
@@ -20,6 +21,10 @@ pub(crate) use container::{
     RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
+pub(crate) use image::{
+    HistoryArgs, ImageCommand, ImagePruneArgs, ImagesArgs, ImportArgs, LoadArgs, LoginArgs,
+    LogoutArgs, PullArgs, PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
+};
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
 pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
@@ -101,6 +106,23 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Remove images
     Rmi(RmiArgs),
+    /// Get an image from a registry
+    Pull(PullArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Show how an image was made
+    History(HistoryArgs),
+    /// Write images into an archive
+    Save(SaveArgs),
+    /// Make an image of the tar of a root file system
+    Import(ImportArgs),
+    /// Manage images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Keep a user and password for a registry
+    Login(LoginArgs),
+    /// Forget the user and password for a registry
+    Logout(LogoutArgs),
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -184,42 +206,6 @@ pub(crate) struct ListArgs {
     pub(crate) format: Format,
 }
 
-/// `wharf images`.
-#[derive(Debug, Args)]
-pub(crate) struct ImagesArgs {
-    /// Print ids only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    /// Print whole ids
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-/// `wharf load`.
-#[derive(Debug, Args)]
-pub(crate) struct LoadArgs {
-    /// The archive to read (docker save or OCI layout); standard input when absent
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-/// `wharf rmi`.
-#[derive(Debug, Args)]
-pub(crate) struct RmiArgs {
-    /// Remove the image although it has several names or stopped containers use it
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// Names or ids
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) images: Vec<String>,
-}
-
 /// `wharf daemon`.
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
@@ -245,6 +231,15 @@ pub(crate) struct DaemonArgs {
     /// Where Podman is asked about its containers (default: /run/podman/podman.sock)
     #[arg(long, env = "WHARF_PODMAN_SOCKET", value_name = "PATH")]
     pub(crate) podman_socket: Option<PathBuf>,
+    /// Registries that may be spoken to over plain HTTP, as HOST[:PORT] or a network (repeatable);
+    /// this machine always may
+    #[arg(
+        long = "insecure-registry",
+        env = "WHARF_INSECURE_REGISTRIES",
+        value_name = "REGISTRY",
+        value_delimiter = ','
+    )]
+    pub(crate) insecure_registries: Vec<String>,
     /// How long a relayed connection may take to reach its container (default: 5s)
     #[arg(long, env = "WHARF_CONNECT_TIMEOUT", value_name = "TIME")]
     pub(crate) connect_timeout: Option<String>,

@@ -12,6 +12,7 @@ use crate::attach;
 use crate::connect::Session;
 use crate::env_file;
 use crate::failure::{Exit, Outcome, print_line};
+use crate::images::source::Source;
 
 /// `wharf create`.
 pub(crate) async fn create(session: &Session, args: CreateArgs) -> Outcome {
@@ -49,9 +50,17 @@ async fn start_detached(session: &Session, id: &str) -> Outcome {
 
 async fn make(session: &Session, args: CreateArgs, verb: &str) -> Result<ContainerCreated, Exit> {
     let cidfile = args.options.cidfile.clone().map(IdFile::claim).transpose()?;
+    let source = Source::new(&args.options.pull)?;
     let request = request(args, verb)?;
-    let created: ContainerCreated =
-        session.post("/v1/containers", &request).await.map_err(Exit::from_run)?;
+    source.before(session, &request.image).await?;
+    let created: ContainerCreated = match session.post("/v1/containers", &request).await {
+        Err(error) if source.can_get(&error) => {
+            source.get(session, &request.image).await?;
+            session.post("/v1/containers", &request).await
+        }
+        other => other,
+    }
+    .map_err(Exit::from_run)?;
     if let Some(file) = cidfile {
         file.fill(&created.id)?;
     }

@@ -84,7 +84,8 @@ async fn converse(command: Command) -> Outcome {
         Command::Ps(args) => listing::ps(&session, args).await,
         Command::Container(command) => container(&session, command).await,
         Command::System(SystemCommand::Prune(args)) => {
-            prune::prune(&session, &args, &[prune::CONTAINERS, prune::NETWORKS]).await
+            prune::prune(&session, &args, &[prune::CONTAINERS, prune::NETWORKS, prune::IMAGES])
+                .await
         }
         Command::Logs(args) => attach::logs(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
@@ -99,6 +100,14 @@ async fn converse(command: Command) -> Outcome {
         Command::Images(args) => images::images(&session, args).await,
         Command::Load(args) => images::load(&session, args).await,
         Command::Rmi(args) => images::rmi(&session, args).await,
+        Command::Pull(args) => images::pull::pull(&session, args).await,
+        Command::Tag(args) => images::tag(&session, args).await,
+        Command::History(args) => images::history::history(&session, args).await,
+        Command::Save(args) => images::archive::save(&session, args).await,
+        Command::Import(args) => images::archive::import(&session, args).await,
+        Command::Image(command) => images::image(&session, command).await,
+        Command::Login(args) => images::login::login(&session, args).await,
+        Command::Logout(args) => images::login::logout(args).await,
         Command::Network(command) => networks::network(&session, command).await,
         Command::Shutdown(args) => containers::shutdown(&session, args).await,
         Command::Version(args) => listing::version(&session, args).await,

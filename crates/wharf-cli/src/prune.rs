@@ -28,6 +28,14 @@ pub(crate) const NETWORKS: Kind = Kind {
     goes: "all networks that no container is on",
 };
 
+pub(crate) const IMAGES: Kind =
+    Kind { path: "images", title: "Deleted Images:", goes: "all dangling images" };
+pub(crate) const ALL_IMAGES: Kind = Kind {
+    path: "images?all=true",
+    title: "Deleted Images:",
+    goes: "all images without at least one container made of them",
+};
+
 /// Removes what there is of `kinds` that nothing uses, in order.
 pub(crate) async fn prune(session: &Session, args: &PruneArgs, kinds: &[Kind]) -> Outcome {
     if !args.force && !agreed(kinds)? {

@@ -12,6 +12,7 @@ use wharf_engine::Engines;
 use wharf_network::AddressPools;
 use wharf_plan::HostFacts;
 use wharf_runtime::image::ImageStore;
+use wharf_runtime::image::registry::Hosts;
 use wharf_spec::PortRange;
 
 use crate::Config;
@@ -46,7 +47,8 @@ pub struct Daemon {
     pub(crate) paths: Paths,
     pub(crate) pools: AddressPools,
     pub(crate) ledger: Ledger,
-    pub(crate) images: ImageStore,
+    pub(crate) images: Arc<ImageStore>,
+    pub(crate) registries: Hosts,
     pub(crate) planes: Planes,
     pub(crate) engines: Engines,
     pub(crate) flows: Flows,
@@ -99,7 +101,8 @@ impl Daemon {
         Ok(Self {
             pools: config.pools(&store)?,
             ledger: Ledger::open(store)?,
-            images: ImageStore::open(&paths.images())?,
+            images: Arc::new(ImageStore::open(&paths.images())?),
+            registries: config.registries.clone(),
             planes: Planes::open(paths.clone(), facts, config)?,
             engines: Engines::new(config.engines.clone()),
             flows: Flows::default(),

@@ -36,6 +36,7 @@ mod planes;
 mod prune;
 mod publications;
 mod publish;
+mod pull;
 mod record;
 mod recover;
 mod removal;

@@ -9,7 +9,7 @@ use super::options::{
     NamesOptions, ResourcesOptions, SecurityOptions, StorageOptions, SupervisionOptions,
     TerminalOptions,
 };
-use super::{Format, Layout};
+use super::{Format, Layout, PullOptions};
 
 /// `wharf run`.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct RunArgs {
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) options: ContainerOptions,
-    /// A name, or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
+    /// A name (pulled when it is not here), or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
     /// The command and its arguments, in place of the image's own
@@ -111,6 +111,8 @@ pub(crate) struct ContainerOptions {
     /// Refused with a reason: terminals come later
     #[arg(short, long, hide = true)]
     pub(crate) tty: bool,
+    #[command(flatten)]
+    pub(crate) pull: PullOptions,
     #[command(flatten)]
     pub(crate) terminal: TerminalOptions,
     #[command(flatten)]

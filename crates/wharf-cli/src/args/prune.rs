@@ -29,6 +29,7 @@ pub(crate) enum ContainerCommand {
 /// `wharf system …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SystemCommand {
-    /// Remove all containers that do not run and all networks that no container is on
+    /// Remove all containers that do not run, all networks that no container is on, and all images
+    /// without a name
     Prune(PruneArgs),
 }

@@ -3,22 +3,31 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::routing::post;
-use utoipa::OpenApi;
+use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi};
 use wharf_api::Pruned;
 
 use super::{Answer, Shared, json};
 use crate::daemon::Daemon;
 
 #[derive(OpenApi)]
-#[openapi(paths(containers, networks))]
+#[openapi(paths(containers, networks, images))]
 pub(super) struct Paths;
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
         .route("/v1/prune/containers", post(containers))
         .route("/v1/prune/networks", post(networks))
+        .route("/v1/prune/images", post(images))
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+struct ImagesQuery {
+    /// Those with a name, too, unless a container was made of them.
+    all: bool,
 }
 
 /// Removes every container that does not run and is not about to be started again.
@@ -33,4 +42,11 @@ async fn containers(State(daemon): Shared) -> Answer<Pruned> {
     responses((status = 200, body = Pruned)))]
 async fn networks(State(daemon): Shared) -> Answer<Pruned> {
     json(daemon, |daemon| daemon.prune_networks()).await
+}
+
+/// Removes every image that has no name and no container was made of, and what is left of downloads.
+#[utoipa::path(post, path = "/v1/prune/images", operation_id = "prune_images",
+    params(ImagesQuery), responses((status = 200, body = Pruned)))]
+async fn images(State(daemon): Shared, Query(query): Query<ImagesQuery>) -> Answer<Pruned> {
+    json(daemon, move |daemon| daemon.prune_images(query.all)).await
 }

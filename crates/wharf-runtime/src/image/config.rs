@@ -45,7 +45,39 @@ pub(super) struct ConfigFile {
     created: Option<String>,
     #[serde(default)]
     config: Option<RawConfig>,
+    #[serde(default)]
+    variant: Option<String>,
+    #[serde(default)]
+    history: Option<Vec<RawStep>>,
     rootfs: RootFs,
+    /// As it was written.
+    #[serde(skip)]
+    text: Vec<u8>,
+}
+
+/// One line of an image's history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Step {
+    /// When it was made, RFC 3339.
+    pub created: Option<String>,
+    /// The command that made it.
+    pub created_by: String,
+    /// A remark.
+    pub comment: String,
+    /// Whether it made no layer.
+    pub is_empty: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawStep {
+    #[serde(default)]
+    created: Option<String>,
+    #[serde(default)]
+    created_by: Option<String>,
+    #[serde(default)]
+    comment: Option<String>,
+    #[serde(default)]
+    empty_layer: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +119,31 @@ struct RawHealth {
 // === impl ConfigFile ===
 
 impl ConfigFile {
+    pub(super) fn read(text: Vec<u8>) -> serde_json::Result<Self> {
+        let config: Self = serde_json::from_slice(&text)?;
+        Ok(Self { text, ..config })
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub(super) fn variant(&self) -> Option<String> {
+        self.variant.clone().filter(|variant| !variant.is_empty())
+    }
+
+    /// How it was made, the first step first.
+    pub(super) fn history(&self) -> Vec<Step> {
+        let steps = self.history.iter().flatten();
+        let steps = steps.map(|step| Step {
+            created: step.created.clone(),
+            created_by: step.created_by.clone().unwrap_or_default(),
+            comment: step.comment.clone().unwrap_or_default(),
+            is_empty: step.empty_layer.unwrap_or_default(),
+        });
+        steps.collect()
+    }
+
     pub(super) fn layers(&self) -> &[Digest] {
         &self.rootfs.diff_ids
     }
