@@ -27,7 +27,6 @@ mod transfer;
     transfer::save,
     transfer::login,
     tag,
-    prune,
     history
 ))]
 pub(super) struct Paths;
