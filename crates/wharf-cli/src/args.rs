@@ -22,8 +22,8 @@ pub(crate) use container::{
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use image::{
-    HistoryArgs, ImageCommand, ImagePruneArgs, ImagesArgs, ImportArgs, LoadArgs, LoginArgs,
-    LogoutArgs, PullArgs, PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
+    HistoryArgs, ImageCommand, ImagesArgs, ImportArgs, LoadArgs, LoginArgs, LogoutArgs, PullArgs,
+    PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
 pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};

@@ -124,7 +124,8 @@ fn a_certificate_must_be_good_even_of_a_registry_that_may_do_without() {
     openssl.args(["-keyout", &place("key.pem"), "-out", &place("cert.pem")]);
     let made = site.host.output(openssl, super::server::LIMIT).unwrap();
     assert!(made.is_success(), "{made:?}");
-    let tls = format!("  tls:\n    certificate: {}\n    key: {}\n", place("cert.pem"), place("key.pem"));
+    let tls =
+        format!("  tls:\n    certificate: {}\n    key: {}\n", place("cert.pem"), place("key.pem"));
     let Some(server) = super::server::Server::start(&site, &tls) else { return };
     let base = Layer::new().tree(&site.rootfs).file("which", "safe").build();
     let layout = Layout::default().image("x:1", &[base], json!({"Cmd": ["cat", "/which"]}));
