@@ -61,7 +61,7 @@ const BUILD: [Need; 4] = [
     },
 ];
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 12] = [
     Need {
         package: "nftables",
         program: "nft",
@@ -76,6 +76,11 @@ const NEEDS: [Need; 11] = [
         package: "busybox-static",
         program: "busybox",
         reason: "is the content of the images that the tests build",
+    },
+    Need {
+        package: "tmux",
+        program: "tmux",
+        reason: "is the terminal that containers are used from",
     },
     Need {
         package: "docker.io",

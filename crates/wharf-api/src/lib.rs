@@ -9,7 +9,6 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod explain;
-pub mod frame;
 pub mod image;
 pub mod network;
 pub mod options;
@@ -32,3 +31,4 @@ pub use port::{
     Unpublished,
 };
 pub use system::{Shutdown, ShutdownRequest, Version};
+pub use wharf_spec::frame;

@@ -12,8 +12,8 @@ mod options;
 mod publish;
 
 pub(crate) use container::{
-    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
-    StartArgs, StopArgs, WaitArgs,
+    AttachArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs,
+    RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Start containers that were made or have exited
     Start(StartArgs),
+    /// Attach to a container that runs
+    Attach(AttachArgs),
     /// Stop containers: their stop signal, then SIGKILL after a while
     Stop(StopArgs),
     /// Send a signal to containers

@@ -14,6 +14,7 @@ use wharf_api::{ApiError, ErrorCode};
 use crate::daemon::Daemon;
 use crate::error::Error;
 
+mod attach;
 mod containers;
 mod explain;
 mod images;
@@ -39,6 +40,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .merge(containers::routes())
         .merge(output::routes())
+        .merge(attach::routes())
         .merge(images::routes())
         .merge(networks::routes())
         .merge(ports::routes())
@@ -85,6 +87,7 @@ pub fn openapi() -> String {
         document.merge(part);
     }
     document.merge(explain::Paths::openapi());
+    document.merge(attach::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }
 

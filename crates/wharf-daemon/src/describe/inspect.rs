@@ -70,12 +70,16 @@ fn config(record: &ContainerRecord) -> Value {
         "Labels": record.spec.labels,
         "ExposedPorts": exposed,
         "StopSignal": record.spec.stop_signal,
+        "Tty": record.spec.terminal.tty,
+        "OpenStdin": record.spec.terminal.stdin,
+        "StdinOnce": record.spec.terminal.stdin_once,
     })
 }
 
 fn host_config(record: &ContainerRecord) -> Value {
     json!({
         "AutoRemove": record.request.auto_remove,
+        "LogConfig": crate::terminal::log_config(&record.spec.terminal),
         "Binds": record.request.volumes,
         "NetworkMode": record.network,
         "PublishAllPorts": record.request.publish_all,
