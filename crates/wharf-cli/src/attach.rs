@@ -36,6 +36,7 @@ pub(crate) struct Streams {
 
 /// What a container's streams are.
 struct Kind {
+    runs: bool,
     tty: bool,
     stdin: bool,
 }
@@ -44,6 +45,12 @@ struct Kind {
 pub(crate) async fn attach(session: &Session, args: AttachArgs) -> Outcome {
     let keys = DetachKeys::parse(args.attaching.detach_keys.as_deref())?;
     let kind = kind(session, &args.container).await?;
+    if !kind.runs {
+        return Err(Exit::failed(format!(
+            "you cannot attach to a stopped container, start it first: `wharf start -a {}`",
+            args.container
+        )));
+    }
     let stdin = kind.stdin && !args.no_stdin;
     if kind.tty && stdin {
         expect_on_stdin()?;
@@ -81,10 +88,9 @@ async fn kind(session: &Session, name: &str) -> Result<Kind, Exit> {
     let path = format!("/v1/containers/{}", Part(name));
     let inspected: serde_json::Value = session.get(&path).await?;
     let is = |field: &str| {
-        inspected.pointer(&format!("/Config/{field}")).and_then(serde_json::Value::as_bool)
+        inspected.pointer(field).and_then(serde_json::Value::as_bool).unwrap_or_default()
     };
-    let is = |field| is(field).unwrap_or_default();
-    Ok(Kind { tty: is("Tty"), stdin: is("OpenStdin") })
+    Ok(Kind { runs: is("/State/Running"), tty: is("/Config/Tty"), stdin: is("/Config/OpenStdin") })
 }
 
 /// Starts a container, shows its output until it ends, and ends with its exit code.

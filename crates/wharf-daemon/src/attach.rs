@@ -124,6 +124,8 @@ impl Attached {
     /// Frames in both directions, until one side leaves.
     pub(crate) async fn carry(self, client: impl AsyncRead + AsyncWrite) {
         let (from, to) = self.stream.into_split();
+        // Held to the end, so that a daemon that stops waits until the client has been told.
+        let _told = self.closing.clone();
         let mut output = carry_output(from, None, self.of, self.closing);
         let (mut spoken, mut heard) = tokio::io::split(client);
         let hearing = async {

@@ -13,11 +13,11 @@ fn several_clients_see_and_type_into_one_terminal() {
     assert!(!onlooker.is_raw());
     second.types("echo fr''om second\r");
     for client in [&mut first, &mut second, &mut onlooker] {
-        client.shows("from second\r\n");
+        client.shows("from second");
     }
     first.types("echo fr''om first\r");
     for client in [&mut first, &mut second, &mut onlooker] {
-        client.shows("from first\r\n");
+        client.shows("from first");
     }
     // One that goes is missed by nobody.
     second.types("\x10\x11");

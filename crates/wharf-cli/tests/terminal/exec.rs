@@ -15,7 +15,8 @@ fn a_shell_in_a_container_has_what_was_asked_for() {
     shell.resize(50, 100);
     shell.types("while [ \"$(stty size)\" != '50 100' ]; do sleep 0.05; done; echo wi''der\r");
     shell.shows("wider\r\n");
-    shell.types("sleep 1000\r");
+    shell.types("echo wai''ting; sleep 1000\r");
+    shell.shows("waiting\r\n");
     shell.types("\x03");
     shell.shows("^C");
     shell.shows("in> ");

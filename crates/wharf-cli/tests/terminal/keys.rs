@@ -18,7 +18,10 @@ fn detaching_leaves_the_program_running_and_attaching_finds_it() {
     again.types("exit 4\r");
     assert_eq!(again.ends(), 4);
     let refused = site.wharf.fails(["attach", "box"]);
-    assert!(refused.stderr.contains("cannot attach to a stopped container"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("you cannot attach to a stopped container, start it first"),
+        "{refused:?}"
+    );
 
     // Started again, from a terminal or without.
     let mut started = site.on_terminal(&["start", "-ai", "box"]);

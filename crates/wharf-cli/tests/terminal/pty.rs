@@ -100,8 +100,7 @@ impl Pty {
 /// A shell that puts `command` on the terminal `name`, in a session of its own.
 fn on(name: &str, command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
-    let script = r#"pty=$1; shift; echo '[begun]' > "$pty"
-        exec setsid --ctty "$@" < "$pty" > "$pty" 2>&1"#;
+    let script = r#"exec < "$1" > "$1" 2>&1; shift; echo '[begun]'; exec setsid --ctty "$@""#;
     shell.args(["-c", script, "sh", name]).arg(command.get_program()).args(command.get_args());
     let known =
         |(name, value): (&OsStr, Option<&OsStr>)| Some((name.to_owned(), value?.to_owned()));

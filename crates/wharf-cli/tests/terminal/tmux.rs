@@ -1,6 +1,7 @@
 //! A person's terminal: tmux, which keeps a screen.
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::site::{LIMIT, Site};
 
@@ -68,7 +69,7 @@ fn a_shell_in_tmux_is_resized_detached_from_and_attached_to() {
     let run = "wharf run -it --name box -e 'PS1=in> ' $IMAGE sh; echo left with $?; \
                wharf attach box; echo ended with $?; sleep 1000";
     let tmux = Tmux::new(&site, run);
-    tmux.shows("in> ");
+    tmux.shows("in>");
     tmux.types(&["stty size", "Enter"]);
     tmux.shows("24 80");
     tmux.tell(&["resize-window", "-x", "100", "-y", "30"]);
@@ -77,8 +78,13 @@ fn a_shell_in_tmux_is_resized_detached_from_and_attached_to() {
     // A full-screen editor, and keys that move in it.
     tmux.types(&["vi /tmp/file", "Enter"]);
     tmux.shows("~");
-    tmux.types(&["i", "written in vi", "Escape", ":wq", "Enter"]);
-    tmux.shows("in> ");
+    tmux.types(&["i", "written in vi"]);
+    tmux.shows("written in vi");
+    tmux.types(&["Escape"]);
+    // What follows an escape at once belongs to it, as with any key that sends several bytes.
+    std::thread::sleep(Duration::from_millis(300));
+    tmux.types(&[":wq", "Enter"]);
+    tmux.shows("in>");
     tmux.types(&["clear; cat /tmp/file", "Enter"]);
     tmux.shows("written in vi");
     tmux.types(&["sleep 1000", "Enter"]);
