@@ -156,15 +156,15 @@ impl Writer {
 
     fn rotate(&mut self) -> io::Result<()> {
         let oldest = self.limits.max_files.saturating_sub(1);
-        match fs::remove_file(place(&self.dir, oldest)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        for age in (0..oldest).rev() {
-            match fs::rename(place(&self.dir, age), place(&self.dir, age + 1)) {
+        let free = (1..=oldest).find(|age| !place(&self.dir, *age).exists()).unwrap_or(oldest);
+        if free == oldest {
+            match fs::remove_file(place(&self.dir, oldest)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
+        }
+        for age in (0..free).rev() {
+            fs::rename(place(&self.dir, age), place(&self.dir, age + 1))?;
         }
         self.file = append(&self.dir)?;
         self.written = 0;
@@ -248,6 +248,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(50))]
+
         #[test]
         fn nothing_is_lost_or_written_twice(
             sizes in proptest::collection::vec(1..40_usize, 1..60),

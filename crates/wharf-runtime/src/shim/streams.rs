@@ -210,7 +210,7 @@ impl Streams {
         let now = Instant::now();
         let lets_go = self.stalling == Stalling::LetGo;
         let stalls = |it: &Client| it.stalls_at(STALL_LIMIT).is_some_and(|at| at <= now);
-        self.clients.retain(|client| !client.is_gone() && !(lets_go && stalls(client)));
+        self.clients.retain(|client| !(client.is_gone() || lets_go && stalls(client)));
     }
 
     /// Reads to the end, or for as long as that may take, tells clients how it ended, and gives
