@@ -84,6 +84,8 @@ pub enum ContainerState {
     Created,
     /// Its process runs.
     Running,
+    /// Its processes stand still until it is unpaused.
+    Paused,
     /// Its process has ended.
     Exited,
     /// It is being taken away.
@@ -149,4 +151,13 @@ pub struct Started {
 pub struct Waited {
     /// The exit code; null when the container still ran at the end of this wait, so ask again.
     pub exit_code: Option<i32>,
+}
+
+// === impl ContainerState ===
+
+impl ContainerState {
+    /// Whether it has a process, moving or not.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
 }

@@ -14,7 +14,9 @@ pub mod image;
 pub mod network;
 pub mod options;
 pub mod port;
+pub mod stats;
 pub mod system;
+pub mod volume;
 
 pub use client::Client;
 pub use container::{
@@ -27,8 +29,11 @@ pub use event::Event;
 pub use explain::{ExplainRequest, Explanation, HopEntry};
 pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
 pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
+pub use options::{ContainerUpdate, Updated};
 pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,
     Unpublished,
 };
+pub use stats::{ContainerStats, ContainerTop};
 pub use system::{Shutdown, ShutdownRequest, Version};
+pub use volume::{VolumeCreate, VolumePrune, VolumeSummary, VolumesPruned};

@@ -7,17 +7,23 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 mod container;
 mod explain;
+mod limits;
 mod network;
 mod options;
 mod publish;
+mod volume;
 
 pub(crate) use container::{
     CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
     StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
+pub(crate) use limits::{PauseArgs, StatsArgs, TopArgs, UpdateArgs};
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
+pub(crate) use volume::{
+    VolumeCommand, VolumeCreateArgs, VolumeListArgs, VolumePruneArgs, VolumeRmArgs,
+};
 
 /// Publishes container ports: runs containers and makes their ports reachable on this host.
 #[derive(Debug, Parser)]
@@ -62,12 +68,22 @@ pub(crate) enum Command {
     Kill(KillArgs),
     /// Stop containers and start them again
     Restart(StopArgs),
+    /// Stop every process of containers where it is
+    Pause(PauseArgs),
+    /// Let paused containers go on
+    Unpause(PauseArgs),
+    /// Change limits of containers
+    Update(UpdateArgs),
     /// Remove containers
     Rm(RmArgs),
     /// List containers
     Ps(PsArgs),
     /// Show what a container has written
     Logs(LogsArgs),
+    /// Show what containers use, each second
+    Stats(StatsArgs),
+    /// List the processes of a container
+    Top(TopArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
     /// Show everything about containers, images or networks, as JSON
@@ -97,6 +113,9 @@ pub(crate) enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Run the daemon in the foreground (verbs start it in the background when it is needed)
     Daemon(DaemonArgs),
     /// Run the user-space relay (the daemon starts it when it is needed)

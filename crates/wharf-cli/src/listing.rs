@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use wharf_api::client::{ClientError, Part};
-use wharf_api::{ContainerState, ContainerSummary, ErrorCode, Version};
+use wharf_api::{ContainerSummary, ErrorCode, Version};
 
 use crate::args::{Format, InspectArgs, ListArgs, PsArgs};
 use crate::connect::Session;
@@ -18,7 +18,7 @@ const COMMAND_WIDTH: usize = 22;
 /// `wharf ps`.
 pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
     let mut found: Vec<ContainerSummary> = session.get("/v1/containers").await?;
-    found.retain(|c| args.all || c.state == ContainerState::Running);
+    found.retain(|c| args.all || c.state.is_alive());
     if args.format == Format::Json {
         return print_json(&found);
     }
@@ -61,7 +61,7 @@ pub(crate) async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
 }
 
 async fn inspect_any(session: &Session, name: &str) -> Result<serde_json::Value, Exit> {
-    for kind in ["containers", "images", "networks"] {
+    for kind in ["containers", "images", "networks", "volumes"] {
         match session.get(&format!("/v1/{kind}/{}", Part(name))).await {
             Ok(value) => return Ok(value),
             // What is no name of an image may be one of something else.
@@ -70,7 +70,7 @@ async fn inspect_any(session: &Session, name: &str) -> Result<serde_json::Value,
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Exit::failed(format!("no such container, image or network: {name}")))
+    Err(Exit::failed(format!("no such container, image, network or volume: {name}")))
 }
 
 /// `wharf version`.

@@ -22,6 +22,8 @@ mod ports;
 mod processes;
 mod publish;
 mod shell;
+mod stats;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -73,6 +75,12 @@ async fn converse(command: Command) -> Outcome {
         Command::Stop(args) => containers::stop(&session, args).await,
         Command::Kill(args) => containers::kill(&session, args).await,
         Command::Restart(args) => containers::restart(&session, args).await,
+        Command::Pause(args) => stats::pause(&session, args).await,
+        Command::Unpause(args) => stats::unpause(&session, args).await,
+        Command::Update(args) => stats::update(&session, args).await,
+        Command::Stats(args) => stats::stats(&session, args).await,
+        Command::Top(args) => stats::top(&session, args).await,
+        Command::Volume(command) => volumes::volume(&session, command).await,
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,

@@ -36,6 +36,12 @@ pub(crate) async fn stream(
             record.name, record.name
         )));
     }
+    if record.paused {
+        return Err(Error::Conflict(format!(
+            "container {} is paused, unpause the container before exec",
+            record.name
+        )));
+    }
     let detach = request.detach;
     let spec = ExecSpec {
         args: request.command,

@@ -20,7 +20,9 @@ mod images;
 mod networks;
 mod output;
 mod ports;
+mod resources;
 mod system;
+mod volumes;
 
 /// The framework's own refusals are a sentence each.
 const REFUSAL_LIMIT: usize = 64 << 10;
@@ -42,6 +44,8 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(images::routes())
         .merge(networks::routes())
         .merge(ports::routes())
+        .merge(resources::routes())
+        .merge(volumes::routes())
         .merge(explain::routes())
         .merge(system::routes())
         .fallback(async || {
@@ -85,6 +89,8 @@ pub fn openapi() -> String {
         document.merge(part);
     }
     document.merge(explain::Paths::openapi());
+    document.merge(resources::Paths::openapi());
+    document.merge(volumes::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }
 

@@ -124,6 +124,7 @@ impl Daemon {
         }
         let asked = record.spec.stop_signal.as_deref().and_then(|text| signal::parse(text).ok());
         let asked = asked.unwrap_or(Signal::TERM);
+        self.wake(&record)?;
         if let Some(shim) = Shim::adopt(&self.paths.shim(id))?
             && shim.kill(asked).is_ok()
             && matches!(shim.wait_exit(limit), Ok(Some(_)))
@@ -144,6 +145,7 @@ impl Daemon {
                 record.name
             )));
         }
+        self.wake(&record)?;
         if asked != Signal::KILL
             && let Some(shim) = Shim::adopt(&self.paths.shim(&id))?
         {
@@ -155,6 +157,9 @@ impl Daemon {
 
     /// Ends every process of a container and waits until its shim has written down how.
     pub(crate) fn kill_hard(&self, record: &ContainerRecord) -> Result<()> {
+        if let Err(error) = self.wake(record) {
+            tracing::warn!(id = record.short_id(), %error, "waking a container that is to end");
+        }
         if let Ok(Some(shim)) = Shim::adopt(&self.paths.shim(&record.id)) {
             let told = shim.kill(Signal::KILL).is_ok();
             if told && matches!(shim.wait_exit(KILL_LIMIT), Ok(Some(_))) {
@@ -185,6 +190,7 @@ impl Daemon {
         let code = exit.code;
         self.ledger.update_container(id, |record| {
             record.phase = Phase::Exited;
+            record.paused = false;
             record.exit = Some(exit);
         })?;
         let withdrawn = self.withdraw_container(id);
@@ -217,6 +223,11 @@ impl Daemon {
     fn start_in_turn(self: &Arc<Self>, id: &str) -> Result<Vec<String>> {
         let record = self.ledger.container(id)?;
         match record.phase {
+            Phase::Running if record.paused => {
+                return Err(Error::Conflict(
+                    "cannot start a paused container, try unpause instead".into(),
+                ));
+            }
             Phase::Running => return Ok(Vec::new()),
             Phase::Created | Phase::Exited => {}
             Phase::Creating | Phase::Starting | Phase::Removing => {

@@ -5,6 +5,7 @@
 //! container's network namespace, mounts, log and exit code, and outlives the daemon. Networks
 //! and published ports are other crates' business.
 
+pub mod capability;
 pub mod cgroup;
 pub mod client;
 pub mod command;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod exit;
 pub mod image;
 pub mod log;
+pub mod seccomp;
 pub mod shim;
 pub mod signal;
 pub mod spec;
@@ -23,5 +25,6 @@ mod durable;
 mod inroot;
 mod user;
 
+pub use bundle::devices::check as check_devices;
 pub use digest::Digest;
 pub use error::{Error, Result};

@@ -12,11 +12,13 @@ use crate::shim::wire::{DIAGNOSTICS, IDENTITY, Identity, SPEC};
 use crate::spec::ContainerSpec;
 use crate::{bundle, durable};
 
+mod confinement;
 mod container;
 mod control;
 mod diagnostics;
 mod exec;
 mod executor;
+mod init;
 mod output;
 mod peer;
 mod rootfs;

@@ -5,21 +5,27 @@
 //! anew; what Wharf adds to it is named in [`spec`].
 
 pub mod expose;
+pub mod mount;
 pub mod name;
 pub mod options;
 pub mod ports;
 pub mod proto;
 pub mod publication;
 pub mod render;
+pub mod size;
 pub mod spec;
 pub mod target;
+pub mod ulimit;
 
 pub use expose::Expose;
+pub use mount::{Mount, MountKind};
 pub use name::{ContainerName, NetworkName};
 pub use options::{ProxyProtocol, PublishOptions, SaidOptions, SourceMode, Via};
 pub use ports::PortRange;
 pub use proto::Proto;
 pub use publication::{Clash, HostSide, Publication, PublicationId};
 pub use render::PortLine;
+pub use size::Bytes;
 pub use spec::{HostPorts, PortSpec, SpecError};
 pub use target::{Engine, Target, TargetName};
+pub use ulimit::Ulimit;

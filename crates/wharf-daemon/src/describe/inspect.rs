@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use wharf_api::ContainerState;
 use wharf_spec::{Publication, render};
 
+use super::confinement;
 use crate::paths::Paths;
 use crate::record::ContainerRecord;
 
@@ -30,7 +31,7 @@ pub(super) fn container(
         "Config": config(record),
         "HostConfig": host_config(record),
         "NetworkSettings": network_settings(record, publications),
-        "Mounts": mounts(record),
+        "Mounts": confinement::mounts(record),
         "LogPath": dir.join(wharf_runtime::log::FILE),
         "HostnamePath": dir.join("hostname"),
         "HostsPath": dir.join("hosts"),
@@ -40,10 +41,11 @@ pub(super) fn container(
 
 fn state(record: &ContainerRecord, pid: u32) -> Value {
     let state = record.state();
-    let running = state == ContainerState::Running;
+    let running = state.is_alive();
     json!({
         "Status": state,
         "Running": running,
+        "Paused": state == ContainerState::Paused,
         "Pid": if running { pid } else { 0 },
         "ExitCode": record.exit.as_ref().filter(|_| !running).map_or(0, |exit| exit.code),
         "Error": record.failure.clone().unwrap_or_default(),
@@ -74,13 +76,17 @@ fn config(record: &ContainerRecord) -> Value {
 }
 
 fn host_config(record: &ContainerRecord) -> Value {
-    json!({
+    let mut config = json!({
         "AutoRemove": record.request.auto_remove,
         "Binds": record.request.volumes,
         "NetworkMode": record.network,
         "PublishAllPorts": record.request.publish_all,
         "PortSpecs": record.request.publish,
-    })
+    });
+    if let Some(config) = config.as_object_mut() {
+        config.extend(confinement::describe(record));
+    }
+    config
 }
 
 fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> Value {
@@ -105,7 +111,7 @@ fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> V
 /// Docker's map: null for a port that is only exposed, its host bindings for a published one.
 fn ports(record: &ContainerRecord, publications: &[Publication]) -> Value {
     let mut found: Map<String, Value> = Map::new();
-    if record.state() != ContainerState::Running {
+    if !record.state().is_alive() {
         return Value::Object(found);
     }
     for exposed in &record.exposed {
@@ -125,18 +131,4 @@ fn ports(record: &ContainerRecord, publications: &[Publication]) -> Value {
         }
     }
     Value::Object(found)
-}
-
-fn mounts(record: &ContainerRecord) -> Vec<Value> {
-    let binds = record.spec.binds.iter();
-    binds
-        .map(|bind| {
-            json!({
-                "Type": if bind.copy_up { "volume" } else { "bind" },
-                "Source": bind.source,
-                "Destination": bind.target,
-                "RW": !bind.read_only,
-            })
-        })
-        .collect()
 }

@@ -13,6 +13,7 @@ use wharf_api::{ContainerCreate, ContainerCreated, ContainerSummary, Started, Wa
 
 use super::{Answer, Shared, json};
 use crate::daemon::Daemon;
+use crate::removal::Removal;
 
 /// A wait is answered after this long at the latest; whoever still waits asks again.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
@@ -63,6 +64,8 @@ impl Default for KillQuery {
 struct RemoveQuery {
     /// Kill it first if it runs.
     force: bool,
+    /// Remove its volumes that have no name, too.
+    volumes: bool,
 }
 
 /// Lists every container.
@@ -96,7 +99,8 @@ async fn remove(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> Answer<()> {
-    json(daemon, move |daemon| daemon.remove(&name, query.force)).await
+    let how = Removal { force: query.force, volumes: query.volumes };
+    json(daemon, move |daemon| daemon.remove(&name, how)).await
 }
 
 /// Stops a container.

@@ -3,6 +3,7 @@
 //! libcontainer's own `delete` gives up at the first thing it cannot remove; ours is in
 //! [`Live::remove`], which tries everything.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -15,11 +16,12 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
-use crate::bundle;
-use crate::cgroup::{Layout, kill_leftovers};
+use crate::bundle::{self, Privileges};
+use crate::cgroup::{Layout, kill_leftovers, limits};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::inroot::Root;
+use crate::shim::confinement::Confinement;
 use crate::shim::diagnostics;
 use crate::shim::executor::{CommandExecutor, find_marked};
 use crate::shim::rootfs::Rootfs;
@@ -55,13 +57,16 @@ impl Live {
     pub(super) fn create(spec: &ContainerSpec, run_dir: &Path) -> Result<(Self, Outputs)> {
         let rootfs = Rootfs::mount(spec, run_dir)?;
         let user = prepare(spec, rootfs.path())?;
-        let config = bundle::config(spec, &user, rootfs.path(), &Layout::detect()?);
+        let layout = Layout::detect()?;
+        let config = bundle::config(spec, &user, rootfs.path(), &layout)?;
         durable::write_json(&run_dir.join(CONFIG), &config)?;
         let (outputs, inputs) = pipes(&user)?;
         let container =
             build(spec, &user, run_dir, inputs).inspect_err(|_| clean(spec, run_dir))?;
         let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
         let pid = pid.ok_or_else(|| failed("create the container", "it has no process"))?;
+        // Its one process waits: what it is limited to holds before its command runs.
+        limit(spec, pid).inspect_err(|_| clean(spec, run_dir))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
             .during(|| format!("open process {}", pid.as_raw_nonzero()))?;
         Ok((Self { container, pid, pidfd, rootfs }, outputs))
@@ -110,7 +115,9 @@ impl Live {
 fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     let root = Root::open(rootfs).during(|| "open the container's root")?;
     check_kernel_directories(&root)?;
-    let user = User::find(&root, &spec.user)?;
+    let mut user = User::find(&root, &spec.user)?;
+    user.join(&root, &spec.security.groups)?;
+    set_network_sysctls(&spec.security.sysctls)?;
     bundle::check_binds(&spec.binds)?;
     for bind in &spec.binds {
         volume::fill(&root, bind)?;
@@ -118,6 +125,29 @@ fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     make_targets(&root, spec)?;
     make_workdir(&root, &spec.workdir)?;
     Ok(user)
+}
+
+/// The network is there by now, so that settings of its interfaces can be set, too.
+fn set_network_sysctls(sysctls: &BTreeMap<String, String>) -> Result<()> {
+    for (name, value) in sysctls.iter().filter(|(name, _)| bundle::is_network_sysctl(name)) {
+        wharf_host::sysctl::set(&name.replace('.', "/"), value)?;
+    }
+    Ok(())
+}
+
+/// Limits the container's control groups, and its first process.
+fn limit(spec: &ContainerSpec, pid: Pid) -> Result<()> {
+    limits::apply(&spec.cgroup, &spec.resources.limits)?;
+    match spec.resources.oom_score_adj {
+        Some(score) => set_oom_score(&pid.as_raw_nonzero().to_string(), score),
+        None => Ok(()),
+    }
+}
+
+/// How gladly the kernel ends the process `pid` when memory runs out. Children have it from it.
+pub(super) fn set_oom_score(pid: &str, score: i32) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    fs::write(&path, score.to_string()).during(|| format!("set oom_score_adj to {score}"))
 }
 
 /// Pipes for output; the writing ends belong to the container's user, so that it can open
@@ -146,10 +176,13 @@ fn build(
     fs::create_dir_all(&state).during(|| format!("make {}", state.display()))?;
     let null = fs::File::open("/dev/null").during(|| "open /dev/null")?;
     let [out, err] = output;
+    let privileges = Privileges::of(&spec.security, user, &Layout::detect()?);
     let executor = CommandExecutor {
         args: spec.args.clone(),
         env: bundle::with_home(&spec.env, user),
         ends_with_parent: true,
+        confinement: Confinement::of(&spec.security, privileges)?,
+        init: spec.security.init,
     };
     let before = diagnostics::length(run_dir);
     ContainerBuilder::new(spec.id.clone(), SyscallType::default())

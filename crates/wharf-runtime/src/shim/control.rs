@@ -35,6 +35,8 @@ pub(super) struct Control {
     output: Option<Output>,
     live: Option<Live>,
     started_at: Option<Timestamp>,
+    /// Whether memory that only starting took has been given back.
+    slim: bool,
     finished: bool,
 }
 
@@ -74,6 +76,7 @@ impl Control {
             output: None,
             live: None,
             started_at: None,
+            slim: false,
             finished: false,
         })
     }
@@ -97,6 +100,11 @@ impl Control {
             self.serve_peers(&ready.peers);
             if ready.ended {
                 self.on_exit();
+            }
+            // Whoever waits for the start has had the answer.
+            if self.phase() == Phase::Running && !self.slim {
+                self.slim = true;
+                wharf_host::memory::release();
             }
         }
         Ok(())
