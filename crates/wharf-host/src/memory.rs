@@ -4,6 +4,11 @@ use std::fs;
 
 use rustix::mm::Advice;
 
+/// More than the functions here use, and a signal's handler beside them.
+const STACK_KEPT: usize = 64 << 10;
+/// The largest page on the machines this is made for.
+const PAGE: usize = 64 << 10;
+
 /// A part of a process' memory, as `/proc/self/smaps` has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mapping {
@@ -18,8 +23,8 @@ struct Mapping {
 pub fn release() {
     trim_allocator();
     let smaps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
-    for mapping in forgettable(&smaps) {
-        forget(&mapping);
+    for mapping in forgettable(&smaps).iter().chain(&unused_stack(&smaps)) {
+        forget(mapping);
     }
     // The text of smaps itself.
     drop(smaps);
@@ -40,7 +45,8 @@ fn trim_allocator() {
 fn forget(mapping: &Mapping) {
     let start = std::ptr::with_exposed_provenance_mut(mapping.start);
     // SAFETY: `forgettable` chose mappings of files that cannot be written to and of which not one
-    // page is our own, so that what comes back is what was there.
+    // page is our own, so that what comes back is what was there; `unused_stack` chose a part of the
+    // stack that no function uses now, and a later one expects nothing in.
     // JUSTIFICATION: there is no other way to take pages out of a process.
     let _only_costs_memory =
         unsafe { rustix::mm::madvise(start, mapping.length, Advice::LinuxDontNeed) };
@@ -60,6 +66,17 @@ fn forgettable(smaps: &str) -> Vec<Mapping> {
         }
     }
     found
+}
+
+/// The part of the main thread's stack that deeper calls have used, well below where this one is.
+fn unused_stack(smaps: &str) -> Option<Mapping> {
+    let here = std::ptr::from_ref(&smaps).addr();
+    let line = smaps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+    let number = |text: &str| usize::from_str_radix(text, 16).ok();
+    let (start, end) = (number(start)?, number(end)?);
+    let length = here.checked_sub(start)?.checked_sub(STACK_KEPT)? & !(PAGE - 1);
+    (start..end).contains(&here).then_some(Mapping { start, length })
 }
 
 /// `Some(None)` for the first line of a mapping that is not to be forgotten whatever follows.

@@ -86,7 +86,7 @@ fn stats_show_what_containers_use() {
     assert_eq!(lines.len(), 3, "{table}");
     assert!(lines[0].starts_with("CONTAINER ID   NAME"), "{table}");
     assert!(table.contains("/ 64MiB"), "{table}");
-    let rows = site.wharf.json(["stats", "--no-stream", "--format", "json", "busy", "idle"]);
+    let rows = site.wharf.json(["stats", "--no-stream", "busy", "idle"]);
     let (busy, idle) = (&rows[0], &rows[1]);
     let percent = |row: &serde_json::Value| row["cpu_percent"].as_f64().unwrap();
     assert!(percent(busy) > 5.0 && percent(busy) > percent(idle), "{rows:?}");
@@ -94,7 +94,7 @@ fn stats_show_what_containers_use() {
     assert_eq!((&idle["pids"], &busy["name"]), (&1.into(), &"busy".into()));
     assert!(idle["memory"].as_u64().unwrap() > 0, "{idle}");
     site.exec("idle", "ping -c 1 -w 1 $(ip route | awk '/default/ {print $3}') || true");
-    let later = site.wharf.json(["stats", "--no-stream", "--format", "json", "idle"])[0].clone();
+    let later = site.wharf.json(["stats", "--no-stream", "idle"])[0].clone();
     assert!(later["network_sent"].as_u64() > idle["network_sent"].as_u64(), "{later}");
     site.wharf.ok(["stop", "-t", "0", "idle"]);
     let stopped = site.wharf.ok(["stats", "--no-stream", "-a"]);
@@ -111,7 +111,7 @@ fn top_lists_the_processes_by_their_numbers_on_the_host() {
     let titles: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(titles, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
     assert!(table.contains(&format!(" {pid} ")) && table.contains("sleep 1234"), "{table}");
-    let top = site.wharf.json(["top", "--format", "json", "box"]);
+    let top = site.wharf.json(["top", "box"]);
     assert_eq!(top["processes"].as_array().unwrap().len(), 3, "{top}");
     site.fails(&["top", "box", "-o", "pid"], 1, "options of ps are not available");
     site.wharf.ok(["stop", "-t", "0", "box"]);

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -23,6 +24,8 @@ use crate::spec::ContainerSpec;
 
 /// The daemon has one connection at a time, a person looking another.
 const PEERS_LIMIT: usize = 32;
+/// A request is often followed by another one; a shim that is left alone is slim.
+const SLIM_DELAY: Duration = Duration::from_millis(500);
 
 /// Everything a shim is.
 #[derive(Debug)]
@@ -35,8 +38,8 @@ pub(super) struct Control {
     output: Option<Output>,
     live: Option<Live>,
     started_at: Option<Timestamp>,
-    /// Whether memory that only starting took has been given back.
-    slim: bool,
+    /// When to give memory back that the last request took.
+    slim_due: Option<Instant>,
     finished: bool,
 }
 
@@ -76,7 +79,7 @@ impl Control {
             output: None,
             live: None,
             started_at: None,
-            slim: false,
+            slim_due: None,
             finished: false,
         })
     }
@@ -101,9 +104,8 @@ impl Control {
             if ready.ended {
                 self.on_exit();
             }
-            // Whoever waits for the start has had the answer.
-            if self.phase() == Phase::Running && !self.slim {
-                self.slim = true;
+            if self.slim_due.is_some_and(|due| due <= Instant::now()) {
+                self.slim_due = None;
                 wharf_host::memory::release();
             }
         }
@@ -117,7 +119,8 @@ impl Control {
         fds.extend(self.output.iter().flat_map(Output::fds));
         let mut polled: Vec<_> =
             fds.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        let timeout = self.output.as_ref().and_then(Output::timeout);
+        let slim = self.slim_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let timeout = self.output.as_ref().and_then(Output::timeout).into_iter().chain(slim).min();
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Err(Errno::INTR) => return Ok(Ready::default()),
@@ -166,6 +169,7 @@ impl Control {
             Request::State => Ok(()),
             Request::Delete => self.delete(),
         };
+        self.slim_due = Some(Instant::now() + SLIM_DELAY);
         match done {
             Ok(()) => Reply::State(self.state(None)),
             Err(e) => Reply::Error { code: e.exit_code(), message: e.to_string() },
