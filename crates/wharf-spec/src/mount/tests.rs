@@ -56,8 +56,8 @@ fn what_a_volume_cannot_be_is_refused() {
 fn fields_say_the_same_in_words() {
     let of = |text: &str| Mount::from_fields(text).unwrap();
     assert_eq!(of("type=bind,source=/a,target=/b").kind, bind("/a", false));
-    assert_eq!(of("type=bind,src=/a,dst=/b,ro").read_only, true);
-    assert_eq!(of("type=bind,src=/a,dst=/b,readonly=false").read_only, false);
+    assert!(of("type=bind,src=/a,dst=/b,ro").read_only);
+    assert!(!of("type=bind,src=/a,dst=/b,readonly=false").read_only);
     assert_eq!(of("source=db,destination=/b").kind, volume(Some("db"), true));
     assert_eq!(of("type=volume,target=/b,volume-nocopy").kind, volume(None, false));
     assert_eq!(
