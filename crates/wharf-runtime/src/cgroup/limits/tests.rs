@@ -77,7 +77,8 @@ fn what_makes_no_sense_is_refused_with_dockers_text() {
         ALL.check(&limits).unwrap_err().to_string()
     };
     ALL.check(&everything()).unwrap();
-    let cases: [(&dyn Fn(&mut Limits), &str); 9] = [
+    type Change<'a> = &'a dyn Fn(&mut Limits);
+    let cases: [(Change<'_>, &str); 9] = [
         (&|l| l.memory = Some(1 << 20), "Minimum memory limit allowed is 6MB"),
         (&|l| l.memory = None, "You should always set the Memory limit"),
         (&|l| l.memory_swap = Some(1 << 20), "Minimum memoryswap limit should be larger"),
