@@ -261,7 +261,7 @@ impl Daemon {
         let ids: Vec<String> = self.ledger.read(|s| s.containers.keys().cloned().collect());
         let mut failures = Vec::new();
         for id in ids {
-            match self.remove(&id, Removal { force: true, volumes: false }) {
+            match self.remove(&id, Removal { force: true, volumes: true }) {
                 Ok(()) | Err(Error::NotFound { .. }) => {}
                 Err(error) => failures.push(error.to_string()),
             }
