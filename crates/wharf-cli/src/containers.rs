@@ -39,7 +39,7 @@ pub(crate) async fn start(session: &Session, args: StartArgs) -> Outcome {
 /// `wharf stop`.
 pub(crate) async fn stop(session: &Session, args: StopArgs) -> Outcome {
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{}/stop?time={}", Part(&name), args.time);
+        let path = format!("/v1/containers/{}/stop{}", Part(&name), time(args.time));
         let _stopped: serde_json::Value = session.post(&path, &()).await?;
         Ok(name)
     })
@@ -49,12 +49,16 @@ pub(crate) async fn stop(session: &Session, args: StopArgs) -> Outcome {
 /// `wharf restart`.
 pub(crate) async fn restart(session: &Session, args: StopArgs) -> Outcome {
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{}/restart?time={}", Part(&name), args.time);
+        let path = format!("/v1/containers/{}/restart{}", Part(&name), time(args.time));
         let started: Started = session.post(&path, &()).await?;
         warn(&started.warnings);
         Ok(name)
     })
     .await
+}
+
+fn time(seconds: Option<u32>) -> String {
+    seconds.map(|seconds| format!("?time={seconds}")).unwrap_or_default()
 }
 
 /// `wharf kill`.

@@ -1,7 +1,7 @@
 //! `run` and `create`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use wharf_api::{ContainerCreate, ContainerCreated, Started};
@@ -10,7 +10,9 @@ use wharf_spec::PortSpec;
 use crate::args::{CreateArgs, RunArgs};
 use crate::attach::{self, DetachKeys, Wish};
 use crate::connect::Session;
+use crate::env_file;
 use crate::failure::{Exit, Outcome, print_line};
+use crate::images::source::Source;
 
 /// `wharf create`.
 pub(crate) async fn create(session: &Session, args: CreateArgs) -> Outcome {
@@ -64,9 +66,21 @@ async fn start_detached(session: &Session, id: &str) -> Outcome {
 }
 
 async fn make(session: &Session, args: CreateArgs, verb: &str) -> Result<ContainerCreated, Exit> {
+    let cidfile = args.options.cidfile.clone().map(IdFile::claim).transpose()?;
+    let source = Source::new(&args.options.pull)?;
     let request = request(args, verb)?;
-    let created: ContainerCreated =
-        session.post("/v1/containers", &request).await.map_err(Exit::from_run)?;
+    source.before(session, &request.image).await?;
+    let created: ContainerCreated = match session.post("/v1/containers", &request).await {
+        Err(error) if source.can_get(&error) => {
+            source.get(session, &request.image).await?;
+            session.post("/v1/containers", &request).await
+        }
+        other => other,
+    }
+    .map_err(Exit::from_run)?;
+    if let Some(file) = cidfile {
+        file.fill(&created.id)?;
+    }
     warn(&created.warnings);
     Ok(created)
 }
@@ -87,11 +101,11 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
         image: absolute_source(&args.image)?,
         command: (!args.command.is_empty()).then_some(args.command),
         entrypoint: options.entrypoint.map(|e| if e.is_empty() { vec![] } else { vec![e] }),
-        env: environment(&options.env),
+        env: environment(&all(env_file::read(&options.env_file)?, options.env)),
         workdir: options.workdir,
         user: options.user,
         hostname: options.hostname,
-        labels: labels(&options.labels),
+        labels: labels(&all(env_file::read(&options.label_file)?, options.labels)),
         publish: options.publish,
         publish_all: options.publish_all,
         expose: options.expose,
@@ -107,6 +121,12 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
         names: options.names.request()?,
         supervision: options.supervision.request()?,
     })
+}
+
+/// What stands in files, and then what was said on the command line, which comes last and wins.
+fn all(mut of_files: Vec<String>, said: Vec<String>) -> Vec<String> {
+    of_files.extend(said);
+    of_files
 }
 
 /// Refused here, so that nothing has been started or made for a spec that cannot be right.
@@ -160,4 +180,40 @@ pub(crate) fn labels(given: &[String]) -> BTreeMap<String, String> {
             None => (label.clone(), String::new()),
         })
         .collect()
+}
+
+/// The file of `--cidfile`, which goes again if no container comes of it.
+struct IdFile {
+    path: PathBuf,
+    file: Option<std::fs::File>,
+}
+
+// === impl IdFile ===
+
+impl IdFile {
+    fn claim(path: PathBuf) -> Result<Self, Exit> {
+        let opened = std::fs::File::options().write(true).create_new(true).open(&path);
+        let file = opened.map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => Exit::at_run(format!(
+                "container ID file found, make sure the other container isn't running or delete {}",
+                path.display()
+            )),
+            _ => Exit::at_run(format!("cannot make {}: {e}", path.display())),
+        })?;
+        Ok(Self { path, file: Some(file) })
+    }
+
+    fn fill(mut self, id: &str) -> Result<(), Exit> {
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let written = std::io::Write::write_all(&mut file, id.as_bytes());
+        written.map_err(|e| Exit::at_run(format!("cannot write {}: {e}", self.path.display())))
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::connect::Session;
 use crate::create::labels;
 use crate::failure::{Outcome, for_each, print_line};
 use crate::listing::{print_json, print_table, short};
+use crate::prune;
 
 /// `wharf network …`.
 pub(crate) async fn network(session: &Session, command: NetworkCommand) -> Outcome {
@@ -17,6 +18,7 @@ pub(crate) async fn network(session: &Session, command: NetworkCommand) -> Outco
         NetworkCommand::Create(args) => create(session, args).await,
         NetworkCommand::Ls(args) => list(session, args).await,
         NetworkCommand::Inspect(args) => inspect(session, args).await,
+        NetworkCommand::Prune(args) => prune::prune(session, &args, &[prune::NETWORKS]).await,
         NetworkCommand::Rm(args) => {
             for_each(&args.networks, |name| async move {
                 let _gone: serde_json::Value =

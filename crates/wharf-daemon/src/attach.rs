@@ -25,6 +25,7 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::logs::Ending;
 use crate::record::Phase;
+use crate::starting::Cause;
 
 /// Frames on their way to a client, of 64 KiB each at most; past that the container waits.
 const QUEUE: usize = 16;
@@ -67,7 +68,7 @@ impl Daemon {
                 )));
             }
             let stream = RefCell::new(None);
-            self.start_after(&id, &|shim| {
+            self.start_after(&id, Cause::Hand, &|shim| {
                 stream.replace(Some(shim.attach(wants)?));
                 Ok(())
             })?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use wharf_engine::Sockets;
 use wharf_network::{AddressPools, Pool};
 use wharf_nft::Ownership;
+use wharf_runtime::image::registry::Hosts;
 
 use crate::error::{Error, Result};
 use crate::paths::Paths;
@@ -31,6 +32,7 @@ pub struct Config {
     pub(crate) table: Ownership,
     pub(crate) ebpf: bool,
     pub(crate) steer_from: usize,
+    pub(crate) registries: Hosts,
     pools: Vec<Pool>,
 }
 
@@ -59,6 +61,7 @@ impl Config {
             table: Ownership::Owned,
             ebpf: true,
             steer_from: STEER_FROM,
+            registries: Hosts::default(),
             pools,
         })
     }
@@ -98,6 +101,16 @@ impl Config {
             podman: given(podman).unwrap_or(usual.podman),
         };
         self
+    }
+
+    /// The same with registries that may be spoken to over plain HTTP, `HOST[:PORT]` or a network
+    /// each; this machine always may.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when one is neither.
+    pub fn with_insecure_registries(mut self, named: &[String]) -> Result<Self> {
+        self.registries = Hosts::new(named.iter().map(String::as_str))?;
+        Ok(self)
     }
 
     /// The same with limits for relayed connections: how long a target may take to accept one, and

@@ -8,14 +8,17 @@ use wharf_runtime::command::{Command, Overrides};
 use wharf_runtime::image::Image;
 use wharf_runtime::signal;
 use wharf_runtime::spec::{self, ContainerSpec};
-use wharf_spec::{ContainerName, Expose};
+use wharf_spec::restart::RestartPolicyError;
+use wharf_spec::{ContainerName, Expose, RestartPolicy};
 
 use crate::clock;
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
+use crate::health;
 use crate::names;
 use crate::record::{ContainerRecord, Phase};
+use crate::restart::Restarts;
 use crate::terminal;
 use crate::volumes;
 
@@ -115,7 +118,11 @@ impl Daemon {
             user: command.user,
             hostname,
             binds: Vec::new(),
-            stop_signal: image.config.stop_signal.clone(),
+            stop_signal: request
+                .supervision
+                .stop_signal
+                .clone()
+                .or(image.config.stop_signal.clone()),
             cgroup: self.paths.cgroup_parent().join(id),
             labels,
             terminal: terminal::spec(&request.terminal)?,
@@ -168,6 +175,8 @@ impl Daemon {
                 started: None,
                 exit: None,
                 failure: None,
+                health: health::merge(&image.config.health, &request.supervision.health)?,
+                restarts: Restarts::default(),
                 request,
             };
             draft.put_network(network);
@@ -204,6 +213,7 @@ fn check(request: &ContainerCreate) -> Result<()> {
             "invalid environment variable: {bad:?}: use NAME=value"
         )));
     }
+    supervision(request)?;
     match request.network.as_deref() {
         Some(name @ ("host" | "none")) => Err(Error::Invalid(format!(
             "network {name:?} is not available in this version: use a bridge network"
@@ -213,6 +223,24 @@ fn check(request: &ContainerCreate) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+fn supervision(request: &ContainerCreate) -> Result<()> {
+    let asked = &request.supervision;
+    let policy = asked.restart.as_deref().unwrap_or("no");
+    let policy: RestartPolicy =
+        policy.parse().map_err(|e: RestartPolicyError| Error::Invalid(e.to_string()))?;
+    if request.auto_remove && policy != RestartPolicy::No {
+        return Err(Error::Invalid(
+            "conflicting options: cannot specify both --restart and --rm: one that is removed \
+             when it ends cannot be started again"
+                .into(),
+        ));
+    }
+    if let Some(signal) = &asked.stop_signal {
+        signal::parse(signal).map_err(|e| Error::Invalid(e.to_string()))?;
+    }
+    health::check(&asked.health)
 }
 
 fn exposed(request: &ContainerCreate, image: &Image) -> Result<Vec<Expose>> {

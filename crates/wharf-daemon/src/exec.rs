@@ -110,6 +110,12 @@ fn running(daemon: &Daemon, name: &str) -> Result<ContainerRecord> {
     if record.phase == Phase::Running {
         return Ok(record);
     }
+    if record.is_restarting() {
+        return Err(Error::Conflict(format!(
+            "container {:?} is restarting: wait until it runs, or see why it ends with `wharf logs {}`",
+            record.name, record.name
+        )));
+    }
     Err(Error::Conflict(format!(
         "container {:?} is not running: start it with `wharf start {}`",
         record.name, record.name
@@ -123,10 +129,11 @@ fn spec(request: ExecRequest, session: Option<ExecSession>) -> ExecSpec {
         workdir: request.workdir,
         user: request.user,
         session,
+        ends_with_parent: false,
     }
 }
 
-fn code(status: std::process::ExitStatus) -> i32 {
+pub(crate) fn code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or(0))
 }

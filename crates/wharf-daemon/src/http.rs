@@ -17,10 +17,12 @@ use crate::error::Error;
 mod attach;
 mod containers;
 mod explain;
+mod files;
 mod images;
 mod networks;
 mod output;
 mod ports;
+mod prune;
 mod system;
 
 /// The framework's own refusals are a sentence each.
@@ -44,6 +46,8 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(images::routes())
         .merge(networks::routes())
         .merge(ports::routes())
+        .merge(prune::routes())
+        .merge(files::routes())
         .merge(explain::routes())
         .merge(system::routes())
         .fallback(async || {
@@ -87,6 +91,8 @@ pub fn openapi() -> String {
         document.merge(part);
     }
     document.merge(explain::Paths::openapi());
+    document.merge(prune::Paths::openapi());
+    document.merge(files::Paths::openapi());
     document.merge(attach::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }

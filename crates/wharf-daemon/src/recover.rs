@@ -59,6 +59,7 @@ impl Daemon {
                 record.phase = Phase::Running;
                 record.started = Some(clock::now());
                 record.exit = None;
+                record.restarts.due = false;
             });
             note("note what runs", told);
         }
@@ -96,6 +97,7 @@ impl Daemon {
             Phase::Running => match Shim::adopt(&self.paths.shim(&record.id))? {
                 Some(shim) => {
                     self.begin(&record.id);
+                    crate::health::watch(self, &record);
                     crate::watch::container(self, &record.id, &shim)
                 }
                 None => self.settle(&record.id),
@@ -105,7 +107,7 @@ impl Daemon {
             Phase::Removing => self.finish_removal(&record),
             // Between its end and its removal.
             Phase::Exited if record.request.auto_remove => self.remove_in_turn(&record.id),
-            Phase::Created | Phase::Exited => Ok(()),
+            Phase::Created | Phase::Exited => self.start_if_owed(&record),
         }
     }
 
@@ -118,9 +120,10 @@ impl Daemon {
             record.failure = Some("the daemon was killed while starting it".into());
         })?;
         if record.request.auto_remove {
-            self.remove_in_turn(&record.id)?;
+            return self.remove_in_turn(&record.id);
         }
-        Ok(())
+        let record = self.ledger.container(&record.id)?;
+        self.start_if_owed(&record)
     }
 
     fn bring_up_networks(&self, running: &[&ContainerRecord]) -> Result<()> {

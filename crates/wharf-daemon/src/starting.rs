@@ -24,6 +24,16 @@ pub(crate) struct Starting<'a> {
     pub(crate) daemon: &'a Arc<Daemon>,
     pub(crate) record: &'a ContainerRecord,
     pub(crate) prelude: Prelude<'a>,
+    pub(crate) cause: Cause,
+}
+
+/// Why a container is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Somebody asked for it.
+    Hand,
+    /// Its restart policy asks for it.
+    Policy,
 }
 
 // === impl Starting ===
@@ -38,6 +48,7 @@ impl Starting<'_> {
         self.daemon.ledger.update_container(&self.record.id, |record| {
             record.phase = Phase::Starting;
             record.failure = None;
+            record.restarts.begin(self.cause);
         })?;
         crash::point("start.marked");
         match self.bring_to_life(&network, held) {
@@ -84,8 +95,10 @@ impl Starting<'_> {
             record.phase = Phase::Running;
             record.started = Some(clock::now());
             record.exit = None;
+            record.restarts.due = false;
         })?;
         crash::point("start.done");
+        crate::health::watch(daemon, record);
         crate::watch::container(daemon, &record.id, &shim)
     }
 

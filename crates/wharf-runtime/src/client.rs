@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use wharf_host::process::{Detached, Pid, Signal, spawn_detached};
 
+use crate::copy::CopySpec;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit::{self, Exit, exit_status};
@@ -278,6 +279,18 @@ pub fn exec_command(program: &Path, run_dir: &Path, exec: &ExecSpec) -> Result<C
     let file = describe(run_dir, exec)?;
     let mut command = Command::new(program);
     command.arg("shim-exec").arg("--dir").arg(run_dir).arg("--spec").arg(file);
+    command.env_remove("LISTEN_FDS").current_dir("/");
+    Ok(command)
+}
+
+/// The program to run, streams still to be chosen, for a task with the files of a container; see
+/// [`crate::copy::run_copy`]. `dir` is the process' own, and the caller's to remove.
+pub fn copy_command(program: &Path, dir: &Path, copy: &CopySpec) -> Result<Command> {
+    fs::create_dir_all(dir).during(|| format!("make {}", dir.display()))?;
+    let file = dir.join("copy.json");
+    durable::write_json(&file, copy)?;
+    let mut command = Command::new(program);
+    command.arg("shim-copy").arg("--dir").arg(dir).arg("--spec").arg(file);
     command.env_remove("LISTEN_FDS").current_dir("/");
     Ok(command)
 }

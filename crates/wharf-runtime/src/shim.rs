@@ -12,6 +12,7 @@ use crate::shim::wire::{DIAGNOSTICS, IDENTITY, Identity, SPEC};
 use crate::spec::ContainerSpec;
 use crate::{bundle, durable};
 
+mod at_rest;
 mod client;
 mod console;
 mod container;
@@ -29,6 +30,7 @@ mod target;
 mod volume;
 pub(crate) mod wire;
 
+pub(crate) use at_rest::mount_at_rest;
 pub use exec::run_exec;
 pub use wire::{Attach, Phase, State};
 

@@ -81,6 +81,9 @@ pub struct ExecSpec {
     pub workdir: Option<String>,
     /// As [`ContainerSpec::user`]; the container's own when absent.
     pub user: Option<String>,
+    /// Whether the command is killed when the process that waits for it is.
+    #[serde(default)]
+    pub ends_with_parent: bool,
     /// Clients attach to it; otherwise it has the streams of the process that runs it.
     #[serde(default)]
     pub session: Option<ExecSession>,

@@ -1,14 +1,15 @@
 //! The verbs for containers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::Format;
 use super::options::{
     NamesOptions, ResourcesOptions, SecurityOptions, StorageOptions, SupervisionOptions,
     TerminalOptions,
 };
+use super::{Format, Layout, PullOptions};
 
 /// `wharf run`.
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ pub(crate) struct AttachArgs {
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) options: ContainerOptions,
-    /// A name, or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
+    /// A name (pulled when it is not here), or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
     /// The command and its arguments, in place of the image's own
@@ -111,6 +112,9 @@ pub(crate) struct ContainerOptions {
                   goes with the container (repeatable)"
     )]
     pub(crate) volumes: Vec<String>,
+    /// Set environment variables from a file of NAME=VALUE lines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
     /// Working directory of the command
     #[arg(short = 'w', long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
@@ -123,6 +127,14 @@ pub(crate) struct ContainerOptions {
     /// Set a label (repeatable)
     #[arg(short = 'l', long = "label", value_name = "KEY[=VALUE]")]
     pub(crate) labels: Vec<String>,
+    /// Set labels from a file of KEY=VALUE lines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) label_file: Vec<PathBuf>,
+    /// Write the container's id to a file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pull: PullOptions,
     #[command(flatten)]
     pub(crate) terminal: TerminalOptions,
     #[command(flatten)]
@@ -159,9 +171,9 @@ pub(crate) struct StartArgs {
 /// `wharf stop` and `wharf restart`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
-    /// Seconds to wait before SIGKILL
-    #[arg(short, long, default_value_t = 10, value_name = "SECONDS")]
-    pub(crate) time: u32,
+    /// Seconds to wait before SIGKILL [default: what --stop-timeout said, or 10]
+    #[arg(short, long, value_name = "SECONDS")]
+    pub(crate) time: Option<u32>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
@@ -201,9 +213,9 @@ pub(crate) struct PsArgs {
     /// Print everything at full length
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    /// How to print: table, json, or a template such as '{{.Names}} {{.Status}}' [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
 }
 
 /// `wharf logs`.
@@ -226,6 +238,26 @@ pub(crate) struct LogsArgs {
     pub(crate) until: Option<String>,
     /// Name or id
     pub(crate) container: String,
+}
+
+/// `wharf cp`.
+#[derive(Debug, Args)]
+pub(crate) struct CpArgs {
+    /// Keep owner and group
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Copy what a link at SOURCE leads to
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// CONTAINER:PATH, a path here, or - for a tar stream on standard input
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// CONTAINER:PATH, a path here, or - for a tar stream on standard output
+    #[arg(value_name = "DESTINATION", allow_hyphen_values = true)]
+    pub(crate) destination: String,
 }
 
 /// `wharf exec`.
@@ -263,9 +295,9 @@ pub(crate) struct ExecArgs {
 /// `wharf inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Always JSON; for scripts that say so
-    #[arg(long, value_parser = ["json"], default_value = "json", hide = true)]
-    pub(crate) format: String,
+    /// How to print: json, or a template such as '{{.State.Status}}' [default: json]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
     /// Names or ids
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,

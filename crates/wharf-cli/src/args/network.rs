@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{InspectArgs, ListArgs};
+use super::{InspectArgs, ListArgs, PruneArgs};
 
 /// `wharf network …`.
 #[derive(Debug, Subcommand)]
@@ -15,6 +15,8 @@ pub(crate) enum NetworkCommand {
     Inspect(InspectArgs),
     /// Remove networks
     Rm(NetworkRmArgs),
+    /// Remove all networks that no container is on
+    Prune(PruneArgs),
 }
 
 /// `wharf network create`.

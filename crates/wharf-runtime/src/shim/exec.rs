@@ -131,7 +131,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
     let executor = CommandExecutor {
         args: exec.args.clone(),
         env,
-        ends_with_parent: false,
+        ends_with_parent: exec.ends_with_parent,
         size: session.and_then(|session| session.size),
     };
     let failed = |text: String| {
