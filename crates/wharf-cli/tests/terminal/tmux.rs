@@ -87,7 +87,8 @@ fn a_shell_in_tmux_is_resized_detached_from_and_attached_to() {
     tmux.shows("in>");
     tmux.types(&["clear; cat /tmp/file", "Enter"]);
     tmux.shows("written in vi");
-    tmux.types(&["sleep 1000", "Enter"]);
+    tmux.types(&["echo wai''ting; sleep 1000", "Enter"]);
+    tmux.shows("waiting");
     tmux.types(&["C-c"]);
     tmux.shows("^C");
     tmux.types(&["C-p", "C-q"]);
