@@ -68,6 +68,14 @@ impl Server {
         assert!(output.is_success(), "skopeo: {output:?}\n{}", self.process.stderr());
     }
 
+    /// The manifest of `name` as it is.
+    pub(super) fn manifest(&self, name: &str) -> String {
+        let mut command = Command::new(SKOPEO);
+        command.args(["inspect", "--raw", "--tls-verify=false"]).stdin(Stdio::null());
+        command.arg(format!("docker://{ADDRESS}/{name}"));
+        self.host.output(command, LIMIT).unwrap().stdout
+    }
+
     pub(super) fn kill9(&mut self) {
         self.process.kill9().unwrap();
     }
