@@ -90,7 +90,8 @@ fn a_registry_without_ranges_begins_anew_and_one_that_is_busy_is_asked_again() {
     let output = pull(&site).output(LIMIT).unwrap();
     assert!(output.is_success(), "{output:?}");
     assert_eq!(run(&site), noise_sum(3));
-    assert_eq!((stub.content.lock().unwrap().busy, stub.content.lock().unwrap().breaks.1), (0, 0));
+    let content = stub.content.lock().unwrap();
+    assert_eq!((content.busy, content.breaks.1), (0, 0));
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) struct Content {
     pub(super) manifests: BTreeMap<String, (String, Vec<u8>)>,
     /// Bytes a second of each blob.
     pub(super) rate: Option<usize>,
-    /// After so many bytes the connection breaks, so many times, where twice as many are to come.
+    /// After so many bytes of the largest blob the connection breaks, so many times.
     pub(super) breaks: (usize, usize),
     /// Whether it pays no heed to ranges.
     pub(super) no_ranges: bool,
@@ -173,6 +173,7 @@ fn serve(
         );
         return stream.write_all(text.as_bytes());
     }
+    let largest = shared.largest();
     let Some(bytes) = shared.blobs.get(&wanted).cloned() else {
         drop(shared);
         return answer(&mut stream, "404 Not Found", "text/plain", b"no such blob");
@@ -182,7 +183,7 @@ fn serve(
     let first: usize = first.map_or(0, |first| first.parse().unwrap());
     let rest = &bytes[first.min(bytes.len())..];
     let cut = match shared.breaks {
-        (after, times @ 1..) if rest.len() > 2 * after => {
+        (after, times @ 1..) if rest.len() > after && wanted == largest => {
             shared.breaks.1 = times - 1;
             after
         }
