@@ -62,7 +62,7 @@ const BUILD: [Need; 4] = [
     },
 ];
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 16] = [
     Need {
         package: "mmdebstrap",
         program: "mmdebstrap",
@@ -82,6 +82,11 @@ const NEEDS: [Need; 15] = [
         package: "busybox-static",
         program: "busybox",
         reason: "is the content of the images that the tests build",
+    },
+    Need {
+        package: "tmux",
+        program: "tmux",
+        reason: "is the terminal that containers are used from",
     },
     Need {
         package: "docker.io",

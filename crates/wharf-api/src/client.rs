@@ -31,6 +31,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// An event is a few lines of text.
 const MAX_EVENT: usize = 1 << 20;
 
+mod connection;
+
+pub use connection::{Connection, EXEC_HEADER, FrameReader, FrameWriter, PROTOCOL};
+
 type Body = BoxBody<Bytes, std::io::Error>;
 
 /// Why a call gave no result.
@@ -224,12 +228,6 @@ impl Client {
         content_type: &str,
         body: Body,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| ClientError::Connect { path: self.socket.clone(), source })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(transport)?;
-        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -237,6 +235,16 @@ impl Client {
             .header("content-type", content_type)
             .body(body)
             .map_err(transport)?;
+        self.exchange(request).await
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| ClientError::Connect { path: self.socket.clone(), source })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(transport)?;
+        tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|error| unanswered(&error))
     }
 }

@@ -135,6 +135,14 @@ pub struct ExecRequest {
     pub user: Option<String>,
     /// Do not wait for it and show none of its output.
     pub detach: bool,
+    /// Feed its standard input from the client; the request must ask for an upgrade.
+    pub stdin: bool,
+    /// Make its standard streams a terminal; the request must ask for an upgrade.
+    pub tty: bool,
+    /// Lines of the client's terminal.
+    pub rows: u16,
+    /// Characters in a line of it.
+    pub columns: u16,
 }
 
 /// A container was started.

@@ -9,7 +9,6 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod explain;
-pub mod frame;
 pub mod image;
 pub mod network;
 pub mod options;
@@ -35,3 +34,4 @@ pub use port::{
     Unpublished,
 };
 pub use system::{Pruned, Shutdown, ShutdownRequest, Version};
+pub use wharf_spec::frame;

@@ -17,8 +17,8 @@ mod prune;
 mod publish;
 
 pub(crate) use container::{
-    CpArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs,
-    RunArgs, StartArgs, StopArgs, WaitArgs,
+    AttachArgs, CpArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs,
+    RmArgs, RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use image::{
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Start containers that were made or have exited
     Start(StartArgs),
+    /// Attach to a container that runs
+    Attach(AttachArgs),
     /// Stop containers: their stop signal, then SIGKILL after a while
     Stop(StopArgs),
     /// Send a signal to containers

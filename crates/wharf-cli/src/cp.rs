@@ -62,17 +62,19 @@ async fn out_of(
     if to == "-" {
         return Ok(client.download(&url, &mut tokio::io::stdout()).await?);
     }
-    let source = stat(session, name, path).await?.ok_or_else(|| no_such(name, path))?;
+    let source = stat(session, name, path, args.follow_link).await?;
+    let source = source.ok_or_else(|| no_such(name, path))?;
     let target = PathBuf::from(to);
     let there = std::fs::metadata(&target).ok().map(|seen| seen.is_dir());
-    let is_dir = source.is_dir && (args.follow_link || source.link_target.is_empty());
+    let is_dir = source.is_dir && source.link_target.is_empty();
     let landing = Landing::of(path, is_dir, to, there, parent_is_dir(&target))?;
     let url = format!("{url}&name={}", Part(&landing.name.to_string_lossy()));
     let (mut writer, reader) = tokio::io::duplex(ON_THE_WAY);
     let owners = args.archive;
     let unpack = unpack_here(reader, landing, owners);
-    let (sent, unpacked) = tokio::join!(client.download(&url, &mut writer), unpack);
-    drop(writer);
+    // The thread reads until nobody writes any more.
+    let download = async move { client.download(&url, &mut writer).await };
+    let (sent, unpacked) = tokio::join!(download, unpack);
     // The thread's reason is the better one: it stops reading when it cannot write.
     unpacked?;
     Ok(sent?)
@@ -84,7 +86,7 @@ async fn into(
     from: &str,
     (name, path): (&str, &str),
 ) -> Result<(), Exit> {
-    let there = stat(session, name, path).await?;
+    let there = stat(session, name, path, true).await?;
     let url = |dir: &str| {
         let (name, dir) = (Part(name), Part(dir));
         format!("/v1/containers/{name}/files?path={dir}&owners={}", args.archive)
@@ -100,7 +102,7 @@ async fn into(
     let parent = place::parent(path);
     let parent_is_dir = match there {
         Some(_) => true,
-        None => stat(session, name, &parent).await?.is_some_and(|found| found.is_dir),
+        None => stat(session, name, &parent, true).await?.is_some_and(|found| found.is_dir),
     };
     let is_dir = there.map(|found| found.is_dir);
     let landing = Landing::of(from, seen.is_dir(), path, is_dir, parent_is_dir)?;
@@ -163,8 +165,14 @@ async fn archive_here(
     }
 }
 
-async fn stat(session: &Session, name: &str, path: &str) -> Result<Option<FileStat>, Exit> {
-    let url = format!("/v1/containers/{}/files/stat?path={}", Part(name), Part(path));
+async fn stat(
+    session: &Session,
+    name: &str,
+    path: &str,
+    follow: bool,
+) -> Result<Option<FileStat>, Exit> {
+    let (container, place) = (Part(name), Part(path));
+    let url = format!("/v1/containers/{container}/files/stat?path={place}&follow={follow}");
     match session.get(&url).await {
         Ok(found) => Ok(Some(found)),
         Err(ClientError::Api(e))

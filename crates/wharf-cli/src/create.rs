@@ -8,7 +8,7 @@ use wharf_api::{ContainerCreate, ContainerCreated, Started};
 use wharf_spec::PortSpec;
 
 use crate::args::{CreateArgs, RunArgs};
-use crate::attach;
+use crate::attach::{self, DetachKeys, Wish};
 use crate::connect::Session;
 use crate::env_file;
 use crate::failure::{Exit, Outcome, print_line};
@@ -22,13 +22,18 @@ pub(crate) async fn create(session: &Session, args: CreateArgs) -> Outcome {
 }
 
 /// `wharf run`.
-pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
+pub(crate) async fn run(session: &Session, mut args: RunArgs) -> Outcome {
     let auto_remove = args.create.options.rm;
+    args.create.options.terminal.detached = args.detach;
+    let wish = wish(&args)?;
     let created = make(session, args.create, "run").await?;
     let started = if args.detach {
         start_detached(session, &created.id).await
     } else {
-        attach::start(session, &created.id).await
+        if !wish.streams.stdout && !wish.streams.stderr {
+            print_line(&created.id)?;
+        }
+        attach::start(session, &created.id, wish).await
     };
     if let Err(exit) = &started
         && (auto_remove || exit.is_refusal())
@@ -39,6 +44,18 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
         let _gone: Result<serde_json::Value, _> = session.delete(&path).await;
     }
     started
+}
+
+/// What is wanted of it in the foreground; what cannot be had is refused before anything is made.
+fn wish(args: &RunArgs) -> Result<Wish, Exit> {
+    let terminal = &args.create.options.terminal;
+    let streams = terminal.streams()?;
+    if terminal.tty && streams.stdin && !args.detach {
+        attach::expect_on_stdin()?;
+    }
+    let keys = DetachKeys::parse(args.attaching.detach_keys.as_deref())?;
+    let on_signal = attach::on_signal(terminal.tty, args.attaching.sig_proxy);
+    Ok(Wish { streams, tty: terminal.tty, keys, on_signal })
 }
 
 async fn start_detached(session: &Session, id: &str) -> Outcome {
@@ -76,7 +93,6 @@ pub(crate) fn warn(warnings: &[String]) {
 
 fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
     let options = args.options;
-    refuse_terminal(options.interactive, options.tty)?;
     for spec in &options.publish {
         check_spec(spec, verb)?;
     }
@@ -111,17 +127,6 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
 fn all(mut of_files: Vec<String>, said: Vec<String>) -> Vec<String> {
     of_files.extend(said);
     of_files
-}
-
-/// Accepted by the parser only to be answered properly: hands trained on Docker type `-it`.
-pub(crate) fn refuse_terminal(interactive: bool, tty: bool) -> Result<(), Exit> {
-    if !interactive && !tty {
-        return Ok(());
-    }
-    Err(Exit::at_run(
-        "-i and -t are not available in this version: a container gets no input and no terminal; \
-         leave them out, and use `wharf exec` for single commands",
-    ))
 }
 
 /// Refused here, so that nothing has been started or made for a spec that cannot be right.

@@ -64,7 +64,10 @@ fn dispatch(command: Command) -> Outcome {
                 .enable_all()
                 .build()
                 .map_err(|e| Exit::failed(format!("cannot start: {e}")))?;
-            runtime.block_on(converse(other))
+            let outcome = runtime.block_on(converse(other));
+            // Somebody may still read from a terminal where nobody types.
+            runtime.shutdown_background();
+            outcome
         }
     }
 }
@@ -75,6 +78,7 @@ async fn converse(command: Command) -> Outcome {
         Command::Run(args) => create::run(&session, args).await,
         Command::Create(args) => create::create(&session, args).await,
         Command::Start(args) => containers::start(&session, args).await,
+        Command::Attach(args) => attach::attach(&session, args).await,
         Command::Stop(args) => containers::stop(&session, args).await,
         Command::Kill(args) => containers::kill(&session, args).await,
         Command::Restart(args) => containers::restart(&session, args).await,

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod copying {
     mod cp;
+    mod crowd;
     mod prune;
     #[path = "../lifecycle/site.rs"]
     #[expect(dead_code, reason = "shared with the tests of the lifecycle, which use more of it")]

@@ -35,8 +35,8 @@ struct Copying {
 
 impl Daemon {
     /// Tells what is at a path in a container.
-    pub fn stat_file(&self, name: &str, path: &str) -> Result<FileStat> {
-        let task = CopyTask::Stat { path: absolute(path) };
+    pub fn stat_file(&self, name: &str, path: &str, follow: bool) -> Result<FileStat> {
+        let task = CopyTask::Stat { path: absolute(path), follow };
         self.at_files(name, task, |mut copying| {
             let mut answer = Vec::new();
             copying.output(|piece| {
@@ -195,8 +195,8 @@ fn absolute(path: &str) -> PathBuf {
 
 fn path_of(task: &CopyTask) -> &std::path::Path {
     match task {
-        CopyTask::Stat { path } | CopyTask::Read { path, .. } | CopyTask::Write { path, .. } => {
-            path
-        }
+        CopyTask::Stat { path, .. }
+        | CopyTask::Read { path, .. }
+        | CopyTask::Write { path, .. } => path,
     }
 }

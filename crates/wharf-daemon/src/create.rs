@@ -19,6 +19,7 @@ use crate::health;
 use crate::names;
 use crate::record::{ContainerRecord, Phase};
 use crate::restart::Restarts;
+use crate::terminal;
 use crate::volumes;
 
 /// What the kernel takes as a host name (`__NEW_UTS_LEN`).
@@ -112,7 +113,7 @@ impl Daemon {
             layers: image.layers.clone(),
             dir: self.paths.container(id),
             args: command.args,
-            env: command.env,
+            env: terminal::with_term(command.env, request.terminal.tty),
             workdir: command.workdir,
             user: command.user,
             hostname,
@@ -124,7 +125,7 @@ impl Daemon {
                 .or(image.config.stop_signal.clone()),
             cgroup: self.paths.cgroup_parent().join(id),
             labels,
-            terminal: spec::Terminal::default(),
+            terminal: terminal::spec(&request.terminal)?,
             resources: spec::Resources::default(),
             security: spec::Security::default(),
             storage: spec::Storage::default(),
@@ -187,6 +188,7 @@ impl Daemon {
 
 /// Everything that can be said against a request without looking anything up.
 fn check(request: &ContainerCreate) -> Result<()> {
+    terminal::spec(&request.terminal)?;
     let invalid = |e: wharf_spec::SpecError| Error::Invalid(e.to_string());
     if let Some(name) = &request.name {
         name.strip_prefix('/').unwrap_or(name).parse::<ContainerName>().map_err(invalid)?;

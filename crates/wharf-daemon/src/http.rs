@@ -14,6 +14,7 @@ use wharf_api::{ApiError, ErrorCode};
 use crate::daemon::Daemon;
 use crate::error::Error;
 
+mod attach;
 mod containers;
 mod explain;
 mod files;
@@ -41,6 +42,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .merge(containers::routes())
         .merge(output::routes())
+        .merge(attach::routes())
         .merge(images::routes())
         .merge(networks::routes())
         .merge(ports::routes())
@@ -91,6 +93,7 @@ pub fn openapi() -> String {
     document.merge(explain::Paths::openapi());
     document.merge(prune::Paths::openapi());
     document.merge(files::Paths::openapi());
+    document.merge(attach::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }
 

@@ -5,6 +5,7 @@
 //! side by side. It can be killed at any moment: containers and published ports go on without it,
 //! and the next one finds its way from the ledger and the host (module `recover`).
 
+mod attach;
 pub mod clock;
 mod config;
 mod copy;
@@ -47,6 +48,7 @@ mod serve;
 pub mod start;
 mod starting;
 mod store;
+mod terminal;
 mod upkeep;
 mod volumes;
 mod watch;

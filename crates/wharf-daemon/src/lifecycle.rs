@@ -5,8 +5,6 @@
 //! fails, everything before it is undone. The end of a container is noticed through its shim's
 //! process; `settle` then does what remains to be done, and may do it twice.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,11 +21,10 @@ use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::listening;
-use crate::logs::{Ending, LogQuery};
 use crate::record::{ContainerRecord, ExitRecord, Phase};
 use crate::resolve::{Circumstances, Wanted, resolve};
 use crate::restart::ran_for;
-use crate::starting::{Cause, Starting};
+use crate::starting::{Cause, Prelude, Starting};
 
 /// SIGKILL cannot be refused; a process that is still there after this hangs in the kernel.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
@@ -35,8 +32,6 @@ const KILL_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// What a container's exit code is when its shim left no word: it was killed.
 const KILLED: i32 = 128 + 9;
-/// What a container says is not for everyone on the host; the shim makes its logs so, too.
-const LOG_MODE: u32 = 0o640;
 
 /// What becomes of a container that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,46 +51,6 @@ impl Daemon {
         let warnings = self.in_turn(&id, || self.start_in_turn(&id, Cause::Hand))?;
         listening::give_time(self, &id);
         Ok(Started { id, warnings })
-    }
-
-    /// Starts a container, and gives its output from this start on.
-    pub fn start_attached(self: &Arc<Self>, name: &str) -> Result<(LogQuery, Ending)> {
-        let id = self.id_of(name)?;
-        self.in_turn(&id, || {
-            let record = self.ledger.container(&id)?;
-            if record.phase == Phase::Running {
-                return Err(Error::Conflict(format!(
-                    "container {:?} is already running: follow it with `wharf logs -f {}`",
-                    record.name, record.name
-                )));
-            }
-            // Opened before the start: a short-lived container with --rm may be gone, log and all,
-            // before anyone reads.
-            let file = self.open_log(&id)?;
-            let skip = file.metadata().map_or(0, |m| m.len());
-            self.start_in_turn(&id, Cause::Hand)?;
-            let query = LogQuery {
-                file,
-                skip,
-                follow: true,
-                tail: None,
-                timestamps: false,
-                with_exit: true,
-            };
-            Ok((query, self.ending(&id)?))
-        })
-    }
-
-    /// A container's output so far, and how to learn of its end.
-    pub fn log(&self, name: &str) -> Result<(File, Ending)> {
-        let id = self.id_of(name)?;
-        let record = self.ledger.container(&id)?;
-        let file = self.open_log(&id)?;
-        let ending = match record.phase {
-            Phase::Running | Phase::Starting => self.ending(&id)?,
-            _ => tokio::sync::watch::Sender::new(Some(0)).subscribe(),
-        };
-        Ok((file, ending))
     }
 
     /// Stops a container: its stop signal, and SIGKILL when it takes longer than `limit`, or than it
@@ -230,6 +185,16 @@ impl Daemon {
     }
 
     pub(crate) fn start_in_turn(self: &Arc<Self>, id: &str, cause: Cause) -> Result<Vec<String>> {
+        self.start_after(id, cause, &|_| Ok(()))
+    }
+
+    /// Starts a container in its turn; `prelude` comes when it exists and its program has not begun.
+    pub(crate) fn start_after(
+        self: &Arc<Self>,
+        id: &str,
+        cause: Cause,
+        prelude: Prelude<'_>,
+    ) -> Result<Vec<String>> {
         let record = self.ledger.container(id)?;
         match record.phase {
             Phase::Running => return Ok(Vec::new()),
@@ -242,7 +207,7 @@ impl Daemon {
             }
         }
         let began = Instant::now();
-        let done = Starting { daemon: self, record: &record, cause }.run();
+        let done = Starting { daemon: self, record: &record, cause, prelude }.run();
         match &done {
             Ok(_) => {
                 self.metrics.starts.inc();
@@ -285,14 +250,6 @@ impl Daemon {
         let networks = [(network.name.clone(), crate::publications::policy(network))].into();
         self.refuse_impossible(&wanted, &target(record), &networks)?;
         Ok(wanted)
-    }
-
-    /// Opens a container's log; that of one that never ran is empty.
-    fn open_log(&self, id: &str) -> Result<File> {
-        let path = self.paths.container(id).join(wharf_runtime::log::FILE);
-        let mut options = File::options();
-        options.read(true).append(true).create(true).mode(LOG_MODE);
-        options.open(&path).map_err(Error::io(format!("open {}", path.display())))
     }
 }
 

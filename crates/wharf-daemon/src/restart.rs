@@ -72,7 +72,8 @@ impl ContainerRecord {
 
     /// Whether a program of it is about to be started by its policy.
     pub(crate) fn is_restarting(&self) -> bool {
-        self.restarts.due && matches!(self.phase, Phase::Exited | Phase::Created)
+        let at_rest = matches!(self.phase, Phase::Exited | Phase::Created | Phase::Starting);
+        self.restarts.due && at_rest
     }
 }
 

@@ -16,10 +16,14 @@ use crate::lifecycle::target;
 use crate::record::{ContainerRecord, Owner, Phase};
 use crate::reservation::Held;
 
+/// What is done with a container that exists and whose program has not begun.
+pub(crate) type Prelude<'a> = &'a dyn Fn(&Shim) -> Result<()>;
+
 /// One start.
 pub(crate) struct Starting<'a> {
     pub(crate) daemon: &'a Arc<Daemon>,
     pub(crate) record: &'a ContainerRecord,
+    pub(crate) prelude: Prelude<'a>,
     pub(crate) cause: Cause,
 }
 
@@ -83,6 +87,7 @@ impl Starting<'_> {
             Ok(())
         };
         daemon.put_in_force(&owner, held, resting)?;
+        (self.prelude)(&shim)?;
         shim.start().map_err(runtime_failure)?;
         crash::point("start.started");
         daemon.begin(&record.id);

@@ -37,6 +37,8 @@ pub enum CopyTask {
     Stat {
         /// The path, from the container's root.
         path: PathBuf,
+        /// Follow a link at its end.
+        follow: bool,
     },
     /// Write what is at a path as a tar stream whose entries begin with its name.
     Read {
@@ -99,8 +101,8 @@ fn run(dir: &Path, file: &Path) -> Result<()> {
     std::fs::remove_file(file).during(|| format!("remove {}", file.display()))?;
     enter(dir, &spec)?;
     match &spec.task {
-        CopyTask::Stat { path } => {
-            let stat = stat(path)?;
+        CopyTask::Stat { path, follow } => {
+            let stat = if *follow { stat(&followed(path)?)? } else { stat(path)? };
             serde_json::to_writer(std::io::stdout(), &stat).map_err(|e| Error::json("answer", e))
         }
         CopyTask::Read { path, follow, name } => {
@@ -124,6 +126,11 @@ fn enter(dir: &Path, spec: &CopySpec) -> Result<()> {
     rustix::process::chdir(&root).during(what)?;
     rustix::process::chroot(".").during(what)?;
     rustix::process::chdir("/").during(what)
+}
+
+/// Where a path leads in the end.
+fn followed(path: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(path).during(|| format!("follow {}", path.display()))
 }
 
 fn stat(path: &Path) -> Result<FileStat> {

@@ -13,7 +13,7 @@ pub mod terminal;
 pub use resources::Resources;
 pub use security::Security;
 pub use storage::Storage;
-pub use terminal::Terminal;
+pub use terminal::{ExecSession, Terminal};
 
 /// Everything about one container except its network, which the daemon plugs in from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,4 +84,7 @@ pub struct ExecSpec {
     /// Whether the command is killed when the process that waits for it is.
     #[serde(default)]
     pub ends_with_parent: bool,
+    /// Clients attach to it; otherwise it has the streams of the process that runs it.
+    #[serde(default)]
+    pub session: Option<ExecSession>,
 }

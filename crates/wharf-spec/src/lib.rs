@@ -2,10 +2,12 @@
 //!
 //! Text is parsed once, at the edge, into values that are always valid; nothing in here does
 //! I/O. The grammar and its error texts are Docker's, so that hands and scripts need not learn
-//! anew; what Wharf adds to it is named in [`spec`].
+//! anew; what Wharf adds to it is named in [`spec`]. The one format here that people do not type is
+//! that of a container's streams, which all its ends have to agree on ([`frame`]).
 
 pub mod duration;
 pub mod expose;
+pub mod frame;
 pub mod name;
 pub mod options;
 pub mod ports;

@@ -18,7 +18,35 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     pub(crate) detach: bool,
     #[command(flatten)]
+    pub(crate) attaching: AttachingOptions,
+    #[command(flatten)]
     pub(crate) create: CreateArgs,
+}
+
+/// What can be told where somebody stays attached.
+#[derive(Debug, Args)]
+pub(crate) struct AttachingOptions {
+    /// Keys that detach from a terminal: single characters, ctrl-X or DEL, with commas between
+    /// [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    /// Pass signals on to the program; on a terminal, Ctrl-C is a key and the others are not passed
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) sig_proxy: bool,
+}
+
+/// `wharf attach`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    #[command(flatten)]
+    pub(crate) attaching: AttachingOptions,
+    /// Do not attach to its standard input
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// Name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
 }
 
 /// `wharf create`.
@@ -105,12 +133,6 @@ pub(crate) struct ContainerOptions {
     /// Write the container's id to a file, which must not exist
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
-    pub(crate) interactive: bool,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
-    pub(crate) tty: bool,
     #[command(flatten)]
     pub(crate) pull: PullOptions,
     #[command(flatten)]
@@ -136,6 +158,11 @@ pub(crate) struct StartArgs {
     /// Stay attached: show its output, pass signals on, end with its exit code
     #[arg(short, long)]
     pub(crate) attach: bool,
+    /// Stay attached to its standard input, too
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    #[command(flatten)]
+    pub(crate) attaching: AttachingOptions,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
@@ -203,6 +230,12 @@ pub(crate) struct LogsArgs {
     /// Put the time in front of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,
+    /// Only what was written since: 10m (ago), 2026-01-02T15:04:05, 2026-01-02, or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only what was written until then
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// Name or id
     pub(crate) container: String,
 }
@@ -242,12 +275,16 @@ pub(crate) struct ExecArgs {
     /// User and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
+    /// Feed its standard input
+    #[arg(short, long)]
     pub(crate) interactive: bool,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
+    /// Make its standard streams a terminal
+    #[arg(short, long)]
     pub(crate) tty: bool,
+    /// Keys that detach from a terminal: single characters, ctrl-X or DEL, with commas between
+    /// [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
     /// Name or id
     pub(crate) container: String,
     /// The command and its arguments

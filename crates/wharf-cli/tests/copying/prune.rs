@@ -26,9 +26,9 @@ fn networks_go_with_the_last_container_on_them() {
     for name in ["used", "free", "freed"] {
         site.wharf.ok(["network", "create", name]);
     }
-    site.ok(&["-d", "--name", "a", "--network", "used"], &["sleep", "1000"]);
-    site.ok(&["-d", "--name", "b", "--network", "freed"], &["true"]);
-    site.becomes("b", "exited");
+    site.ok(&["-d", "--name", "one", "--network", "used"], &["sleep", "1000"]);
+    site.ok(&["-d", "--name", "two", "--network", "freed"], &["true"]);
+    site.becomes("two", "exited");
     let said = site.wharf.ok(["network", "prune", "-f"]);
     assert!(said.contains("free\n") && !said.contains("freed"), "{said}");
     let said = site.wharf.ok(["system", "prune", "-f"]);

@@ -96,6 +96,9 @@ fn config(record: &ContainerRecord) -> Value {
         "Labels": record.spec.labels,
         "ExposedPorts": exposed,
         "StopSignal": record.spec.stop_signal,
+        "Tty": record.spec.terminal.tty,
+        "OpenStdin": record.spec.terminal.stdin,
+        "StdinOnce": record.spec.terminal.stdin_once,
         "Healthcheck": record.health.as_ref().map(healthcheck),
         "StopTimeout": record.request.supervision.stop_timeout,
     })
@@ -118,6 +121,7 @@ fn host_config(record: &ContainerRecord) -> Value {
     json!({
         "AutoRemove": record.request.auto_remove,
         "RestartPolicy": {"Name": policy.name(), "MaximumRetryCount": policy.at_most()},
+        "LogConfig": crate::terminal::log_config(&record.spec.terminal),
         "Binds": record.request.volumes,
         "NetworkMode": record.network,
         "PublishAllPorts": record.request.publish_all,

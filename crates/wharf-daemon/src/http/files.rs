@@ -44,6 +44,9 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
 struct StatQuery {
     /// The path, from the container's root.
     path: String,
+    /// Follow a link at its end.
+    #[serde(default)]
+    follow: bool,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -77,7 +80,8 @@ async fn stat(
     Query(query): Query<StatQuery>,
 ) -> Answer<FileStat> {
     let _turn = COPIES.acquire().await;
-    let found = blocking(daemon, move |daemon| daemon.stat_file(&name, &query.path)).await?;
+    let found =
+        blocking(daemon, move |daemon| daemon.stat_file(&name, &query.path, query.follow)).await?;
     Ok(axum::Json(FileStat {
         name: found.name,
         size: found.size,
@@ -97,12 +101,13 @@ async fn read(
 ) -> Result<Response, Failure> {
     let turn = COPIES.acquire().await;
     let (shared, asked, path) = (Arc::clone(&daemon), name.clone(), query.path.clone());
-    blocking(shared, move |daemon| daemon.stat_file(&asked, &path)).await?;
+    blocking(shared, move |daemon| daemon.stat_file(&asked, &path, query.follow)).await?;
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(QUEUE);
     tokio::task::spawn_blocking(move || {
         let _held = turn;
         let done = daemon.read_files(&name, &query.path, (query.follow, query.name), &sender);
         if let Err(error) = done {
+            tracing::warn!(%error, name, "reading files of a container");
             // The end of the stream is missing then, which is how the reader learns of it.
             let _reader_has_left = sender.blocking_send(Err(std::io::Error::other(error)));
         }
