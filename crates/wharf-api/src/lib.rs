@@ -26,7 +26,9 @@ pub use error::{ApiError, ErrorCode};
 pub use event::Event;
 pub use explain::{ExplainRequest, Explanation, HopEntry};
 pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
-pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
+pub use network::{
+    NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSubnet, NetworkSummary,
+};
 pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,
     Unpublished,

@@ -12,11 +12,13 @@ mod options;
 mod publish;
 
 pub(crate) use container::{
-    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RmArgs, RunArgs,
+    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RenameArgs, RmArgs, RunArgs,
     StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
-pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
+pub(crate) use network::{
+    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs,
+};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 
 /// Publishes container ports: runs containers and makes their ports reachable on this host.
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Restart(StopArgs),
     /// Remove containers
     Rm(RmArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
     /// List containers
     Ps(PsArgs),
     /// Show what a container has written
@@ -205,6 +209,10 @@ pub(crate) struct DaemonArgs {
     /// Where Podman is asked about its containers (default: /run/podman/podman.sock)
     #[arg(long, env = "WHARF_PODMAN_SOCKET", value_name = "PATH")]
     pub(crate) podman_socket: Option<PathBuf>,
+    /// The file that names the host's resolvers, for what is no container's name
+    /// (default: /etc/resolv.conf)
+    #[arg(long, env = "WHARF_RESOLV_CONF", value_name = "PATH")]
+    pub(crate) resolv_conf: Option<PathBuf>,
     /// How long a relayed connection may take to reach its container (default: 5s)
     #[arg(long, env = "WHARF_CONNECT_TIMEOUT", value_name = "TIME")]
     pub(crate) connect_timeout: Option<String>,

@@ -16,6 +16,7 @@ mod exec;
 mod explain;
 mod failure;
 mod images;
+mod joining;
 mod listing;
 mod networks;
 mod ports;
@@ -75,6 +76,7 @@ async fn converse(command: Command) -> Outcome {
         Command::Restart(args) => containers::restart(&session, args).await,
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
+        Command::Rename(args) => containers::rename(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,
         Command::Logs(args) => attach::logs(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,

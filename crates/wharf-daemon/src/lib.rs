@@ -7,6 +7,7 @@
 
 pub mod clock;
 mod config;
+mod connect;
 mod crash;
 mod create;
 mod daemon;
@@ -28,6 +29,7 @@ mod lock;
 mod logs;
 mod metrics;
 mod names;
+mod naming;
 mod networks;
 pub mod paths;
 mod planes;

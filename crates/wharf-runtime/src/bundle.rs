@@ -31,6 +31,7 @@ pub(crate) fn config(spec: &ContainerSpec, user: &User, rootfs: &Path, layout: &
         "ociVersion": OCI_VERSION,
         "root": {"path": rootfs, "readonly": false},
         "hostname": spec.hostname,
+        "domainname": spec.domainname,
         "process": process(&spec.args, &spec.env, &spec.workdir, user, layout),
         "mounts": mounts(spec, layout),
         "annotations": spec.labels,

@@ -18,7 +18,7 @@ use crate::daemon::Daemon;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(OpenApi)]
-#[openapi(paths(list, create, inspect, remove, stop, restart, kill, wait, port))]
+#[openapi(paths(list, create, inspect, remove, stop, restart, kill, wait, port, rename))]
 pub(super) struct Paths;
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
@@ -30,6 +30,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/containers/{name}/kill", post(kill))
         .route("/v1/containers/{name}/wait", post(wait))
         .route("/v1/containers/{name}/port", get(port))
+        .route("/v1/containers/{name}/rename", post(rename))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -63,6 +64,13 @@ impl Default for KillQuery {
 struct RemoveQuery {
     /// Kill it first if it runs.
     force: bool,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct RenameQuery {
+    /// The new name.
+    name: String,
 }
 
 /// Lists every container.
@@ -140,6 +148,17 @@ async fn wait(State(daemon): Shared, Path(name): Path<String>) -> Answer<Waited>
     let ended = async { ending.wait_for(Option::is_some).await.map(|code| *code) };
     let exit_code = tokio::time::timeout(WAIT_LIMIT, ended).await.ok().and_then(Result::ok);
     Ok(Json(Waited { exit_code: exit_code.flatten() }))
+}
+
+/// Gives a container another name.
+#[utoipa::path(post, path = "/v1/containers/{name}/rename",
+    params(("name" = String, Path), RenameQuery), responses((status = 200)))]
+async fn rename(
+    State(daemon): Shared,
+    Path(name): Path<String>,
+    Query(query): Query<RenameQuery>,
+) -> Answer<()> {
+    json(daemon, move |daemon| daemon.rename(&name, &query.name)).await
 }
 
 /// Lists the published ports of a container, a line each.
