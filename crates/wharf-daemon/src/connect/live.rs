@@ -52,7 +52,7 @@ impl Daemon {
             self.forget_place(id, &place.network)?;
             return Err(error);
         }
-        self.tell_of(&place.network, "connect", &after);
+        self.tell_network(&place.network, "connect", &after);
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Daemon {
             }
             self.files(&after)?.write_over(&files, &self.paths.container(id))?;
         }
-        self.tell_of(&name, "disconnect", &after);
+        self.tell_network(&name, "disconnect", &after);
         unplugged?;
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Daemon {
         })
     }
 
-    fn tell_of(&self, network: &str, action: &str, record: &ContainerRecord) {
+    fn tell_network(&self, network: &str, action: &str, record: &ContainerRecord) {
         let detail = format!("container {}", record.name);
         let id = self.ledger.read(|state| state.networks.get(network).map(|it| it.id.clone()));
         let id = id.unwrap_or_default();
