@@ -12,8 +12,8 @@ mod options;
 mod publish;
 
 pub(crate) use container::{
-    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RenameArgs, RmArgs, RunArgs,
-    StartArgs, StopArgs, WaitArgs,
+    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RenameArgs, RmArgs,
+    RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use network::{

@@ -180,9 +180,7 @@ impl Daemon {
     pub(crate) fn first_network(&self, record: &ContainerRecord) -> Result<Option<Network>> {
         match record.endpoint {
             None => Ok(None),
-            Some(_) => {
-                self.ledger.read(|it| it.find_network(&record.network).cloned()).map(Some)
-            }
+            Some(_) => self.ledger.read(|it| it.find_network(&record.network).cloned()).map(Some),
         }
     }
 

@@ -63,8 +63,11 @@ impl Files {
     fn copy(from: &Path, to: &Path) -> Result<()> {
         for name in [HOSTS, HOSTNAME, RESOLV_CONF] {
             let (from, to) = (from.join(name), to.join(name));
-            std::fs::copy(&from, &to)
-                .map_err(Error::io(format!("copy {} to {}", from.display(), to.display())))?;
+            std::fs::copy(&from, &to).map_err(Error::io(format!(
+                "copy {} to {}",
+                from.display(),
+                to.display()
+            )))?;
         }
         Ok(())
     }
@@ -195,6 +198,9 @@ mod tests {
         std::fs::write(dir.join("hosts"), "mine\n").unwrap();
         files("two").write_over(&files("one"), dir).unwrap();
         let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
-        assert_eq!((read("hosts").as_str(), read("resolv.conf").as_str()), ("mine\n", "search two\n"));
+        assert_eq!(
+            (read("hosts").as_str(), read("resolv.conf").as_str()),
+            ("mine\n", "search two\n")
+        );
     }
 }

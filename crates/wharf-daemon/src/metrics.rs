@@ -131,7 +131,8 @@ impl Metrics {
         registry.register("connections", help, self.connections.clone());
         let help = "Clients turned away and targets not reached, by reason";
         registry.register("refusals", help, self.refusals.clone());
-        let help = "Questions of containers for names since the daemon began, by what became of them";
+        let help =
+            "Questions of containers for names since the daemon began, by what became of them";
         registry.register("name_questions", help, self.questions.clone());
         let help = "Bytes the relay has carried, both ways";
         registry.register_with_unit("relayed", help, Unit::Bytes, self.relayed.clone());

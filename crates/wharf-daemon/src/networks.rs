@@ -214,20 +214,16 @@ fn summary(network: &Network, state: &State) -> NetworkSummary {
             .then(|| subnet.gateway().to_string()),
         gateway_mode: subnet.gateway_mode.to_string(),
     });
-    let members = state
-        .containers
-        .values()
-        .filter(|c| c.phase == Phase::Running)
-        .filter_map(|c| {
-            let endpoint = c.places().find(|it| it.network == network.name)?.endpoint;
-            let member = NetworkMember {
-                name: c.name.clone(),
-                mac: endpoint.mac.to_string(),
-                ipv4: endpoint.ipv4.map(|net| net.to_string()),
-                ipv6: endpoint.ipv6.map(|net| net.to_string()),
-            };
-            Some((c.id.clone(), member))
-        });
+    let members = state.containers.values().filter(|c| c.phase == Phase::Running).filter_map(|c| {
+        let endpoint = c.places().find(|it| it.network == network.name)?.endpoint;
+        let member = NetworkMember {
+            name: c.name.clone(),
+            mac: endpoint.mac.to_string(),
+            ipv4: endpoint.ipv4.map(|net| net.to_string()),
+            ipv6: endpoint.ipv6.map(|net| net.to_string()),
+        };
+        Some((c.id.clone(), member))
+    });
     NetworkSummary {
         id: network.id.clone(),
         name: network.name.clone(),

@@ -146,10 +146,7 @@ impl ContainerRecord {
 
     /// Whether its processes run, or are about to.
     pub(crate) fn is_live(&self) -> bool {
-        !matches!(
-            self.phase,
-            Phase::Creating | Phase::Created | Phase::Exited | Phase::Removing
-        )
+        !matches!(self.phase, Phase::Creating | Phase::Created | Phase::Exited | Phase::Removing)
     }
 
     /// Its places on networks, the first network's first.

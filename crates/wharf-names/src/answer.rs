@@ -172,7 +172,8 @@ fn look_up(query: &Query, directory: &Directory, asker: &str) -> Option<Vec<RDat
     if query.query_type != RecordType::PTR {
         return None;
     }
-    let net = query.name.parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len());
+    let net =
+        query.name.parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len());
     let found = directory.name_at(asker, net?.addr())?;
     let target = Name::from_ascii(format!("{found}.")).ok()?;
     Some(vec![RData::PTR(PTR(target))])

@@ -57,7 +57,8 @@ impl Directory {
         entries: impl IntoIterator<Item = Entry>,
         askers: impl IntoIterator<Item = (String, Asker)>,
     ) -> Self {
-        let table = |scope: Scope| (scope.name, Table { internal: scope.internal, ..Table::default() });
+        let table =
+            |scope: Scope| (scope.name, Table { internal: scope.internal, ..Table::default() });
         let mut tables: BTreeMap<String, Table> = scopes.into_iter().map(table).collect();
         for entry in entries {
             if let Some(table) = tables.get_mut(&entry.network) {
@@ -79,7 +80,8 @@ impl Directory {
     /// What is at `address` on one of the asker's networks, with the network's name behind it.
     pub fn name_at(&self, asker: &str, address: IpAddr) -> Option<String> {
         let mut tables = self.tables_of(asker);
-        tables.find_map(|(network, table)| Some(format!("{}.{network}", table.names.get(&address)?)))
+        tables
+            .find_map(|(network, table)| Some(format!("{}.{network}", table.names.get(&address)?)))
     }
 
     /// Whether questions about other names may leave the host for `asker`.

@@ -11,9 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use wharf_host::netlink::{Family, Netlink};
 use wharf_host::netns::Netns;
-use wharf_host::nftables::{
-    BaseHook, Batch, Chain, ChainKind, HookPoint, Ownership, Policy, Rule,
-};
+use wharf_host::nftables::{BaseHook, Batch, Chain, ChainKind, HookPoint, Ownership, Policy, Rule};
 
 use crate::error::{Error, Result};
 
@@ -118,7 +116,9 @@ mod tests {
     /// A namespace with our sockets in it, made to wait; `None` where that cannot be.
     fn opened() -> Option<(Netns, UdpSocket, TcpListener)> {
         let netns = Netns::create()
-            .inspect_err(|error| eprintln!("skipped: making network namespaces needs root: {error}"))
+            .inspect_err(|error| {
+                eprintln!("skipped: making network namespaces needs root: {error}")
+            })
             .ok()?;
         let Inside { udp, tcp, .. } = Inside::open(netns.try_clone().unwrap()).unwrap();
         udp.set_nonblocking(false).unwrap();

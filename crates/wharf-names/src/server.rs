@@ -94,7 +94,8 @@ impl Server {
             turn: AtomicUsize::new(0),
         });
         let stop = CancellationToken::new();
-        let over_udp = datagrams(Arc::clone(&desk), Arc::new(udp), self.tasks.clone(), stop.clone());
+        let over_udp =
+            datagrams(Arc::clone(&desk), Arc::new(udp), self.tasks.clone(), stop.clone());
         let over_tcp = connections(desk, tcp, self.tasks.clone(), stop.clone());
         self.tasks.spawn_on(until(stop.clone(), over_udp), &runtime);
         self.tasks.spawn_on(until(stop.clone(), over_tcp), &runtime);

@@ -70,6 +70,7 @@ fn a_container_shares_the_network_of_another() {
     assert_eq!(mode, format!("container:{id}"));
     site.refused(&["publish", "side", "8081:80"], 1, "publish on that one");
     site.wharf.kill9("daemon").unwrap();
+    site.wharf.ok(["ps"]);
     assert_eq!(ask(&other, "web", A).data, [site.ip("web", "wharf")]);
     // It cannot start without the other, and follows it to its next network namespace.
     site.wharf.ok(["stop", "-t", "0", "side", "web"]);

@@ -14,12 +14,21 @@ fn a_container_asks_our_server_with_the_hosts_settings() {
     let expected = "nameserver 127.0.0.11\nsearch lan.example\noptions ndots:0";
     assert_eq!(file(&site, "box", "resolv.conf"), expected);
     let flags = [
-        "--dns", "192.0.2.1", "--dns", "2001:db8::1", "--dns-search", "a.example", "--dns-search",
-        "b.example", "--dns-option", "timeout:1", "--dns-opt", "ndots:2",
+        "--dns",
+        "192.0.2.1",
+        "--dns",
+        "2001:db8::1",
+        "--dns-search",
+        "a.example",
+        "--dns-search",
+        "b.example",
+        "--dns-option",
+        "timeout:1",
+        "--dns-opt",
+        "ndots:2",
     ];
     site.sleeper("told", &flags);
-    let expected =
-        "nameserver 127.0.0.11\nsearch a.example b.example\noptions timeout:1 ndots:2";
+    let expected = "nameserver 127.0.0.11\nsearch a.example b.example\noptions timeout:1 ndots:2";
     assert_eq!(file(&site, "told", "resolv.conf"), expected);
     let host = &site.wharf.inspect("told")["HostConfig"];
     assert_eq!(host["Dns"], serde_json::json!(["192.0.2.1", "2001:db8::1"]));
@@ -35,8 +44,16 @@ fn a_container_asks_our_server_with_the_hosts_settings() {
 fn hosts_are_added_and_the_host_itself_has_a_name() {
     let Some(site) = Site::new("add-host") else { return };
     let flags = [
-        "--add-host", "db:192.0.2.5", "--add-host", "db6=2001:db8::5", "--add-host",
-        "host.docker.internal:host-gateway", "--hostname", "box", "--domainname", "example.org",
+        "--add-host",
+        "db:192.0.2.5",
+        "--add-host",
+        "db6=2001:db8::5",
+        "--add-host",
+        "host.docker.internal:host-gateway",
+        "--hostname",
+        "box",
+        "--domainname",
+        "example.org",
     ];
     site.sleeper("box", &flags);
     let hosts = file(&site, "box", "hosts");
@@ -67,7 +84,7 @@ fn what_cannot_be_written_down_is_refused() {
         (&["--dns-option", "a\nnameserver 192.0.2.1"], "invalid --dns-option"),
         (&["--add-host", "db"], "invalid --add-host \"db\": use NAME:ADDRESS"),
         (&["--network-alias", "a b"], "invalid --network-alias"),
-        (&["--domainname", "-x"], "invalid --domainname"),
+        (&["--domainname", "x_y"], "invalid --domainname"),
         (&["--link", "db:database"], "use --network with the same network for both"),
         (&["--network", "name=blue,x=y"], "\"x=y\" is not understood"),
         (

@@ -49,8 +49,9 @@ fn a_real_resolver_library_finds_names() {
     assert!(found.ends_with(" web.wharf"), "{found}");
     let found = site.exec("client", "/usr/bin/getent ahostsv4 outside.example");
     assert!(found.starts_with("192.0.2.80 "), "{found}");
-    let found = site.exec("client", "nslookup -type=a web | tail -n 2");
-    assert_eq!(found, format!("Name:\tweb\nAddress: {at}"));
+    // This one tries the host's domains behind every name without a dot.
+    let found = site.exec("client", "nslookup -type=a web.");
+    assert!(found.contains(&format!("Name:\tweb\nAddress: {at}")), "{found}");
 }
 
 #[test]
@@ -107,8 +108,14 @@ fn an_alias_of_several_is_spread_over_them() {
 fn a_long_answer_comes_whole_over_a_connection() {
     let Some(site) = Site::new("long") else { return };
     for number in 0..36 {
-        site.wharf.ok(["create", "--name", &format!("n{number}"), "--network-alias", "many",
-            "wharf/whoami"]);
+        site.wharf.ok([
+            "create",
+            "--name",
+            &format!("n{number}"),
+            "--network-alias",
+            "many",
+            "wharf/whoami",
+        ]);
     }
     let names: Vec<String> = (0..36).map(|number| format!("n{number}")).collect();
     let mut line = vec!["start"];
@@ -136,7 +143,7 @@ fn twenty_containers_at_a_time_find_each_other_from_their_first_moment() {
             let (site, hub, failures) = (&site, &hub, &failures);
             scope.spawn(move || {
                 let name = format!("n{number}");
-                let script = format!("nslookup -type=a hub && nslookup -type=a {name}");
+                let script = format!("nslookup -type=a hub. && nslookup -type=a {name}.");
                 let mut line = site.line(&["--rm", "--name", &name, "--network", "blue"]);
                 line.truncate(line.len() - 2);
                 line.extend(["sh", "-c", &script]);

@@ -22,7 +22,9 @@ pub(crate) fn check(request: &ContainerCreate) -> Result<()> {
         None if publishes(request) => ("port publishing", publishing(mode)),
         None => return Ok(()),
     };
-    Err(Error::Invalid(format!("conflicting options: {what} and the network mode {text:?}: {remedy}")))
+    Err(Error::Invalid(format!(
+        "conflicting options: {what} and the network mode {text:?}: {remedy}"
+    )))
 }
 
 fn check_further(request: &ContainerCreate) -> Result<()> {
@@ -118,7 +120,8 @@ mod tests {
 
     #[test]
     fn modes_and_networks_do_not_mix() {
-        let join = |network: &str| NetworkJoin { network: network.to_owned(), ..Default::default() };
+        let join =
+            |network: &str| NetworkJoin { network: network.to_owned(), ..Default::default() };
         let with = |joins: Vec<NetworkJoin>| {
             move |request: &mut ContainerCreate| {
                 request.names = Names { networks: joins, ..Names::default() };

@@ -103,11 +103,12 @@ impl Daemon {
     /// The record of a container whose networks may be changed.
     fn changeable(&self, id: &str) -> Result<ContainerRecord> {
         let record = self.ledger.container(id)?;
-        let refused = |why: &str| Err(Error::Conflict(format!("container {:?} {why}", record.name)));
+        let refused =
+            |why: &str| Err(Error::Conflict(format!("container {:?} {why}", record.name)));
         match (record.mode(), record.phase) {
-            (Mode::Host, _) => {
-                refused("is on the host's own network, which it cannot leave or share: make it anew")
-            }
+            (Mode::Host, _) => refused(
+                "is on the host's own network, which it cannot leave or share: make it anew",
+            ),
             (Mode::Joined(_), _) => {
                 refused("shares another container's network: connect and disconnect that one")
             }

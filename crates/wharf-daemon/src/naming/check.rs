@@ -126,9 +126,8 @@ mod tests {
         let alias = |text| refusal(Names { aliases: one(text), ..Names::default() });
         assert_eq!((alias("db"), alias("_db.eu")), (String::new(), String::new()));
         assert!(alias("d b").contains("--network-alias") && alias("a..b").contains("alias"));
-        let domain = |text: &str| {
-            refusal(Names { domainname: Some(text.to_owned()), ..Names::default() })
-        };
+        let domain =
+            |text: &str| refusal(Names { domainname: Some(text.to_owned()), ..Names::default() });
         assert_eq!(domain("example.org"), "");
         assert!(domain(&"a.".repeat(40)).contains("--domainname"));
     }
