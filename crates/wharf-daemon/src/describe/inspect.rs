@@ -92,7 +92,9 @@ fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> V
     let places: Map<String, Value> =
         record.places().map(|it| (it.network.to_owned(), place(it, record))).collect();
     let first = record.places().next().map(|it| place(it, record));
-    let mut settings = first.and_then(|it| it.as_object().cloned()).unwrap_or_default();
+    let nowhere =
+        || json!({"IPAddress": "", "Gateway": "", "GlobalIPv6Address": "", "MacAddress": ""});
+    let mut settings = first.unwrap_or_else(nowhere).as_object().cloned().unwrap_or_default();
     for own in ["NetworkID", "Aliases", "DNSNames"] {
         settings.remove(own);
     }
