@@ -1,5 +1,5 @@
 //! `cargo xtask bench relay`: the relay beside other proxies, or beside another build of itself.
-//! `bench local` and `bench publish` are below in rooms of their own.
+//! `bench local`, `bench publish` and `bench run` are below in rooms of their own.
 //!
 //! See `docs/benchmarks/README.md` for how it measures and how its results are read.
 
@@ -8,6 +8,7 @@ mod chart;
 mod column;
 mod contender;
 mod costs;
+mod engine;
 mod first;
 mod ground;
 mod local;
@@ -18,6 +19,7 @@ mod processes;
 mod publish;
 mod record;
 mod rounds;
+mod run;
 mod site;
 mod statistics;
 mod summary;
@@ -59,6 +61,8 @@ pub(crate) enum Bench {
     Local(Options),
     /// Measure how fast ports come and go, beside Docker and Podman, and what many of them cost.
     Publish(publish::Options),
+    /// Measure how fast containers start, beside Docker and Podman, and what one that runs takes.
+    Run(run::Options),
 }
 
 /// How to measure the relay.
@@ -85,6 +89,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         },
         Bench::Local(options) => local::run(options),
         Bench::Publish(options) => publish::run(options),
+        Bench::Run(options) => run::run(options),
     }
 }
 

@@ -19,7 +19,7 @@ const NEXTEST: &str = "cargo-nextest@0.9.143";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Units that come with the packages below, and that nobody here wants running.
-const UNITS: [&str; 12] = [
+const UNITS: [&str; 13] = [
     "docker.service",
     "docker.socket",
     "containerd.service",
@@ -32,6 +32,7 @@ const UNITS: [&str; 12] = [
     "nginx.service",
     "ufw.service",
     "firewalld.service",
+    "docker-registry.service",
 ];
 
 /// Where Debian puts the part of nginx that relays TCP and UDP.
@@ -61,7 +62,12 @@ const BUILD: [Need; 4] = [
     },
 ];
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 16] = [
+    Need {
+        package: "mmdebstrap",
+        program: "mmdebstrap",
+        reason: "unpacks nginx, redis, postgresql and python as images for the tests",
+    },
     Need {
         package: "nftables",
         program: "nft",
@@ -76,6 +82,11 @@ const NEEDS: [Need; 11] = [
         package: "busybox-static",
         program: "busybox",
         reason: "is the content of the images that the tests build",
+    },
+    Need {
+        package: "tmux",
+        program: "tmux",
+        reason: "is the terminal that containers are used from",
     },
     Need {
         package: "docker.io",
@@ -116,6 +127,21 @@ const NEEDS: [Need; 11] = [
         package: "dbus-daemon",
         program: "dbus-daemon",
         reason: "is how firewalld on a test host is spoken to",
+    },
+    Need {
+        package: "docker-registry",
+        program: "docker-registry",
+        reason: "is what images are pulled from on test hosts (on this machine it stays off)",
+    },
+    Need {
+        package: "skopeo",
+        program: "skopeo",
+        reason: "fills that registry, as an independent witness of the formats",
+    },
+    Need {
+        package: "openssl",
+        program: "openssl",
+        reason: "signs the tokens that the registry asks for",
     },
 ];
 

@@ -12,12 +12,16 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::event::Event;
 use crate::frame::Frame;
+
+mod lines;
+
+pub use lines::{Download, Lines};
 
 /// No answer of the daemon is larger, log and exec streams aside (they are read piecewise).
 const MAX_ANSWER: usize = 256 << 20;
@@ -26,6 +30,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// An event is a few lines of text.
 const MAX_EVENT: usize = 1 << 20;
+
+mod connection;
+
+pub use connection::{Connection, EXEC_HEADER, FrameReader, FrameWriter, PROTOCOL};
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -127,13 +135,49 @@ impl Client {
         R: AsyncRead + Send + Sync + Unpin + 'static,
         T: DeserializeOwned,
     {
+        self.send_bytes(Method::POST, path, reader).await
+    }
+
+    /// As [`Client::upload`], by PUT.
+    pub async fn put<R, T>(&self, path: &str, reader: R) -> Result<T, ClientError>
+    where
+        R: AsyncRead + Send + Sync + Unpin + 'static,
+        T: DeserializeOwned,
+    {
+        self.send_bytes(Method::PUT, path, reader).await
+    }
+
+    async fn send_bytes<R, T>(
+        &self,
+        method: Method,
+        path: &str,
+        reader: R,
+    ) -> Result<T, ClientError>
+    where
+        R: AsyncRead + Send + Sync + Unpin + 'static,
+        T: DeserializeOwned,
+    {
         let stream = futures_util::stream::try_unfold(reader, |mut reader| async move {
             let mut piece = BytesMut::with_capacity(1 << 16);
             let read = tokio::io::AsyncReadExt::read_buf(&mut reader, &mut piece).await?;
             Ok((read > 0).then(|| (BodyFrame::data(piece.freeze()), reader)))
         });
         let body = BodyExt::boxed(StreamBody::new(stream));
-        read_json(self.send(Method::POST, path, "application/octet-stream", body).await?).await
+        read_json(self.send(method, path, "application/octet-stream", body).await?).await
+    }
+
+    /// GETs `path` and writes the bytes of the answer to `writer`.
+    pub async fn download<W>(&self, path: &str, writer: &mut W) -> Result<(), ClientError>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let Output { mut body, .. } = self.stream(Method::GET, path, empty()).await?;
+        while let Some(piece) = body.frame().await {
+            if let Ok(data) = piece.map_err(transport)?.into_data() {
+                tokio::io::AsyncWriteExt::write_all(writer, &data).await.map_err(transport)?;
+            }
+        }
+        tokio::io::AsyncWriteExt::shutdown(writer).await.map_err(transport)
     }
 
     /// GETs a stream of output.
@@ -184,12 +228,6 @@ impl Client {
         content_type: &str,
         body: Body,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| ClientError::Connect { path: self.socket.clone(), source })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(transport)?;
-        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -197,6 +235,16 @@ impl Client {
             .header("content-type", content_type)
             .body(body)
             .map_err(transport)?;
+        self.exchange(request).await
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| ClientError::Connect { path: self.socket.clone(), source })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(transport)?;
+        tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|error| unanswered(&error))
     }
 }

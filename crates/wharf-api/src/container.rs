@@ -84,6 +84,8 @@ pub enum ContainerState {
     Created,
     /// Its process runs.
     Running,
+    /// Its process has ended and is about to be started again, as its restart policy says.
+    Restarting,
     /// Its process has ended.
     Exited,
     /// It is being taken away.
@@ -133,6 +135,14 @@ pub struct ExecRequest {
     pub user: Option<String>,
     /// Do not wait for it and show none of its output.
     pub detach: bool,
+    /// Feed its standard input from the client; the request must ask for an upgrade.
+    pub stdin: bool,
+    /// Make its standard streams a terminal; the request must ask for an upgrade.
+    pub tty: bool,
+    /// Lines of the client's terminal.
+    pub rows: u16,
+    /// Characters in a line of it.
+    pub columns: u16,
 }
 
 /// A container was started.
@@ -142,6 +152,21 @@ pub struct Started {
     pub id: String,
     /// What will not be as it may have been expected, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// What is at a path in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileStat {
+    /// The last part of the path.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its type and permissions, as in `stat(2)`.
+    pub mode: u32,
+    /// Whether it is a directory, or a link to one.
+    pub is_dir: bool,
+    /// Where a link leads; empty when it is none.
+    pub link_target: String,
 }
 
 /// The answer to a wait.

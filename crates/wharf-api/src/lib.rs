@@ -9,7 +9,6 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod explain;
-pub mod frame;
 pub mod image;
 pub mod network;
 pub mod options;
@@ -18,14 +17,17 @@ pub mod system;
 
 pub use client::Client;
 pub use container::{
-    ContainerCreate, ContainerCreated, ContainerState, ContainerSummary, ExecRequest, Started,
-    Waited,
+    ContainerCreate, ContainerCreated, ContainerState, ContainerSummary, ExecRequest, FileStat,
+    Started, Waited,
 };
 pub use doctor::Check;
 pub use error::{ApiError, ErrorCode};
 pub use event::Event;
 pub use explain::{ExplainRequest, Explanation, HopEntry};
-pub use image::{ImageRemoved, ImageSummary, LoadRequest, Loaded};
+pub use image::{
+    HistoryEntry, ImageRemoved, ImageSummary, LayerState, LoadRequest, Loaded, LoginRequest,
+    PullEvent, PullRequest, RegistryCredential, SaveRequest, TagRequest,
+};
 pub use network::{
     NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSubnet, NetworkSummary,
 };
@@ -33,4 +35,5 @@ pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,
     Unpublished,
 };
-pub use system::{Shutdown, ShutdownRequest, Version};
+pub use system::{Pruned, Shutdown, ShutdownRequest, Version};
+pub use wharf_spec::frame;

@@ -11,5 +11,5 @@ pub use names::{Names, NetworkJoin};
 pub use resources::Resources;
 pub use security::Security;
 pub use storage::Storage;
-pub use supervision::Supervision;
+pub use supervision::{HealthCheck, Supervision};
 pub use terminal::Terminal;

@@ -2,23 +2,33 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::template::{Template, TemplateError};
+
 mod container;
 mod explain;
+mod image;
 mod network;
 mod options;
+mod prune;
 mod publish;
 
 pub(crate) use container::{
-    CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs, RenameArgs, RmArgs,
-    RunArgs, StartArgs, StopArgs, WaitArgs,
+    AttachArgs, CpArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs,
+    RenameArgs, RmArgs, RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
+pub(crate) use image::{
+    HistoryArgs, ImageCommand, ImagesArgs, ImportArgs, LoadArgs, LoginArgs, LogoutArgs, PullArgs,
+    PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
+};
 pub(crate) use network::{
     NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs,
 };
+pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 
 /// Publishes container ports: runs containers and makes their ports reachable on this host.
@@ -58,6 +68,8 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Start containers that were made or have exited
     Start(StartArgs),
+    /// Attach to a container that runs
+    Attach(AttachArgs),
     /// Stop containers: their stop signal, then SIGKILL after a while
     Stop(StopArgs),
     /// Send a signal to containers
@@ -72,6 +84,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show what a container has written
     Logs(LogsArgs),
+    /// Copy files between a container and this host
+    Cp(CpArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
     /// Show everything about containers, images or networks, as JSON
@@ -98,9 +112,32 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Remove images
     Rmi(RmiArgs),
+    /// Get an image from a registry
+    Pull(PullArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Show how an image was made
+    History(HistoryArgs),
+    /// Write images into an archive
+    Save(SaveArgs),
+    /// Make an image of the tar of a root file system
+    Import(ImportArgs),
+    /// Manage images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Keep a user and password for a registry
+    Login(LoginArgs),
+    /// Forget the user and password for a registry
+    Logout(LogoutArgs),
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Manage containers, with Docker's longer names for some verbs
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Manage everything together
+    #[command(subcommand)]
+    System(SystemCommand),
     /// Run the daemon in the foreground (verbs start it in the background when it is needed)
     Daemon(DaemonArgs),
     /// Run the user-space relay (the daemon starts it when it is needed)
@@ -125,6 +162,9 @@ pub(crate) enum Command {
     /// The process that runs one command in a container
     #[command(hide = true)]
     ShimExec(ShimExecArgs),
+    /// The process that reads and writes files of a container
+    #[command(hide = true)]
+    ShimCopy(ShimExecArgs),
     /// The web server of the built-in image wharf/whoami
     #[command(hide = true)]
     Whoami(WhoamiArgs),
@@ -140,48 +180,36 @@ pub(crate) enum Format {
     Json,
 }
 
+/// How a listing is printed that scripts written for Docker print in their own way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A table for people.
+    #[default]
+    Table,
+    /// A JSON array for programs.
+    Json,
+    /// A line for each thing.
+    Template(Template),
+}
+
+impl FromStr for Layout {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        match text {
+            "table" => Ok(Self::Table),
+            "json" => Ok(Self::Json),
+            template => template.parse().map(Self::Template),
+        }
+    }
+}
+
 /// A listing with nothing else to choose.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
-}
-
-/// `wharf images`.
-#[derive(Debug, Args)]
-pub(crate) struct ImagesArgs {
-    /// Print ids only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    /// Print whole ids
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-/// `wharf load`.
-#[derive(Debug, Args)]
-pub(crate) struct LoadArgs {
-    /// The archive to read (docker save or OCI layout); standard input when absent
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-/// `wharf rmi`.
-#[derive(Debug, Args)]
-pub(crate) struct RmiArgs {
-    /// Remove the image although it has several names or stopped containers use it
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// Names or ids
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) images: Vec<String>,
 }
 
 /// `wharf daemon`.
@@ -213,6 +241,15 @@ pub(crate) struct DaemonArgs {
     /// (default: /etc/resolv.conf)
     #[arg(long, env = "WHARF_RESOLV_CONF", value_name = "PATH")]
     pub(crate) resolv_conf: Option<PathBuf>,
+    /// Registries that may be spoken to over plain HTTP, as HOST[:PORT] or a network (repeatable);
+    /// this machine always may
+    #[arg(
+        long = "insecure-registry",
+        env = "WHARF_INSECURE_REGISTRIES",
+        value_name = "REGISTRY",
+        value_delimiter = ','
+    )]
+    pub(crate) insecure_registries: Vec<String>,
     /// How long a relayed connection may take to reach its container (default: 5s)
     #[arg(long, env = "WHARF_CONNECT_TIMEOUT", value_name = "TIME")]
     pub(crate) connect_timeout: Option<String>,

@@ -1,52 +1,111 @@
-//! Output of a container here: attached starts and `logs`.
+//! Containers and commands attached here, and `logs`.
+//!
+//! Output alone comes as the answer to a request; with standard input or a terminal, the connection
+//! becomes one of frames both ways (module `conversation`).
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf_api::client::{Output, Part};
 use wharf_api::frame::Frame;
 
-use crate::args::LogsArgs;
+use crate::args::{AttachArgs, LogsArgs};
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome};
 
-/// Signals that reach an attached `wharf run` are meant for the container, as with Docker.
-const PROXIED: [(SignalKind, &str); 6] = [
-    (SignalKind::interrupt(), "INT"),
-    (SignalKind::terminate(), "TERM"),
-    (SignalKind::hangup(), "HUP"),
-    (SignalKind::quit(), "QUIT"),
-    (SignalKind::user_defined1(), "USR1"),
-    (SignalKind::user_defined2(), "USR2"),
-];
+mod conversation;
+mod input;
+mod keys;
+mod moment;
+mod signals;
+mod terminal;
 
-/// A program may ignore the signals that are passed on; this many show that somebody wants out.
-const FORCED_END: u32 = 3;
+pub(crate) use conversation::{Target, Wish, attach as converse};
+pub(crate) use keys::DetachKeys;
+pub(crate) use signals::OnSignal;
+use signals::Signals;
+pub(crate) use terminal::{expect_on_stdin, size};
+
+/// The streams somebody attaches to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Streams {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
+/// What a container's streams are.
+struct Kind {
+    runs: bool,
+    tty: bool,
+    stdin: bool,
+}
+
+/// `wharf attach`.
+pub(crate) async fn attach(session: &Session, args: AttachArgs) -> Outcome {
+    let keys = DetachKeys::parse(args.attaching.detach_keys.as_deref())?;
+    let kind = kind(session, &args.container).await?;
+    if !kind.runs {
+        return Err(Exit::failed(format!(
+            "you cannot attach to a stopped container, start it first: `wharf start -a {}`",
+            args.container
+        )));
+    }
+    let stdin = kind.stdin && !args.no_stdin;
+    if kind.tty && stdin {
+        expect_on_stdin()?;
+    }
+    let streams = Streams { stdin, stdout: true, stderr: true };
+    let on_signal = on_signal(kind.tty, args.attaching.sig_proxy);
+    let wish = Wish { streams, tty: kind.tty, keys, on_signal };
+    converse(session, Target::Running(&args.container), wish).await
+}
+
+/// Starts a container that exists and attaches to it; to its standard input if it is `interactive`.
+pub(crate) async fn start_existing(
+    session: &Session,
+    name: &str,
+    interactive: bool,
+    keys: DetachKeys,
+    sig_proxy: bool,
+) -> Outcome {
+    let kind = kind(session, name).await?;
+    let stdin = kind.stdin && interactive;
+    if kind.tty && stdin {
+        expect_on_stdin()?;
+    }
+    let streams = Streams { stdin, stdout: true, stderr: true };
+    let on_signal = on_signal(kind.tty, sig_proxy);
+    start(session, name, Wish { streams, tty: kind.tty, keys, on_signal }).await
+}
+
+/// On a terminal, Ctrl-C is a key; other signals are meant for whoever shows it.
+pub(crate) fn on_signal(tty: bool, sig_proxy: bool) -> OnSignal {
+    if sig_proxy && !tty { OnSignal::Proxy } else { OnSignal::Leave }
+}
+
+async fn kind(session: &Session, name: &str) -> Result<Kind, Exit> {
+    let path = format!("/v1/containers/{}", Part(name));
+    let inspected: serde_json::Value = session.get(&path).await?;
+    let is = |field: &str| {
+        inspected.pointer(field).and_then(serde_json::Value::as_bool).unwrap_or_default()
+    };
+    Ok(Kind { runs: is("/State/Running"), tty: is("/Config/Tty"), stdin: is("/Config/OpenStdin") })
+}
 
 /// Starts a container, shows its output until it ends, and ends with its exit code.
-pub(crate) async fn start(session: &Session, id: &str) -> Outcome {
-    let mut signals = watch_signals()?;
+pub(crate) async fn start(session: &Session, id: &str, wish: Wish) -> Outcome {
+    let plain = Streams { stdin: false, stdout: true, stderr: true };
+    if wish.tty || wish.streams != plain {
+        return converse(session, Target::Start(id), wish).await;
+    }
+    let mut signals = Signals::watch(wish.on_signal)?;
     let path = format!("/v1/containers/{}/start?attach=true", Part(id));
     let mut output = session.post_output(&path, &()).await.map_err(Exit::from_run)?;
-    let mut interrupts = 0;
-    let kill = |name: &str| format!("/v1/containers/{}/kill?signal={name}", Part(id));
     loop {
-        let waiting = signals.iter_mut().map(|(signal, name)| Box::pin(arrival(signal, name)));
-        let waiting: Vec<_> = waiting.collect();
         let frame = tokio::select! {
             frame = output.next() => frame.map_err(|_| cut_off())?,
-            name = first_of(waiting) => {
-                interrupts += u32::from(matches!(name, "INT" | "TERM"));
-                if interrupts >= FORCED_END {
-                    return Err(Exit::at_run(format!(
-                        "interrupted {FORCED_END} times: leaving; the container goes on, end it with `wharf kill {id}`"
-                    )));
-                }
-                // The container may have ended in the meantime; then there is nobody to tell.
-                let _told: Result<serde_json::Value, _> = session.post(&kill(name), &()).await;
-                continue;
-            }
+            ended = signals.obey(session, id) => return ended,
         };
         match frame {
             Some(Frame::Exit(code)) => return Ok(exit_code(code)),
@@ -68,13 +127,22 @@ pub(crate) async fn logs(session: &Session, args: LogsArgs) -> Outcome {
             args.tail
         )));
     }
-    let path = format!(
+    let mut path = format!(
         "/v1/containers/{}/logs?follow={}&tail={}&timestamps={}",
         Part(&args.container),
         args.follow,
         args.tail,
         args.timestamps
     );
+    let now = jiff::Timestamp::now();
+    for (name, text) in [("since", &args.since), ("until", &args.until)] {
+        if let Some(text) = text {
+            let moment = moment::parse(text, now).map_err(|why| {
+                Exit::failed(format!("invalid value {text:?} for --{name}: {why}"))
+            })?;
+            path += &format!("&{name}={}", Part(&moment.to_string()));
+        }
+    }
     let mut output = session.output(&path).await?;
     drain(&mut output).await?;
     Ok(ExitCode::SUCCESS)
@@ -99,7 +167,8 @@ fn show(frame: &Frame) -> Result<(), Exit> {
         }
         Frame::Stderr(bytes) => std::io::stderr().lock().write_all(bytes)?,
         Frame::Failure(text) => return Err(Exit::failed(text.clone())),
-        Frame::Exit(_) => {}
+        // The others are an end, or ours to send.
+        _ => {}
     }
     Ok(())
 }
@@ -107,36 +176,4 @@ fn show(frame: &Frame) -> Result<(), Exit> {
 /// A container's code, as the shell can see it.
 pub(crate) fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
-}
-
-fn watch_signals() -> Result<Vec<(Signal, &'static str)>, Exit> {
-    PROXIED
-        .iter()
-        .map(|(kind, name)| {
-            let stream =
-                signal(*kind).map_err(|e| Exit::at_run(format!("cannot watch signals: {e}")))?;
-            Ok((stream, *name))
-        })
-        .collect()
-}
-
-async fn arrival<'a>(signal: &mut Signal, name: &'a str) -> &'a str {
-    match signal.recv().await {
-        Some(()) => name,
-        None => std::future::pending().await,
-    }
-}
-
-async fn first_of<'a>(
-    mut waiting: Vec<std::pin::Pin<Box<impl Future<Output = &'a str>>>>,
-) -> &'a str {
-    std::future::poll_fn(|context| {
-        for one in &mut waiting {
-            if let std::task::Poll::Ready(name) = one.as_mut().poll(context) {
-                return std::task::Poll::Ready(name);
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }

@@ -7,7 +7,7 @@ use wharf_api::client::{ClientError, Part};
 use wharf_api::{ErrorCode, Shutdown, ShutdownRequest, Started, Waited};
 
 use crate::args::{KillArgs, RenameArgs, RmArgs, ShutdownArgs, StartArgs, StopArgs, WaitArgs};
-use crate::attach;
+use crate::attach::{self, DetachKeys};
 use crate::connect::Session;
 use crate::create::warn;
 use crate::failure::{Exit, Outcome, for_each, print_line};
@@ -17,12 +17,15 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// `wharf start`.
 pub(crate) async fn start(session: &Session, args: StartArgs) -> Outcome {
-    match args.containers.as_slice() {
-        [one] if args.attach => return attach::start(session, one).await,
-        _ if args.attach => {
-            return Err(Exit::failed("--attach takes one container: start the others without it"));
-        }
-        _ => {}
+    if args.attach || args.interactive {
+        let keys = DetachKeys::parse(args.attaching.detach_keys.as_deref())?;
+        let [one] = args.containers.as_slice() else {
+            return Err(Exit::failed(
+                "you cannot start and attach multiple containers at once: start the others without -a and -i",
+            ));
+        };
+        let sig_proxy = args.attaching.sig_proxy;
+        return attach::start_existing(session, one, args.interactive, keys, sig_proxy).await;
     }
     for_each(&args.containers, |name| async move {
         let path = format!("/v1/containers/{}/start", Part(&name));
@@ -36,7 +39,7 @@ pub(crate) async fn start(session: &Session, args: StartArgs) -> Outcome {
 /// `wharf stop`.
 pub(crate) async fn stop(session: &Session, args: StopArgs) -> Outcome {
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{}/stop?time={}", Part(&name), args.time);
+        let path = format!("/v1/containers/{}/stop{}", Part(&name), time(args.time));
         let _stopped: serde_json::Value = session.post(&path, &()).await?;
         Ok(name)
     })
@@ -46,12 +49,16 @@ pub(crate) async fn stop(session: &Session, args: StopArgs) -> Outcome {
 /// `wharf restart`.
 pub(crate) async fn restart(session: &Session, args: StopArgs) -> Outcome {
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{}/restart?time={}", Part(&name), args.time);
+        let path = format!("/v1/containers/{}/restart{}", Part(&name), time(args.time));
         let started: Started = session.post(&path, &()).await?;
         warn(&started.warnings);
         Ok(name)
     })
     .await
+}
+
+fn time(seconds: Option<u32>) -> String {
+    seconds.map(|seconds| format!("?time={seconds}")).unwrap_or_default()
 }
 
 /// `wharf kill`.

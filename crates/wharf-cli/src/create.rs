@@ -1,16 +1,18 @@
 //! `run` and `create`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use wharf_api::{ContainerCreate, ContainerCreated, Started};
 use wharf_spec::PortSpec;
 
 use crate::args::{CreateArgs, RunArgs};
-use crate::attach;
+use crate::attach::{self, DetachKeys, Wish};
 use crate::connect::Session;
+use crate::env_file;
 use crate::failure::{Exit, Outcome, print_line};
+use crate::images::source::Source;
 use crate::joining;
 
 /// `wharf create`.
@@ -21,13 +23,18 @@ pub(crate) async fn create(session: &Session, args: CreateArgs) -> Outcome {
 }
 
 /// `wharf run`.
-pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
+pub(crate) async fn run(session: &Session, mut args: RunArgs) -> Outcome {
     let auto_remove = args.create.options.rm;
+    args.create.options.terminal.detached = args.detach;
+    let wish = wish(&args)?;
     let created = make(session, args.create, "run").await?;
     let started = if args.detach {
         start_detached(session, &created.id).await
     } else {
-        attach::start(session, &created.id).await
+        if !wish.streams.stdout && !wish.streams.stderr {
+            print_line(&created.id)?;
+        }
+        attach::start(session, &created.id, wish).await
     };
     if let Err(exit) = &started
         && (auto_remove || exit.is_refusal())
@@ -40,6 +47,18 @@ pub(crate) async fn run(session: &Session, args: RunArgs) -> Outcome {
     started
 }
 
+/// What is wanted of it in the foreground; what cannot be had is refused before anything is made.
+fn wish(args: &RunArgs) -> Result<Wish, Exit> {
+    let terminal = &args.create.options.terminal;
+    let streams = terminal.streams()?;
+    if terminal.tty && streams.stdin && !args.detach {
+        attach::expect_on_stdin()?;
+    }
+    let keys = DetachKeys::parse(args.attaching.detach_keys.as_deref())?;
+    let on_signal = attach::on_signal(terminal.tty, args.attaching.sig_proxy);
+    Ok(Wish { streams, tty: terminal.tty, keys, on_signal })
+}
+
 async fn start_detached(session: &Session, id: &str) -> Outcome {
     let _started: Started =
         session.post(&format!("/v1/containers/{id}/start"), &()).await.map_err(Exit::from_run)?;
@@ -48,9 +67,21 @@ async fn start_detached(session: &Session, id: &str) -> Outcome {
 }
 
 async fn make(session: &Session, args: CreateArgs, verb: &str) -> Result<ContainerCreated, Exit> {
+    let cidfile = args.options.cidfile.clone().map(IdFile::claim).transpose()?;
+    let source = Source::new(&args.options.pull)?;
     let request = request(args, verb)?;
-    let created: ContainerCreated =
-        session.post("/v1/containers", &request).await.map_err(Exit::from_run)?;
+    source.before(session, &request.image).await?;
+    let created: ContainerCreated = match session.post("/v1/containers", &request).await {
+        Err(error) if source.can_get(&error) => {
+            source.get(session, &request.image).await?;
+            session.post("/v1/containers", &request).await
+        }
+        other => other,
+    }
+    .map_err(Exit::from_run)?;
+    if let Some(file) = cidfile {
+        file.fill(&created.id)?;
+    }
     warn(&created.warnings);
     Ok(created)
 }
@@ -63,7 +94,6 @@ pub(crate) fn warn(warnings: &[String]) {
 
 fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
     let options = args.options;
-    refuse_terminal(options.interactive, options.tty)?;
     for spec in &options.publish {
         check_spec(spec, verb)?;
     }
@@ -76,11 +106,11 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
         image: absolute_source(&args.image)?,
         command: (!args.command.is_empty()).then_some(args.command),
         entrypoint: options.entrypoint.map(|e| if e.is_empty() { vec![] } else { vec![e] }),
-        env: environment(&options.env),
+        env: environment(&all(env_file::read(&options.env_file)?, options.env)),
         workdir: options.workdir,
         user: options.user,
         hostname: options.hostname,
-        labels: labels(&options.labels),
+        labels: labels(&all(env_file::read(&options.label_file)?, options.labels)),
         publish: options.publish,
         publish_all: options.publish_all,
         expose: options.expose,
@@ -98,15 +128,10 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
     })
 }
 
-/// Accepted by the parser only to be answered properly: hands trained on Docker type `-it`.
-pub(crate) fn refuse_terminal(interactive: bool, tty: bool) -> Result<(), Exit> {
-    if !interactive && !tty {
-        return Ok(());
-    }
-    Err(Exit::at_run(
-        "-i and -t are not available in this version: a container gets no input and no terminal; \
-         leave them out, and use `wharf exec` for single commands",
-    ))
+/// What stands in files, and then what was said on the command line, which comes last and wins.
+fn all(mut of_files: Vec<String>, said: Vec<String>) -> Vec<String> {
+    of_files.extend(said);
+    of_files
 }
 
 /// Refused here, so that nothing has been started or made for a spec that cannot be right.
@@ -160,4 +185,40 @@ pub(crate) fn labels(given: &[String]) -> BTreeMap<String, String> {
             None => (label.clone(), String::new()),
         })
         .collect()
+}
+
+/// The file of `--cidfile`, which goes again if no container comes of it.
+struct IdFile {
+    path: PathBuf,
+    file: Option<std::fs::File>,
+}
+
+// === impl IdFile ===
+
+impl IdFile {
+    fn claim(path: PathBuf) -> Result<Self, Exit> {
+        let opened = std::fs::File::options().write(true).create_new(true).open(&path);
+        let file = opened.map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => Exit::at_run(format!(
+                "container ID file found, make sure the other container isn't running or delete {}",
+                path.display()
+            )),
+            _ => Exit::at_run(format!("cannot make {}: {e}", path.display())),
+        })?;
+        Ok(Self { path, file: Some(file) })
+    }
+
+    fn fill(mut self, id: &str) -> Result<(), Exit> {
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let written = std::io::Write::write_all(&mut file, id.as_bytes());
+        written.map_err(|e| Exit::at_run(format!("cannot write {}: {e}", self.path.display())))
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
 }

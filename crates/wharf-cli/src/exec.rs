@@ -6,21 +6,36 @@ use wharf_api::ExecRequest;
 use wharf_api::client::Part;
 
 use crate::args::ExecArgs;
-use crate::attach;
+use crate::attach::{self, DetachKeys, OnSignal, Streams, Target, Wish};
 use crate::connect::Session;
-use crate::create::{environment, refuse_terminal};
+use crate::create::environment;
 use crate::failure::{Exit, Outcome};
 
 /// `wharf exec`.
 pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
-    refuse_terminal(args.interactive, args.tty)?;
+    let keys = DetachKeys::parse(args.detach_keys.as_deref())?;
+    let stdin = args.interactive && !args.detach;
+    if args.tty && stdin {
+        attach::expect_on_stdin()?;
+    }
+    let size = attach::size().filter(|_| args.tty);
     let request = ExecRequest {
         command: args.command,
         env: environment(&args.env),
         workdir: args.workdir,
         user: args.user,
         detach: args.detach,
+        stdin,
+        tty: args.tty,
+        rows: size.map_or(0, |size| size.rows),
+        columns: size.map_or(0, |size| size.columns),
     };
+    if (stdin || args.tty) && !args.detach {
+        let streams = Streams { stdin, stdout: true, stderr: true };
+        let on_signal = if args.tty { OnSignal::Leave } else { OnSignal::Default };
+        let wish = Wish { streams, tty: args.tty, keys, on_signal };
+        return attach::converse(session, Target::Command(&args.container, request), wish).await;
+    }
     let path = format!("/v1/containers/{}/exec", Part(&args.container));
     let mut output = session.post_output(&path, &request).await.map_err(Exit::from_run)?;
     match attach::drain(&mut output).await? {

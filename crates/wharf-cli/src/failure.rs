@@ -44,6 +44,11 @@ impl Exit {
         Self { message: error.to_string(), code, refused }
     }
 
+    /// The same failure, on the way of `run` or `create`.
+    pub(crate) fn as_run(self) -> Self {
+        Self { code: Self::RUN_FAILED, ..self }
+    }
+
     /// Whether the daemon refused what was asked, before anything had happened.
     pub(crate) fn is_refusal(&self) -> bool {
         self.refused

@@ -1,47 +1,44 @@
-//! `images`, `load`, `rmi`.
+//! The verbs for images.
 
 use std::process::ExitCode;
 
 use wharf_api::client::Part;
-use wharf_api::{ImageRemoved, ImageSummary, Loaded};
+use wharf_api::{ImageRemoved, Loaded, TagRequest};
 
-use crate::args::{Format, ImagesArgs, LoadArgs, RmiArgs};
+use crate::args::{ImageCommand, InspectArgs, Layout, LoadArgs, RmiArgs, TagArgs};
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome, for_each, print_line};
-use crate::listing::{age, print_json, print_table, short};
-use crate::ports::size;
+use crate::listing::{print_each, print_json};
+use crate::prune;
 
-/// `wharf images`.
-pub(crate) async fn images(session: &Session, args: ImagesArgs) -> Outcome {
-    let found: Vec<ImageSummary> = session.get("/v1/images").await?;
-    if args.format == Format::Json {
-        return print_json(&found);
-    }
-    let id = |image: &ImageSummary| if args.no_trunc { image.id.clone() } else { short(&image.id) };
-    if args.quiet {
-        found.iter().try_for_each(|image| print_line(&id(image)))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows = found.iter().flat_map(|image| {
-        let created = image.created.as_deref().map_or("N/A".into(), |c| format!("{} ago", age(c)));
-        let mut names: Vec<(String, String)> = image.names.iter().map(|n| split_name(n)).collect();
-        if names.is_empty() {
-            names.push(("<none>".into(), "<none>".into()));
+pub(crate) mod archive;
+mod config;
+mod filter;
+pub(crate) mod history;
+mod list;
+pub(crate) mod login;
+mod progress;
+pub(crate) mod pull;
+pub(crate) mod source;
+
+pub(crate) use list::images;
+
+/// `wharf image …`.
+pub(crate) async fn image(session: &Session, command: ImageCommand) -> Outcome {
+    match command {
+        ImageCommand::Ls(args) => list::images(session, args).await,
+        ImageCommand::Pull(args) => pull::pull(session, args).await,
+        ImageCommand::Rm(args) => rmi(session, args).await,
+        ImageCommand::Prune(args) => {
+            let kind = if args.all { prune::ALL_IMAGES } else { prune::IMAGES };
+            prune::prune(session, &args.prune, &[kind]).await
         }
-        names
-            .into_iter()
-            .map(|(repository, tag)| {
-                vec![repository, tag, id(image), created.clone(), size(image.size)]
-            })
-            .collect::<Vec<_>>()
-    });
-    print_table(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], rows.collect())
-}
-
-fn split_name(name: &str) -> (String, String) {
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository.into(), tag.into()),
-        _ => (name.into(), "<none>".into()),
+        ImageCommand::Tag(args) => tag(session, args).await,
+        ImageCommand::History(args) => history::history(session, args).await,
+        ImageCommand::Inspect(args) => inspect(session, args).await,
+        ImageCommand::Load(args) => load(session, args).await,
+        ImageCommand::Save(args) => archive::save(session, args).await,
+        ImageCommand::Import(args) => archive::import(session, args).await,
     }
 }
 
@@ -80,4 +77,27 @@ pub(crate) async fn rmi(session: &Session, args: RmiArgs) -> Outcome {
         Ok(untagged.chain(deleted).collect::<Vec<_>>().join("\n"))
     })
     .await
+}
+
+/// `wharf tag`.
+pub(crate) async fn tag(session: &Session, args: TagArgs) -> Outcome {
+    let request = TagRequest { image: args.image, name: args.name };
+    let _tagged: serde_json::Value = session.post("/v1/images/tag", &request).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
+    let mut found: Vec<serde_json::Value> = Vec::new();
+    let mut code = ExitCode::SUCCESS;
+    for name in &args.names {
+        match session.get(&format!("/v1/images/{}", Part(name))).await {
+            Ok(image) => found.push(image),
+            Err(error) => code = Exit::from(error).report(),
+        }
+    }
+    match args.format.unwrap_or_default() {
+        Layout::Template(template) => print_each(&template, found)?,
+        Layout::Json | Layout::Table => print_json(&found)?,
+    };
+    Ok(code)
 }

@@ -4,12 +4,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use wharf_api::client::{ClientError, Part};
 use wharf_api::{ContainerState, ContainerSummary, ErrorCode, Version};
 
-use crate::args::{Format, InspectArgs, ListArgs, PsArgs};
+use crate::args::{Format, InspectArgs, Layout, ListArgs, PsArgs};
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome, print_line};
+use crate::template::Template;
 
 /// Ids are shown at this length where they need not be whole, as in Docker.
 pub(crate) const SHORT_ID: usize = 12;
@@ -18,9 +20,14 @@ const COMMAND_WIDTH: usize = 22;
 /// `wharf ps`.
 pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
     let mut found: Vec<ContainerSummary> = session.get("/v1/containers").await?;
-    found.retain(|c| args.all || c.state == ContainerState::Running);
-    if args.format == Format::Json {
-        return print_json(&found);
+    let up = [ContainerState::Running, ContainerState::Restarting];
+    found.retain(|c| args.all || up.contains(&c.state));
+    match args.format.unwrap_or_default() {
+        Layout::Table => {}
+        Layout::Json => return print_json(&found),
+        Layout::Template(template) => {
+            return print_each(&template, found.iter().map(|c| fields(c, args.no_trunc)));
+        }
     }
     let id = |c: &ContainerSummary| if args.no_trunc { c.id.clone() } else { short(&c.id) };
     if args.quiet {
@@ -46,6 +53,34 @@ pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
     print_table(&header, rows.collect())
 }
 
+/// A container as templates see it, with Docker's names.
+fn fields(container: &ContainerSummary, whole: bool) -> Value {
+    let labels = container.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let command = if whole { container.command.clone() } else { elide(&container.command) };
+    json!({
+        "ID": if whole { container.id.clone() } else { short(&container.id) },
+        "Names": container.name,
+        "Image": container.image,
+        "Command": format!("\"{command}\""),
+        "CreatedAt": container.created,
+        "RunningFor": format!("{} ago", age(&container.created)),
+        "State": container.state,
+        "Status": container.status,
+        "Ports": container.ports_text,
+        "Networks": container.networks.join(","),
+        "Labels": labels.collect::<Vec<_>>().join(","),
+    })
+}
+
+/// Prints a line for each of `found`.
+pub(crate) fn print_each(template: &Template, found: impl IntoIterator<Item = Value>) -> Outcome {
+    for value in found {
+        let line = template.render(&value).map_err(|e| Exit::failed(e.to_string()))?;
+        print_line(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `wharf inspect`: a container, an image or a network of that name, whichever there is first.
 pub(crate) async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
     let mut found = Vec::new();
@@ -56,7 +91,10 @@ pub(crate) async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
             Err(exit) => code = exit.report(),
         }
     }
-    print_json(&found)?;
+    match args.format.unwrap_or_default() {
+        Layout::Template(template) => print_each(&template, found)?,
+        Layout::Json | Layout::Table => print_json(&found)?,
+    };
     Ok(code)
 }
 

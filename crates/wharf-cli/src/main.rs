@@ -8,9 +8,11 @@ mod args;
 mod attach;
 mod connect;
 mod containers;
+mod cp;
 mod create;
 mod docker_proxy;
 mod doctor;
+mod env_file;
 mod events;
 mod exec;
 mod explain;
@@ -21,14 +23,16 @@ mod listing;
 mod networks;
 mod ports;
 mod processes;
+mod prune;
 mod publish;
 mod shell;
+mod template;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ContainerCommand, SystemCommand};
 use crate::connect::Session;
 use crate::failure::{Exit, Outcome};
 
@@ -51,6 +55,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::RelayOpener => processes::relay_opener(),
         Command::Shim(args) => processes::shim(&args),
         Command::ShimExec(args) => processes::shim_exec(&args),
+        Command::ShimCopy(args) => processes::shim_copy(&args),
         Command::Whoami(args) => processes::whoami(&args),
         Command::DockerProxy(args) => Ok(docker_proxy::run(&args.rest)),
         Command::Completion(args) => shell::completion(&args),
@@ -60,7 +65,10 @@ fn dispatch(command: Command) -> Outcome {
                 .enable_all()
                 .build()
                 .map_err(|e| Exit::failed(format!("cannot start: {e}")))?;
-            runtime.block_on(converse(other))
+            let outcome = runtime.block_on(converse(other));
+            // Somebody may still read from a terminal where nobody types.
+            runtime.shutdown_background();
+            outcome
         }
     }
 }
@@ -71,13 +79,20 @@ async fn converse(command: Command) -> Outcome {
         Command::Run(args) => create::run(&session, args).await,
         Command::Create(args) => create::create(&session, args).await,
         Command::Start(args) => containers::start(&session, args).await,
+        Command::Attach(args) => attach::attach(&session, args).await,
         Command::Stop(args) => containers::stop(&session, args).await,
         Command::Kill(args) => containers::kill(&session, args).await,
         Command::Restart(args) => containers::restart(&session, args).await,
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
         Command::Rename(args) => containers::rename(&session, args).await,
+        Command::Cp(args) => cp::cp(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,
+        Command::Container(command) => container(&session, command).await,
+        Command::System(SystemCommand::Prune(args)) => {
+            prune::prune(&session, &args, &[prune::CONTAINERS, prune::NETWORKS, prune::IMAGES])
+                .await
+        }
         Command::Logs(args) => attach::logs(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,
         Command::Inspect(args) => listing::inspect(&session, args).await,
@@ -91,9 +106,26 @@ async fn converse(command: Command) -> Outcome {
         Command::Images(args) => images::images(&session, args).await,
         Command::Load(args) => images::load(&session, args).await,
         Command::Rmi(args) => images::rmi(&session, args).await,
+        Command::Pull(args) => images::pull::pull(&session, args).await,
+        Command::Tag(args) => images::tag(&session, args).await,
+        Command::History(args) => images::history::history(&session, args).await,
+        Command::Save(args) => images::archive::save(&session, args).await,
+        Command::Import(args) => images::archive::import(&session, args).await,
+        Command::Image(command) => images::image(&session, command).await,
+        Command::Login(args) => images::login::login(&session, args).await,
+        Command::Logout(args) => images::login::logout(args).await,
         Command::Network(command) => networks::network(&session, command).await,
         Command::Shutdown(args) => containers::shutdown(&session, args).await,
         Command::Version(args) => listing::version(&session, args).await,
         _ => Err(Exit::failed("this verb runs on its own")),
+    }
+}
+
+async fn container(session: &Session, command: ContainerCommand) -> Outcome {
+    match command {
+        ContainerCommand::Ls(args) => listing::ps(session, args).await,
+        ContainerCommand::Inspect(args) => listing::inspect(session, args).await,
+        ContainerCommand::Rm(args) => containers::rm(session, args).await,
+        ContainerCommand::Prune(args) => prune::prune(session, &args, &[prune::CONTAINERS]).await,
     }
 }

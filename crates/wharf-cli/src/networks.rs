@@ -13,6 +13,7 @@ use crate::connect::Session;
 use crate::create::labels;
 use crate::failure::{Outcome, for_each, print_line};
 use crate::listing::{print_json, print_table, short};
+use crate::prune;
 
 /// `wharf network …`.
 pub(crate) async fn network(session: &Session, command: NetworkCommand) -> Outcome {
@@ -22,6 +23,7 @@ pub(crate) async fn network(session: &Session, command: NetworkCommand) -> Outco
         NetworkCommand::Inspect(args) => inspect(session, args).await,
         NetworkCommand::Connect(args) => connect(session, args).await,
         NetworkCommand::Disconnect(args) => disconnect(session, args).await,
+        NetworkCommand::Prune(args) => prune::prune(session, &args, &[prune::NETWORKS]).await,
         NetworkCommand::Rm(args) => {
             for_each(&args.networks, |name| async move {
                 let _gone: serde_json::Value =

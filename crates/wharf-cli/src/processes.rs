@@ -22,8 +22,10 @@ pub(crate) fn daemon(args: &DaemonArgs) -> Outcome {
         .map(|config| if args.no_ebpf { config.without_ebpf() } else { config })
         .map(|config| config.with_resolv_conf(args.resolv_conf.clone()))
         .map(|config| config.with_steering(args.steer_from));
-    let config =
-        config.and_then(|config| config.with_relay_limits(connect, idle)).map_err(|e| {
+    let config = config
+        .and_then(|config| config.with_relay_limits(connect, idle))
+        .and_then(|config| config.with_insecure_registries(&args.insecure_registries))
+        .map_err(|e| {
             wharf_daemon::start::leave_word(&paths, &e.to_string());
             Exit::failed(e.to_string())
         })?;
@@ -70,6 +72,11 @@ pub(crate) fn shim(args: &DirArgs) -> Outcome {
 /// `wharf shim-exec`.
 pub(crate) fn shim_exec(args: &ShimExecArgs) -> Outcome {
     Ok(code(wharf_runtime::shim::run_exec(&args.dir, &args.spec)))
+}
+
+/// `wharf shim-copy`.
+pub(crate) fn shim_copy(args: &ShimExecArgs) -> Outcome {
+    Ok(code(wharf_runtime::copy::run_copy(&args.dir, &args.spec)))
 }
 
 /// `wharf whoami`.

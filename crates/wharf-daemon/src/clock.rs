@@ -1,5 +1,7 @@
 //! Moments and durations in words.
 
+use std::time::Duration;
+
 /// The present moment (RFC 3339, UTC).
 pub fn now() -> String {
     jiff::Timestamp::now().to_string()
@@ -10,6 +12,16 @@ pub fn seconds_since(moment: &str) -> i64 {
     moment.parse::<jiff::Timestamp>().map_or(0, |moment| {
         jiff::Timestamp::now().as_second().saturating_sub(moment.as_second()).max(0)
     })
+}
+
+/// The time from one moment to another (RFC 3339 both); nothing when one cannot be read or the first
+/// is the later.
+pub fn between(from: &str, to: &str) -> Duration {
+    let read = |moment: &str| moment.parse::<jiff::Timestamp>();
+    match (read(from), read(to)) {
+        (Ok(from), Ok(to)) => Duration::try_from(to.duration_since(from)).unwrap_or_default(),
+        _ => Duration::ZERO,
+    }
 }
 
 /// A duration in its largest unit, in Docker's words.

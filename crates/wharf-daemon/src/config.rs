@@ -6,6 +6,7 @@ use std::time::Duration;
 use wharf_engine::Sockets;
 use wharf_network::{AddressPools, Pool};
 use wharf_nft::Ownership;
+use wharf_runtime::image::registry::Hosts;
 
 use crate::error::{Error, Result};
 use crate::paths::Paths;
@@ -34,6 +35,7 @@ pub struct Config {
     pub(crate) ebpf: bool,
     pub(crate) steer_from: usize,
     pub(crate) resolv_conf: PathBuf,
+    pub(crate) registries: Hosts,
     pools: Vec<Pool>,
 }
 
@@ -63,6 +65,7 @@ impl Config {
             ebpf: true,
             steer_from: STEER_FROM,
             resolv_conf: PathBuf::from(RESOLV_CONF),
+            registries: Hosts::default(),
             pools,
         })
     }
@@ -112,6 +115,16 @@ impl Config {
             self.resolv_conf = path;
         }
         self
+    }
+
+    /// The same with registries that may be spoken to over plain HTTP, `HOST[:PORT]` or a network
+    /// each; this machine always may.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when one is neither.
+    pub fn with_insecure_registries(mut self, named: &[String]) -> Result<Self> {
+        self.registries = Hosts::new(named.iter().map(String::as_str))?;
+        Ok(self)
     }
 
     /// The same with limits for relayed connections: how long a target may take to accept one, and

@@ -7,16 +7,20 @@ use wharf_runtime::command::{Command, Overrides};
 use wharf_runtime::image::Image;
 use wharf_runtime::signal;
 use wharf_runtime::spec::{self, ContainerSpec};
-use wharf_spec::{ContainerName, Expose};
+use wharf_spec::restart::RestartPolicyError;
+use wharf_spec::{ContainerName, Expose, RestartPolicy};
 
 use crate::clock;
 use crate::connect;
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
+use crate::health;
 use crate::names;
 use crate::naming;
 use crate::record::{ContainerRecord, Phase};
+use crate::restart::Restarts;
+use crate::terminal;
 use crate::volumes;
 
 /// What the kernel takes as a host name (`__NEW_UTS_LEN`).
@@ -107,15 +111,19 @@ impl Daemon {
             layers: image.layers.clone(),
             dir: self.paths.container(id),
             args: command.args,
-            env: command.env,
+            env: terminal::with_term(command.env, request.terminal.tty),
             workdir: command.workdir,
             user: command.user,
             hostname,
             binds: Vec::new(),
-            stop_signal: image.config.stop_signal.clone(),
+            stop_signal: request
+                .supervision
+                .stop_signal
+                .clone()
+                .or(image.config.stop_signal.clone()),
             cgroup: self.paths.cgroup_parent().join(id),
             labels,
-            terminal: spec::Terminal::default(),
+            terminal: terminal::spec(&request.terminal)?,
             resources: spec::Resources::default(),
             security: spec::Security::default(),
             storage: spec::Storage::default(),
@@ -155,6 +163,8 @@ impl Daemon {
                 started: None,
                 exit: None,
                 failure: None,
+                health: health::merge(&image.config.health, &request.supervision.health)?,
+                restarts: Restarts::default(),
                 request,
             };
             draft.put_container(record.clone());
@@ -165,6 +175,7 @@ impl Daemon {
 
 /// Everything that can be said against a request without looking anything up.
 fn check(request: &ContainerCreate) -> Result<()> {
+    terminal::spec(&request.terminal)?;
     let invalid = |e: wharf_spec::SpecError| Error::Invalid(e.to_string());
     if let Some(name) = &request.name {
         name.strip_prefix('/').unwrap_or(name).parse::<ContainerName>().map_err(invalid)?;
@@ -189,8 +200,27 @@ fn check(request: &ContainerCreate) -> Result<()> {
             "invalid environment variable: {bad:?}: use NAME=value"
         )));
     }
+    supervision(request)?;
     naming::check(request)?;
     connect::check(request)
+}
+
+fn supervision(request: &ContainerCreate) -> Result<()> {
+    let asked = &request.supervision;
+    let policy = asked.restart.as_deref().unwrap_or("no");
+    let policy: RestartPolicy =
+        policy.parse().map_err(|e: RestartPolicyError| Error::Invalid(e.to_string()))?;
+    if request.auto_remove && policy != RestartPolicy::No {
+        return Err(Error::Invalid(
+            "conflicting options: cannot specify both --restart and --rm: one that is removed \
+             when it ends cannot be started again"
+                .into(),
+        ));
+    }
+    if let Some(signal) = &asked.stop_signal {
+        signal::parse(signal).map_err(|e| Error::Invalid(e.to_string()))?;
+    }
+    health::check(&asked.health)
 }
 
 fn exposed(request: &ContainerCreate, image: &Image) -> Result<Vec<Expose>> {

@@ -13,12 +13,14 @@ use wharf_engine::Engines;
 use wharf_network::AddressPools;
 use wharf_plan::HostFacts;
 use wharf_runtime::image::ImageStore;
+use wharf_runtime::image::registry::Hosts;
 use wharf_spec::PortRange;
 
 use crate::Config;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::flows::Flows;
+use crate::health::Healths;
 use crate::ledger::Ledger;
 use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
@@ -47,10 +49,12 @@ pub struct Daemon {
     pub(crate) paths: Paths,
     pub(crate) pools: AddressPools,
     pub(crate) ledger: Ledger,
-    pub(crate) images: ImageStore,
+    pub(crate) images: Arc<ImageStore>,
+    pub(crate) registries: Hosts,
     pub(crate) planes: Planes,
     pub(crate) engines: Engines,
     pub(crate) flows: Flows,
+    pub(crate) healths: Healths,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) descriptor_limit: u64,
@@ -102,10 +106,12 @@ impl Daemon {
         Ok(Self {
             pools: config.pools(&store)?,
             ledger: Ledger::open(store)?,
-            images: ImageStore::open(&paths.images())?,
+            images: Arc::new(ImageStore::open(&paths.images())?),
+            registries: config.registries.clone(),
             planes: Planes::open(paths.clone(), facts, config)?,
             engines: Engines::new(config.engines.clone()),
             flows: Flows::default(),
+            healths: Healths::default(),
             events: Events::new(),
             metrics: Metrics::new(),
             descriptor_limit,
@@ -209,6 +215,7 @@ impl Daemon {
             let label = match state {
                 ContainerState::Created => "created",
                 ContainerState::Running => "running",
+                ContainerState::Restarting => "restarting",
                 ContainerState::Exited => "exited",
                 ContainerState::Removing => "removing",
             };

@@ -11,6 +11,7 @@ use wharf_spec::{Expose, PortRange, Proto, Publication, PublicationId, Target, r
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::Result;
+use crate::health::{Health, Status};
 use crate::ledger::State;
 use crate::planes::Traffic;
 use crate::record::{ContainerRecord, Owner, PublicationRecord};
@@ -26,7 +27,8 @@ impl Daemon {
             self.ledger.read(|state| state.containers.values().cloned().collect());
         records.sort_by(|a, b| b.created.cmp(&a.created));
         let published = |record: &ContainerRecord| self.published_by_container(&record.id);
-        records.iter().map(|record| summary(record, &published(record))).collect()
+        let health = |record: &ContainerRecord| self.healths.of(&record.id);
+        records.iter().map(|record| summary(record, &published(record), health(record))).collect()
     }
 
     /// Everything about one container, with Docker's field names.
@@ -35,7 +37,8 @@ impl Daemon {
         let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
         let pid = shim.and_then(|shim| shim.state().ok()?.pid).unwrap_or(0);
         let publications = self.published_by_container(&record.id);
-        Ok(inspect::container(&record, &publications, pid, &self.paths))
+        let health = self.healths.of(&record.id);
+        Ok(inspect::container(&record, &publications, pid, health, &self.paths))
     }
 
     /// The published ports of one container, a line each.
@@ -107,7 +110,11 @@ pub(crate) fn name_of(state: &State, owner: &Owner) -> String {
     }
 }
 
-fn summary(record: &ContainerRecord, publications: &[Publication]) -> ContainerSummary {
+fn summary(
+    record: &ContainerRecord,
+    publications: &[Publication],
+    health: Option<Health>,
+) -> ContainerSummary {
     let state = record.state();
     let exposed = shown_as_exposed(record, publications);
     ContainerSummary {
@@ -117,7 +124,7 @@ fn summary(record: &ContainerRecord, publications: &[Publication]) -> ContainerS
         command: record.spec.args.join(" "),
         created: record.created.clone(),
         state,
-        status: status(record),
+        status: status(record) + &well(health),
         exit_code: record.exit.as_ref().filter(|_| state == ContainerState::Exited).map(|e| e.code),
         ports: ports(publications, &exposed),
         ports_text: render::ports_column(&with_host_side(publications), &exposed),
@@ -174,8 +181,21 @@ fn status(record: &ContainerRecord) -> String {
         (ContainerState::Exited, Some(exit), _) => {
             format!("Exited ({}) {} ago", exit.code, since(&exit.finished))
         }
+        (ContainerState::Restarting, Some(exit), _) => {
+            format!("Restarting ({}) {} ago", exit.code, since(&exit.finished))
+        }
+        (ContainerState::Restarting, None, _) => "Restarting".into(),
         (ContainerState::Removing, _, _) => "Removal In Progress".into(),
         _ => "Created".into(),
+    }
+}
+
+/// What Docker adds to the state of a container that is checked.
+fn well(health: Option<Health>) -> String {
+    match health.map(|health| health.status) {
+        None => String::new(),
+        Some(Status::Starting) => " (health: starting)".into(),
+        Some(status) => format!(" ({status})"),
     }
 }
 

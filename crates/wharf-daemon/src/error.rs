@@ -141,7 +141,7 @@ fn network_code(error: &wharf_network::Error) -> ErrorCode {
 fn runtime_code(error: &wharf_runtime::Error) -> ErrorCode {
     use wharf_runtime::Error as E;
     match error {
-        E::NoSuchImage { .. } => ErrorCode::NotFound,
+        E::NoSuchImage { .. } | E::Denied { .. } | E::NoManifest { .. } => ErrorCode::NotFound,
         E::ImageInUse { .. } | E::AmbiguousId { .. } => ErrorCode::Conflict,
         E::Reference { .. } | E::Archive { .. } | E::Layer(_) | E::Spec(_) | E::Command { .. } => {
             ErrorCode::Invalid

@@ -9,12 +9,15 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use wharf_api::ExecRequest;
 use wharf_api::frame::Frame;
-use wharf_runtime::client::exec_command;
-use wharf_runtime::spec::ExecSpec;
+use wharf_runtime::client::{attach_to_session, exec_command, exec_session};
+use wharf_runtime::shim::Attach;
+use wharf_runtime::spec::{ExecSession, ExecSpec};
 
+use crate::attach::{Attached, Whose};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
-use crate::record::Phase;
+use crate::record::{ContainerRecord, Phase};
+use crate::terminal;
 
 /// Pieces of output waiting for a slow reader; past that the command waits, too.
 const QUEUE: usize = 16;
@@ -28,23 +31,12 @@ pub(crate) async fn stream(
     name: &str,
     request: ExecRequest,
 ) -> Result<mpsc::Receiver<Bytes>> {
-    let id = daemon.id_of(name)?;
-    let record = daemon.ledger.container(&id)?;
-    if record.phase != Phase::Running {
-        return Err(Error::Conflict(format!(
-            "container {:?} is not running: start it with `wharf start {}`",
-            record.name, record.name
-        )));
-    }
+    let record = running(daemon, name)?;
+    let id = &record.id;
     let detach = request.detach;
-    let spec = ExecSpec {
-        args: request.command,
-        env: request.env,
-        workdir: request.workdir,
-        user: request.user,
-    };
+    let spec = spec(request, None);
     let exe = wharf_host::process::current_exe();
-    let dir = daemon.paths.shim(&id);
+    let dir = daemon.paths.shim(id);
     let command = exec_command(&exe, &dir, &spec)?;
     let mut command = Command::from(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -70,7 +62,78 @@ pub(crate) async fn stream(
     Ok(receiver)
 }
 
-fn code(status: std::process::ExitStatus) -> i32 {
+/// A command that clients attach to.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// What to attach to it by.
+    pub(crate) id: String,
+    /// The streams of the first client, unless it is to run on its own.
+    pub(crate) attached: Option<Attached>,
+}
+
+/// Runs a command in the container `name` whose streams clients attach to.
+pub(crate) fn session(daemon: &Daemon, name: &str, mut request: ExecRequest) -> Result<Session> {
+    let record = running(daemon, name)?;
+    let size = terminal::size(request.rows, request.columns);
+    let id = format!("{:016x}", rand::random::<u64>());
+    let wants = Attach { stdin: request.stdin, stdout: true, stderr: true, size };
+    let session = ExecSession {
+        id: id.clone(),
+        stdin: request.stdin && !request.detach,
+        tty: request.tty,
+        size,
+        awaits_client: !request.detach,
+    };
+    if !record.spec.env.iter().any(|variable| variable.starts_with("TERM=")) {
+        request.env = terminal::with_term(request.env, request.tty);
+    }
+    let exe = wharf_host::process::current_exe();
+    let dir = daemon.paths.shim(&record.id);
+    let stream = exec_session(&exe, &dir, &spec(request, Some(session)), wants)?;
+    let attached = stream.map(|stream| daemon.attached(stream, Whose::Command)).transpose()?;
+    Ok(Session { id, attached })
+}
+
+/// Attaches to a command of [`session`] that still runs.
+pub(crate) fn attach(daemon: &Daemon, name: &str, id: &str, wants: Attach) -> Result<Attached> {
+    let gone = || Error::NotFound { kind: "command", name: id.to_owned() };
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(gone());
+    }
+    let dir = daemon.paths.shim(&daemon.id_of(name)?);
+    let stream = attach_to_session(&dir, id, wants)?.ok_or_else(gone)?;
+    daemon.attached(stream, Whose::Command)
+}
+
+fn running(daemon: &Daemon, name: &str) -> Result<ContainerRecord> {
+    let record = daemon.ledger.container(&daemon.id_of(name)?)?;
+    if record.phase == Phase::Running {
+        return Ok(record);
+    }
+    if record.is_restarting() {
+        return Err(Error::Conflict(format!(
+            "container {:?} is restarting: wait until it runs, or see why it ends with `wharf logs {}`",
+            record.name, record.name
+        )));
+    }
+    Err(Error::Conflict(format!(
+        "container {:?} is not running: start it with `wharf start {}`",
+        record.name, record.name
+    )))
+}
+
+fn spec(request: ExecRequest, session: Option<ExecSession>) -> ExecSpec {
+    ExecSpec {
+        args: request.command,
+        env: request.env,
+        workdir: request.workdir,
+        user: request.user,
+        session,
+        ends_with_parent: false,
+    }
+}
+
+pub(crate) fn code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or(0))
 }

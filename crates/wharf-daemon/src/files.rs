@@ -81,7 +81,7 @@ fn put(path: &Path, text: &str) -> Result<()> {
 
 impl Daemon {
     /// Writes a container's files, before it starts.
-    pub(crate) fn write_files(&self, record: &ContainerRecord) -> Result<()> {
+    pub(crate) fn write_etc_files(&self, record: &ContainerRecord) -> Result<()> {
         let dir = self.paths.container(&record.id);
         match record.mode() {
             Mode::Joined(other) => Files::copy(&self.paths.container(other), &dir),

@@ -14,12 +14,15 @@ use wharf_api::{ApiError, ErrorCode};
 use crate::daemon::Daemon;
 use crate::error::Error;
 
+mod attach;
 mod containers;
 mod explain;
+mod files;
 mod images;
 mod networks;
 mod output;
 mod ports;
+mod prune;
 mod system;
 
 /// The framework's own refusals are a sentence each.
@@ -39,9 +42,12 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .merge(containers::routes())
         .merge(output::routes())
+        .merge(attach::routes())
         .merge(images::routes())
         .merge(networks::routes())
         .merge(ports::routes())
+        .merge(prune::routes())
+        .merge(files::routes())
         .merge(explain::routes())
         .merge(system::routes())
         .fallback(async || {
@@ -85,6 +91,9 @@ pub fn openapi() -> String {
         document.merge(part);
     }
     document.merge(explain::Paths::openapi());
+    document.merge(prune::Paths::openapi());
+    document.merge(files::Paths::openapi());
+    document.merge(attach::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }
 

@@ -5,9 +5,11 @@
 //! side by side. It can be killed at any moment: containers and published ports go on without it,
 //! and the next one finds its way from the ledger and the host (module `recover`).
 
+mod attach;
 pub mod clock;
 mod config;
 mod connect;
+mod copy;
 mod crash;
 mod create;
 mod daemon;
@@ -20,6 +22,7 @@ mod explain;
 mod files;
 mod firewalls;
 mod flows;
+mod health;
 pub mod http;
 mod images;
 mod ledger;
@@ -33,17 +36,21 @@ mod naming;
 mod networks;
 pub mod paths;
 mod planes;
+mod prune;
 mod publications;
 mod publish;
+mod pull;
 mod record;
 mod recover;
 mod removal;
 mod reservation;
 mod resolve;
+mod restart;
 mod serve;
 pub mod start;
 mod starting;
 mod store;
+mod terminal;
 mod upkeep;
 mod volumes;
 mod watch;

@@ -5,8 +5,6 @@
 //! fails, everything before it is undone. The end of a container is noticed through its shim's
 //! process; `settle` then does what remains to be done, and may do it twice.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,17 +21,17 @@ use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::listening;
-use crate::logs::{Ending, LogQuery};
 use crate::record::{ContainerRecord, ExitRecord, Phase};
 use crate::resolve::{Circumstances, Wanted, resolve};
-use crate::starting::Starting;
+use crate::restart::ran_for;
+use crate::starting::{Cause, Prelude, Starting};
 
 /// SIGKILL cannot be refused; a process that is still there after this hangs in the kernel.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
+/// Docker's default for the time from the stop signal to SIGKILL.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// What a container's exit code is when its shim left no word: it was killed.
 const KILLED: i32 = 128 + 9;
-/// What a container says is not for everyone on the host; the shim makes its logs so, too.
-const LOG_MODE: u32 = 0o640;
 
 /// What becomes of a container that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,83 +48,45 @@ impl Daemon {
     /// Starts a container; nothing happens when it runs already.
     pub fn start(self: &Arc<Self>, name: &str) -> Result<Started> {
         let id = self.id_of(name)?;
-        let warnings = self.in_turn(&id, || self.start_in_turn(&id))?;
+        let warnings = self.in_turn(&id, || self.start_in_turn(&id, Cause::Hand))?;
         listening::give_time(self, &id);
         Ok(Started { id, warnings })
     }
 
-    /// Starts a container, and gives its output from this start on.
-    pub fn start_attached(self: &Arc<Self>, name: &str) -> Result<(LogQuery, Ending)> {
-        let id = self.id_of(name)?;
-        self.in_turn(&id, || {
-            let record = self.ledger.container(&id)?;
-            if record.phase == Phase::Running {
-                return Err(Error::Conflict(format!(
-                    "container {:?} is already running: follow it with `wharf logs -f {}`",
-                    record.name, record.name
-                )));
-            }
-            // Opened before the start: a short-lived container with --rm may be gone, log and all,
-            // before anyone reads.
-            let file = self.open_log(&id)?;
-            let skip = file.metadata().map_or(0, |m| m.len());
-            self.start_in_turn(&id)?;
-            let query = LogQuery {
-                file,
-                skip,
-                follow: true,
-                tail: None,
-                timestamps: false,
-                with_exit: true,
-            };
-            Ok((query, self.ending(&id)?))
-        })
-    }
-
-    /// A container's output so far, and how to learn of its end.
-    pub fn log(&self, name: &str) -> Result<(File, Ending)> {
-        let id = self.id_of(name)?;
-        let record = self.ledger.container(&id)?;
-        let file = self.open_log(&id)?;
-        let ending = match record.phase {
-            Phase::Running | Phase::Starting => self.ending(&id)?,
-            _ => tokio::sync::watch::Sender::new(Some(0)).subscribe(),
-        };
-        Ok((file, ending))
-    }
-
-    /// Stops a container: its stop signal, and SIGKILL when it takes longer than `limit`.
-    pub fn stop(self: &Arc<Self>, name: &str, limit: Duration) -> Result<()> {
+    /// Stops a container: its stop signal, and SIGKILL when it takes longer than `limit`, or than it
+    /// was told when made.
+    pub fn stop(self: &Arc<Self>, name: &str, limit: Option<Duration>) -> Result<()> {
         let id = self.id_of(name)?;
         // One that is being started is stopped once it runs.
-        self.in_turn(&id, || ());
+        self.in_turn(&id, || self.note_stopped_by_hand(&id))?;
         self.end_program(&id, limit)?;
         self.in_turn(&id, || self.settle(&id))
     }
 
     /// Stops a container and starts it again; nobody else gets hold of it in between, and one with
     /// --rm stays.
-    pub fn restart(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Started> {
+    pub fn restart(self: &Arc<Self>, name: &str, limit: Option<Duration>) -> Result<Started> {
         let id = self.id_of(name)?;
         let warnings = self.in_turn(&id, || {
             self.end_program(&id, limit)?;
             self.settle_and(&id, Afterwards::Kept)?;
-            self.start_in_turn(&id)
+            self.start_in_turn(&id, Cause::Hand)
         })?;
         listening::give_time(self, &id);
         Ok(Started { id, warnings })
     }
 
-    fn end_program(&self, id: &str, limit: Duration) -> Result<()> {
+    fn end_program(&self, id: &str, limit: Option<Duration>) -> Result<()> {
         let record = self.ledger.container(id)?;
         if record.phase != Phase::Running {
             return Ok(());
         }
         let asked = record.spec.stop_signal.as_deref().and_then(|text| signal::parse(text).ok());
         let asked = asked.unwrap_or(Signal::TERM);
+        let own = record.request.supervision.stop_timeout.map_or(STOP_LIMIT, seconds);
         if let Some(shim) = Shim::adopt(&self.paths.shim(id))?
             && shim.kill(asked).is_ok()
-            && matches!(shim.wait_exit(limit), Ok(Some(_)))
+            && matches!(shim.wait_exit(limit.unwrap_or(own)), Ok(Some(_)))
         {
             return Ok(());
         }
@@ -143,6 +103,9 @@ impl Daemon {
                 "cannot kill container {:?}: container is not running",
                 record.name
             )));
+        }
+        if Self::is_meant_to_end(&record, asked) {
+            self.note_stopped_by_hand(&id)?;
         }
         if asked != Signal::KILL
             && let Some(shim) = Shim::adopt(&self.paths.shim(&id))?
@@ -183,8 +146,12 @@ impl Daemon {
         let exit = self.exit_of(&record);
         kill_leftovers(&record.spec.cgroup)?;
         let code = exit.code;
-        self.ledger.update_container(id, |record| {
+        let (policy, ran) = (record.restart_policy(), ran_for(&record, &exit));
+        let record = self.ledger.update_container(id, |record| {
             record.phase = Phase::Exited;
+            if afterwards == Afterwards::AsAsked {
+                record.restarts.note_end(policy, ran, &exit);
+            }
             record.exit = Some(exit);
         })?;
         let withdrawn = self.withdraw_container(id);
@@ -195,6 +162,9 @@ impl Daemon {
         let auto_remove = record.request.auto_remove && afterwards == Afterwards::AsAsked;
         let removed = if auto_remove { self.remove_in_turn(id) } else { Ok(()) };
         self.end(id, code);
+        if record.restarts.due {
+            self.schedule_restart(&record);
+        }
         removed?;
         withdrawn?;
         unplugged?;
@@ -214,7 +184,17 @@ impl Daemon {
         }
     }
 
-    fn start_in_turn(self: &Arc<Self>, id: &str) -> Result<Vec<String>> {
+    pub(crate) fn start_in_turn(self: &Arc<Self>, id: &str, cause: Cause) -> Result<Vec<String>> {
+        self.start_after(id, cause, &|_| Ok(()))
+    }
+
+    /// Starts a container in its turn; `prelude` comes when it exists and its program has not begun.
+    pub(crate) fn start_after(
+        self: &Arc<Self>,
+        id: &str,
+        cause: Cause,
+        prelude: Prelude<'_>,
+    ) -> Result<Vec<String>> {
         let record = self.ledger.container(id)?;
         match record.phase {
             Phase::Running => return Ok(Vec::new()),
@@ -227,7 +207,7 @@ impl Daemon {
             }
         }
         let began = Instant::now();
-        let done = Starting { daemon: self, record: &record }.run();
+        let done = Starting { daemon: self, record: &record, cause, prelude }.run();
         match &done {
             Ok(_) => {
                 self.metrics.starts.inc();
@@ -273,14 +253,10 @@ impl Daemon {
         self.refuse_impossible(&wanted, &target(record), &networks)?;
         Ok(wanted)
     }
+}
 
-    /// Opens a container's log; that of one that never ran is empty.
-    fn open_log(&self, id: &str) -> Result<File> {
-        let path = self.paths.container(id).join(wharf_runtime::log::FILE);
-        let mut options = File::options();
-        options.read(true).append(true).create(true).mode(LOG_MODE);
-        options.open(&path).map_err(Error::io(format!("open {}", path.display())))
-    }
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
 }
 
 /// Where publications of a container lead.

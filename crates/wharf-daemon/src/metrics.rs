@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub start_failures: Counter,
     /// Host ports that could not be reserved.
     pub reservation_failures: Counter,
+    /// Containers started again as their policy says.
+    pub restarts: Counter,
     /// Relays that ended and were started again.
     pub relay_restarts: Counter,
     /// Things of ours that others had changed and that were put right, by what they are.
@@ -49,7 +51,7 @@ pub(crate) struct Metrics {
 /// A container's state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StateLabel {
-    /// `created`, `running`, `exited` or `removing`.
+    /// `created`, `running`, `restarting`, `exited` or `removing`.
     pub state: &'static str,
 }
 
@@ -95,6 +97,7 @@ impl Metrics {
             starts: Counter::default(),
             start_failures: Counter::default(),
             reservation_failures: Counter::default(),
+            restarts: Counter::default(),
             relay_restarts: Counter::default(),
             repairs: Family::default(),
             reconcile,
@@ -118,6 +121,8 @@ impl Metrics {
         registry.register("container_starts", "Containers started", self.starts.clone());
         let help = "Containers that could not be started";
         registry.register("container_start_failures", help, self.start_failures.clone());
+        let help = "Containers started again as their restart policy says";
+        registry.register("container_restarts", help, self.restarts.clone());
         let help = "Host ports that could not be reserved";
         registry.register("reservation_failures", help, self.reservation_failures.clone());
         let help = "Relays that ended and were started again";

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use wharf_api::{ContainerCreate, ContainerState};
 use wharf_network::Endpoint;
+use wharf_runtime::health::HealthSpec;
 use wharf_runtime::spec::ContainerSpec;
 use wharf_spec::{Expose, Publication, TargetName};
 
 use crate::connect::Mode;
+use crate::restart::Restarts;
 
 /// Everything that is known of a container, and enough to finish or undo whatever a crash
 /// interrupted.
@@ -44,6 +46,12 @@ pub(crate) struct ContainerRecord {
     pub exit: Option<ExitRecord>,
     /// Why it could not be started the last time.
     pub failure: Option<String>,
+    /// How its health is found out, if at all.
+    #[serde(default)]
+    pub health: Option<HealthSpec>,
+    /// How its restarts stand.
+    #[serde(default)]
+    pub restarts: Restarts,
 }
 
 /// A container's place on a network that is not its first.
@@ -130,6 +138,7 @@ impl ContainerRecord {
     /// The state as the API tells it.
     pub(crate) fn state(&self) -> ContainerState {
         match self.phase {
+            _ if self.is_restarting() => ContainerState::Restarting,
             Phase::Creating | Phase::Created => ContainerState::Created,
             Phase::Starting if self.exit.is_some() => ContainerState::Exited,
             Phase::Starting => ContainerState::Created,

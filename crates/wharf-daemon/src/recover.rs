@@ -59,6 +59,7 @@ impl Daemon {
                 record.phase = Phase::Running;
                 record.started = Some(clock::now());
                 record.exit = None;
+                record.restarts.due = false;
             });
             note("note what runs", told);
         }
@@ -97,6 +98,7 @@ impl Daemon {
                 Some(shim) => {
                     self.begin(&record.id);
                     note("answer a container's questions", self.serve_names(&record, &shim));
+                    crate::health::watch(self, &record);
                     crate::watch::container(self, &record.id, &shim)
                 }
                 None => self.settle(&record.id),
@@ -106,7 +108,7 @@ impl Daemon {
             Phase::Removing => self.finish_removal(&record),
             // Between its end and its removal.
             Phase::Exited if record.request.auto_remove => self.remove_in_turn(&record.id),
-            Phase::Created | Phase::Exited => Ok(()),
+            Phase::Created | Phase::Exited => self.start_if_owed(&record),
         }
     }
 
@@ -119,9 +121,10 @@ impl Daemon {
             record.failure = Some("the daemon was killed while starting it".into());
         })?;
         if record.request.auto_remove {
-            self.remove_in_turn(&record.id)?;
+            return self.remove_in_turn(&record.id);
         }
-        Ok(())
+        let record = self.ledger.container(&record.id)?;
+        self.start_if_owed(&record)
     }
 
     fn bring_up_networks(&self, running: &[&ContainerRecord]) -> Result<()> {

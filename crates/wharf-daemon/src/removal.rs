@@ -16,9 +16,13 @@ impl Daemon {
         let id = self.id_of(name)?;
         self.in_turn(&id, || {
             let record = self.ledger.container(&id)?;
-            if record.phase == Phase::Running && !force {
+            let runs = match record.phase {
+                Phase::Running => Some("running"),
+                _ => record.is_restarting().then_some("restarting"),
+            };
+            if let Some(runs) = runs.filter(|_| !force) {
                 return Err(Error::Conflict(format!(
-                    "cannot remove container {:?}: container is running: stop the container \
+                    "cannot remove container {:?}: container is {runs}: stop the container \
                      before removing or force remove",
                     record.name
                 )));

@@ -21,6 +21,8 @@ use crate::{http, lock, start, watch};
 /// Requests in flight may take this long after the daemon was told to stop; streams that follow a
 /// log would never end by themselves.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Clients that are attached are told, unless they take nothing.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 /// Threads that block: each start, stop or removal takes one. A stop may wait for minutes, so there
 /// are many; more than this at a time wait in line.
 const BLOCKING_THREADS: usize = 512;
@@ -108,6 +110,8 @@ async fn until_stopped(daemon: Arc<Daemon>, listener: UnixListener) {
     if tokio::time::timeout(DRAIN_LIMIT, server).await.is_err() {
         tracing::info!("some requests were still open and have been cut off");
     }
+    // The server knows nothing of connections that have become ones of frames.
+    let _told = tokio::time::timeout(FAREWELL_LIMIT, daemon.closing.closed()).await;
     watchers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 

@@ -15,10 +15,24 @@ use crate::lifecycle::target;
 use crate::record::{ContainerRecord, Owner, Phase};
 use crate::reservation::Held;
 
+/// What is done with a container that exists and whose program has not begun.
+pub(crate) type Prelude<'a> = &'a dyn Fn(&Shim) -> Result<()>;
+
 /// One start.
 pub(crate) struct Starting<'a> {
     pub(crate) daemon: &'a Arc<Daemon>,
     pub(crate) record: &'a ContainerRecord,
+    pub(crate) prelude: Prelude<'a>,
+    pub(crate) cause: Cause,
+}
+
+/// Why a container is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Somebody asked for it.
+    Hand,
+    /// Its restart policy asks for it.
+    Policy,
 }
 
 // === impl Starting ===
@@ -33,6 +47,7 @@ impl Starting<'_> {
         self.daemon.ledger.update_container(&self.record.id, |record| {
             record.phase = Phase::Starting;
             record.failure = None;
+            record.restarts.begin(self.cause);
         })?;
         crash::point("start.marked");
         match self.bring_to_life(held) {
@@ -52,7 +67,7 @@ impl Starting<'_> {
     fn bring_to_life(&self, held: Vec<Held>) -> Result<()> {
         let (daemon, record) = (self.daemon, self.record);
         let spec = daemon.connected_spec(record)?;
-        daemon.write_files(record)?;
+        daemon.write_etc_files(record)?;
         let shim = self.launch(&spec)?;
         crash::point("start.launched");
         daemon.join_networks(record, &shim)?;
@@ -66,6 +81,7 @@ impl Starting<'_> {
             Ok(())
         };
         daemon.put_in_force(&owner, held, resting)?;
+        (self.prelude)(&shim)?;
         shim.start().map_err(runtime_failure)?;
         crash::point("start.started");
         daemon.begin(&record.id);
@@ -73,8 +89,10 @@ impl Starting<'_> {
             record.phase = Phase::Running;
             record.started = Some(clock::now());
             record.exit = None;
+            record.restarts.due = false;
         })?;
         crash::point("start.done");
+        crate::health::watch(daemon, record);
         crate::watch::container(daemon, &record.id, &shim)
     }
 

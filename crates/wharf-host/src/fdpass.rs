@@ -84,6 +84,17 @@ pub fn recv_frame(stream: &UnixStream, max_len: usize) -> Result<Option<(Vec<u8>
     Ok(Some((payload, descriptors)))
 }
 
+/// Receives the one descriptor that comes with the next byte of a stream that is not made of frames.
+/// It is close-on-exec; what follows that byte is left unread.
+///
+/// # Errors
+/// None came, or more than one.
+pub fn recv_descriptor(stream: &UnixStream) -> Result<OwnedFd> {
+    let mut descriptors = Vec::with_capacity(1);
+    recv_batch(stream, 1, &mut descriptors)?;
+    descriptors.pop().ok_or_else(|| Error::answer("receive a descriptor", "none came"))
+}
+
 /// Who connected to `stream` (`SO_PEERCRED`).
 pub fn peer_credentials(stream: &UnixStream) -> Result<Peer> {
     let found = rustix::net::sockopt::socket_peercred(stream).during(|| "identify the peer")?;

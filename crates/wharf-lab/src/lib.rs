@@ -15,6 +15,7 @@
 //! let seen = client.http_get("10.1.0.2:8080", "/api")?.json()?;
 //! ```
 
+pub mod debian;
 pub mod docker;
 pub mod firewall;
 pub mod host;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::debian;
 use crate::host::Host;
 use crate::lab::{Lab, can_run};
 use crate::rootfs;
@@ -160,6 +161,15 @@ impl Scene {
         } else {
             must(rootfs::busybox(self.lab.directory(), "rootfs"))
         }
+    }
+
+    /// A tree with real programs of Debian's, made once below `cache`; `None`, with a word why, where
+    /// it cannot be made.
+    ///
+    /// # Panics
+    /// When Debian's archive cannot be reached.
+    pub fn debian(&self, cache: &Path) -> Option<PathBuf> {
+        must(debian::debian(cache))
     }
 
     /// [`Scene::busybox`] as the source of an image.

@@ -251,6 +251,29 @@ impl Wharf {
         Ok(pids.len())
     }
 
+    /// Leaves what a reboot leaves: the state directory, and neither a process nor what the run
+    /// directory says of them. The host's links and rules stay; the next daemon has to cope.
+    ///
+    /// # Errors
+    /// When a process does not end, or a file does not go.
+    pub fn reboot(&self) -> Result<()> {
+        for verb in ["daemon", "relay", "shim"] {
+            self.kill9(verb)?;
+        }
+        for name in ["containers", "wharf.sock", "relay.sock"] {
+            let path = self.run_dir().join(name);
+            let gone =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match gone {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that could leak: what the host's kernel holds, and the instance's processes,
     /// namespaces, mounts, cgroups and files in its run directory.
     ///

@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 
 use wharf_host::process::{Detached, Pid, Signal, spawn_detached};
 
+use crate::copy::CopySpec;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit::{self, Exit, exit_status};
-use crate::shim::State;
 use crate::shim::wire::{
-    DIAGNOSTICS, IDENTITY, Identity, Reply, Request, SOCKET, SPEC, STATE, SocketDir,
+    DIAGNOSTICS, IDENTITY, Identity, LINE_LIMIT, Reply, Request, SOCKET, SPEC, STATE, SocketDir,
+    session_socket,
 };
+use crate::shim::{Attach, State};
 use crate::spec::{ContainerSpec, ExecSpec};
 
 /// A shim needs some milliseconds to be there; a loaded machine more.
@@ -154,12 +156,20 @@ impl Shim {
         exit_status(&self.run_dir)?.map(Some).ok_or_else(lost)
     }
 
+    /// Attaches to the container's streams: what comes over the connection from now on are frames
+    /// ([`wharf_spec::frame`]), in both directions. Possible as soon as the container was made, so
+    /// that nothing of its output is missed.
+    ///
+    /// A connection that is closed by the other side without a last frame of [`Exit`] was given up,
+    /// because its client took nothing for long.
+    ///
+    /// [`Exit`]: wharf_spec::frame::Frame::Exit
+    pub fn attach(&self, attach: Attach) -> Result<UnixStream> {
+        attach_to(&self.run_dir, SOCKET, attach)
+    }
+
     fn connect(&self, limit: Duration) -> std::io::Result<UnixStream> {
-        let dir = SocketDir::open(&self.run_dir)?;
-        let stream = UnixStream::connect(dir.socket())?;
-        stream.set_read_timeout(Some(limit))?;
-        stream.set_write_timeout(Some(limit))?;
-        Ok(stream)
+        connect_to(&self.run_dir, SOCKET, limit)
     }
 
     fn ask(&self, request: Request, action: &str, limit: Duration) -> Result<State> {
@@ -177,13 +187,88 @@ impl Shim {
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Err(timeout()),
             Err(e) => return Err(e).during(|| action),
         }
-        match serde_json::from_str(&answer).map_err(|e| Error::json("the shim's answer", e))? {
-            Reply::State(state) => Ok(state),
-            Reply::Error { code: code @ (126 | 127), message } => {
-                Err(Error::Command { code, message })
-            }
-            Reply::Error { message, .. } => Err(Error::Spec(message)),
+        understand(answer.as_bytes())
+    }
+}
+
+fn understand(answer: &[u8]) -> Result<State> {
+    match serde_json::from_slice(answer).map_err(|e| Error::json("the shim's answer", e))? {
+        Reply::State(state) => Ok(state),
+        Reply::Error { code: code @ (126 | 127), message } => Err(Error::Command { code, message }),
+        Reply::Error { message, .. } => Err(Error::Spec(message)),
+    }
+}
+
+fn connect_to(run_dir: &Path, name: &str, limit: Duration) -> std::io::Result<UnixStream> {
+    let dir = SocketDir::open(run_dir)?;
+    let stream = UnixStream::connect(dir.socket(name))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    Ok(stream)
+}
+
+fn attach_to(run_dir: &Path, name: &str, attach: Attach) -> Result<UnixStream> {
+    let what = || "attach to the container";
+    let mut stream = connect_to(run_dir, name, ANSWER_LIMIT).during(what)?;
+    let mut line =
+        serde_json::to_vec(&Request::Attach(attach)).map_err(|e| Error::json("request", e))?;
+    line.push(b'\n');
+    stream.write_all(&line).during(what)?;
+    // One byte after the other: what follows the line are frames already.
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while answer.last() != Some(&b'\n') && answer.len() < LINE_LIMIT {
+        stream.read_exact(&mut byte).during(what)?;
+        answer.extend(byte);
+    }
+    understand(&answer)?;
+    Ok(stream)
+}
+
+/// Starts a command that clients attach to, in the container of the shim in `run_dir`, and attaches
+/// the first if it is to wait for one. It ends by itself.
+pub fn exec_session(
+    program: &Path,
+    run_dir: &Path,
+    exec: &ExecSpec,
+    attach: Attach,
+) -> Result<Option<UnixStream>> {
+    let session = exec.session.clone().unwrap_or_default();
+    let file = describe(run_dir, exec)?;
+    let words = ["shim-exec".into(), "--dir".into(), run_dir.into(), "--spec".into(), file];
+    let mut start = Detached::new(program, words.map(PathBuf::into_os_string));
+    start.env = vec![("LISTEN_FDS".into(), "0".into())];
+    let number = spawn_detached(start)?;
+    if !session.awaits_client {
+        return Ok(None);
+    }
+    let action = "run a command in the container";
+    let died = || Error::Shim { action: action.to_owned(), reason: "it ended at once".to_owned() };
+    let pid = Pid::of(number).map_err(|_| died())?;
+    let deadline = Instant::now() + LAUNCH_LIMIT;
+    loop {
+        if let Some(stream) = attach_to_session(run_dir, &session.id, attach)? {
+            return Ok(Some(stream));
         }
+        if !pid.is_alive() {
+            return Err(died());
+        }
+        if Instant::now() > deadline {
+            let _reported_as_timeout = pid.signal(Signal::KILL);
+            return Err(Error::Timeout { action: action.to_owned(), limit: LAUNCH_LIMIT });
+        }
+        sleep(LAUNCH_POLL);
+    }
+}
+
+/// Attaches to a command of [`exec_session`]; `None` when there is none of that id, any more or yet.
+pub fn attach_to_session(run_dir: &Path, id: &str, attach: Attach) -> Result<Option<UnixStream>> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    match attach_to(run_dir, &session_socket(id), attach) {
+        Err(Error::Io { source, .. }) if matches!(source.kind(), NotFound | ConnectionRefused) => {
+            Ok(None)
+        }
+        attached => attached.map(Some),
     }
 }
 
@@ -191,13 +276,29 @@ impl Shim {
 /// `run_dir`: it ends as the command does. If it is never started, its description stays in
 /// `run_dir`.
 pub fn exec_command(program: &Path, run_dir: &Path, exec: &ExecSpec) -> Result<Command> {
-    let name = format!("exec-{:016x}.json", rand::random::<u64>());
-    let file = run_dir.join(name);
-    durable::write_json(&file, exec)?;
+    let file = describe(run_dir, exec)?;
     let mut command = Command::new(program);
     command.arg("shim-exec").arg("--dir").arg(run_dir).arg("--spec").arg(file);
     command.env_remove("LISTEN_FDS").current_dir("/");
     Ok(command)
+}
+
+/// The program to run, streams still to be chosen, for a task with the files of a container; see
+/// [`crate::copy::run_copy`]. `dir` is the process' own, and the caller's to remove.
+pub fn copy_command(program: &Path, dir: &Path, copy: &CopySpec) -> Result<Command> {
+    fs::create_dir_all(dir).during(|| format!("make {}", dir.display()))?;
+    let file = dir.join("copy.json");
+    durable::write_json(&file, copy)?;
+    let mut command = Command::new(program);
+    command.arg("shim-copy").arg("--dir").arg(dir).arg("--spec").arg(file);
+    command.env_remove("LISTEN_FDS").current_dir("/");
+    Ok(command)
+}
+
+fn describe(run_dir: &Path, exec: &ExecSpec) -> Result<PathBuf> {
+    let file = run_dir.join(format!("exec-{:016x}.json", rand::random::<u64>()));
+    durable::write_json(&file, exec)?;
+    Ok(file)
 }
 
 /// Makes `run_dir` and removes what an earlier run of the same container left in it.

@@ -20,6 +20,10 @@ pub struct Digest(String);
 #[error("{0:?} is not a sha256 digest (sha256: and 64 hex digits)")]
 pub struct NotADigest(String);
 
+/// A digest in the making.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hasher(Sha256);
+
 /// A reader that computes the digest of what passes through it.
 pub(crate) struct Hashing<R> {
     inner: R,
@@ -76,6 +80,18 @@ impl From<Digest> for String {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{ALGORITHM}{}", self.0)
+    }
+}
+
+// === impl Hasher ===
+
+impl Hasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        Digest(hex(&self.0.finalize()))
     }
 }
 

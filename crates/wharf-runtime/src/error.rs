@@ -26,10 +26,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// No image of that name or id is in the store, and pulling is not possible yet.
+    /// No image of that name or id is in the store.
     #[error(
-        "no such image: {name}: it is not in the store, and pulling from a registry is not available yet; \
-         load it with `wharf load -i FILE`, or name a source: docker-archive:FILE, oci-archive:FILE, dir:ROOTFS, wharf/whoami"
+        "no such image: {name}: it is not in the store; get it with `wharf pull NAME` or \
+         `wharf load -i FILE`, or name a source: docker-archive:FILE, oci-archive:FILE, dir:ROOTFS, wharf/whoami"
     )]
     NoSuchImage {
         /// What was asked for.
@@ -50,6 +50,35 @@ pub enum Error {
         name: String,
         /// Why it cannot be, and what to do.
         reason: String,
+    },
+    /// A registry that cannot be reached, refuses, or gives something else than it should.
+    #[error("registry {registry}: {reason}")]
+    Registry {
+        /// Its host and port.
+        registry: String,
+        /// What went wrong, in its words where it has some.
+        reason: String,
+    },
+    /// A repository that is not there, or not for everybody: registries do not say which.
+    #[error(
+        "pull access denied for {repository}, repository does not exist or may require \
+         'wharf login {registry}': {said}"
+    )]
+    Denied {
+        /// The repository, with its registry.
+        repository: String,
+        /// The registry.
+        registry: String,
+        /// What it said.
+        said: String,
+    },
+    /// A repository without such a tag or digest.
+    #[error("manifest for {name} not found: {said}")]
+    NoManifest {
+        /// The whole name.
+        name: String,
+        /// What the registry said.
+        said: String,
     },
     /// An image archive that is not one, or is broken.
     #[error("{archive}: {reason}")]
@@ -118,6 +147,14 @@ impl Error {
             Self::Command { code, .. } => *code,
             _ => 125,
         }
+    }
+
+    /// Whether the disk has no room.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ))
     }
 
     pub(crate) fn archive(archive: impl Into<String>, reason: impl Into<String>) -> Self {

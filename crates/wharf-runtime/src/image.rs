@@ -16,18 +16,32 @@ mod catalogue;
 mod compression;
 mod config;
 mod docker;
+mod downloads;
 mod elf;
+mod history;
+mod import;
 mod layers;
 mod oci;
 mod parts;
+mod pins;
+mod platform;
+mod pull;
 mod reference;
+pub mod registry;
+mod save;
 mod scratch;
 mod source;
 mod store;
+mod tape;
 mod unpack;
 
-pub use config::ImageConfig;
+pub use config::{ImageConfig, Step};
+pub use history::Layered;
+pub use import::Import;
+pub use platform::Platform;
+pub use pull::{LayerState, Progress, Pull, Pulled};
 pub use reference::Reference;
+pub use save::Save;
 pub use source::ImageSource;
 pub use store::ImageStore;
 pub use unpack::{Unpacked, unpack};
@@ -49,6 +63,12 @@ pub struct Image {
     pub size: u64,
     /// Its architecture in Go's words, as `amd64`.
     pub architecture: String,
+    /// The architecture's variant, as `v7`.
+    pub variant: Option<String>,
+    /// Where it was pulled from, as `repository@digest`.
+    pub repo_digests: Vec<String>,
+    /// The digests of its layers' tars, the lowest first.
+    pub diff_ids: Vec<Digest>,
 }
 
 /// One image that a load has put in the store.
@@ -67,4 +87,6 @@ pub struct Removed {
     pub untagged: Vec<String>,
     /// Images and layers that no longer exist: `Deleted: …`.
     pub deleted: Vec<Digest>,
+    /// The bytes of the layers that went.
+    pub freed: u64,
 }

@@ -8,9 +8,11 @@
 pub mod cgroup;
 pub mod client;
 pub mod command;
+pub mod copy;
 pub mod digest;
 pub mod error;
 pub mod exit;
+pub mod health;
 pub mod image;
 pub mod log;
 pub mod shim;

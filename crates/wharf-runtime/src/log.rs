@@ -7,9 +7,14 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-mod hex;
+pub mod files;
 
-/// The log's name in the container's directory.
+mod hex;
+mod limits;
+
+pub use limits::Limits;
+
+/// The name in the container's directory of the file that is written to.
 pub const FILE: &str = "container.log";
 /// Docker's limit for one entry: longer lines continue in the next, without a newline between.
 pub(crate) const ENTRY_LIMIT: usize = 16 << 10;

@@ -12,20 +12,27 @@ use crate::shim::wire::{DIAGNOSTICS, IDENTITY, Identity, SPEC};
 use crate::spec::{ContainerSpec, Network};
 use crate::{bundle, durable};
 
+mod at_rest;
+mod client;
+mod console;
 mod container;
 mod control;
 mod diagnostics;
 mod exec;
 mod executor;
+mod input;
 mod output;
 mod peer;
 mod rootfs;
+mod session;
+mod streams;
 mod target;
 mod volume;
 pub(crate) mod wire;
 
+pub(crate) use at_rest::mount_at_rest;
 pub use exec::run_exec;
-pub use wire::{Phase, State};
+pub use wire::{Attach, Phase, State};
 
 const PROCESS_NAME: &std::ffi::CStr = c"wharf-shim";
 const SYSCTL_ROOT: &str = "/proc/sys";

@@ -15,7 +15,7 @@ pub use network::Network;
 pub use resources::Resources;
 pub use security::Security;
 pub use storage::Storage;
-pub use terminal::Terminal;
+pub use terminal::{ExecSession, Terminal};
 
 /// Everything about one container except its network, which the daemon plugs in from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,4 +89,10 @@ pub struct ExecSpec {
     pub workdir: Option<String>,
     /// As [`ContainerSpec::user`]; the container's own when absent.
     pub user: Option<String>,
+    /// Whether the command is killed when the process that waits for it is.
+    #[serde(default)]
+    pub ends_with_parent: bool,
+    /// Clients attach to it; otherwise it has the streams of the process that runs it.
+    #[serde(default)]
+    pub session: Option<ExecSession>,
 }

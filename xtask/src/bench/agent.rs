@@ -81,6 +81,9 @@ pub(crate) struct Target {
     pub(crate) count: SocketAddr,
     #[arg(long)]
     pub(crate) seconds: f64,
+    /// Keep the two ends of a single stream on processors of their own.
+    #[arg(long)]
+    pub(crate) apart: bool,
 }
 
 /// Does what one end has to do, in a session of its own as the proxies have.
@@ -103,9 +106,15 @@ fn tell(found: &impl Serialize) -> Result<()> {
 fn load(target: &Target) -> Result<Window> {
     let Target { to, count, .. } = *target;
     let lasting = Duration::try_from_secs_f64(target.seconds)?;
-    match target.column.load() {
-        Load::Upload { streams } => tcp::upload(to, streams, lasting),
-        Load::Download { streams } => tcp::download(to, streams, lasting),
+    let load = target.column.load();
+    let single = matches!(load, Load::Upload { streams: 1 } | Load::Download { streams: 1 });
+    let apart = target.apart && single;
+    if apart {
+        cpu::keep_apart(cpu::End::Client)?;
+    }
+    match load {
+        Load::Upload { streams } => tcp::upload(to, streams, lasting, apart),
+        Load::Download { streams } => tcp::download(to, streams, lasting, apart),
         Load::Exchange { connections } => tcp::exchange(to, connections, lasting),
         Load::Connect { workers } => tcp::connect(to, workers, lasting),
         Load::Flood => udp::flood(to, count, lasting),
@@ -118,7 +127,7 @@ fn load(target: &Target) -> Result<Window> {
 /// Asks a service for one answer; the counting service gives none, so that it passes.
 pub(crate) fn answers(service: Service, at: SocketAddr) -> io::Result<()> {
     match service {
-        Service::Stream => say(at, &order::Order::Echo.encode()),
+        Service::Stream => say(at, &order::Order::Echo.encode(false)),
         Service::Held => say(at, &[]),
         Service::Short => tcp::visit(at),
         Service::Sink | Service::Count => Ok(()),

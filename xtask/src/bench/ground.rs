@@ -51,6 +51,8 @@ pub(crate) struct Client {
     pub(crate) host: Host,
     /// The container, as this host reaches it without anybody's help.
     pub(crate) container: IpAddr,
+    /// Whether the two ends of a single stream keep to processors of their own.
+    pub(crate) apart: bool,
 }
 
 // === impl Ground ===
@@ -61,7 +63,7 @@ impl Ground {
         let lab = Lab::new("bench")?;
         let [client, host, container] = hosts(&lab)?;
         let server = serve(&container, CONTAINER)?;
-        let client = Client { host: client, container: CONTAINER };
+        let client = Client { host: client, container: CONTAINER, apart: false };
         Ok(Self { host, client, _server: server, lab })
     }
 
@@ -88,6 +90,9 @@ impl Client {
         command.args(["--column", &column.name(), "--to", &to.to_string()]);
         command.args(["--count", &count.to_string()]);
         command.args(["--seconds", &lasting.as_secs_f64().to_string()]);
+        if self.apart {
+            command.arg("--apart");
+        }
         command.stdin(Stdio::null());
         let output = self.host.output(command, lasting + LOAD_GRACE)?;
         ensure!(output.is_success(), "{} to {to} failed: {}", column.name(), output.stderr.trim());

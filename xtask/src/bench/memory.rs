@@ -51,6 +51,12 @@ impl Div<f64> for Memory {
     }
 }
 
+/// Resident bytes of a process, shared pages counted in full; `None` when it has ended.
+pub(crate) fn resident(pid: u32) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    kilobytes(&text, "Rss:").map(|found| found * 1024.0)
+}
+
 fn kilobytes(text: &str, field: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()

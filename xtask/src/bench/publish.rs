@@ -4,7 +4,6 @@
 
 mod change;
 mod chart;
-mod engine;
 mod many;
 mod record;
 mod table;
@@ -16,8 +15,8 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use self::change::Change;
-use self::engine::Kind;
 use self::many::Many;
+use super::engine::Kind;
 use super::first::{self, First};
 use super::rounds::{self, Interrupt};
 use super::{OURS, found, ground, processes};

@@ -1,14 +1,15 @@
 //! The verbs for containers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::Format;
 use super::options::{
     NamesOptions, ResourcesOptions, SecurityOptions, StorageOptions, SupervisionOptions,
     TerminalOptions,
 };
+use super::{Format, Layout, PullOptions};
 
 /// `wharf run`.
 #[derive(Debug, Args)]
@@ -17,7 +18,35 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     pub(crate) detach: bool,
     #[command(flatten)]
+    pub(crate) attaching: AttachingOptions,
+    #[command(flatten)]
     pub(crate) create: CreateArgs,
+}
+
+/// What can be told where somebody stays attached.
+#[derive(Debug, Args)]
+pub(crate) struct AttachingOptions {
+    /// Keys that detach from a terminal: single characters, ctrl-X or DEL, with commas between
+    /// [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    /// Pass signals on to the program; on a terminal, Ctrl-C is a key and the others are not passed
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) sig_proxy: bool,
+}
+
+/// `wharf attach`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    #[command(flatten)]
+    pub(crate) attaching: AttachingOptions,
+    /// Do not attach to its standard input
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// Name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
 }
 
 /// `wharf create`.
@@ -26,7 +55,7 @@ pub(crate) struct RunArgs {
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) options: ContainerOptions,
-    /// A name, or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
+    /// A name (pulled when it is not here), or oci-archive:FILE, docker-archive:FILE, dir:ROOTFS
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
     /// The command and its arguments, in place of the image's own
@@ -83,6 +112,9 @@ pub(crate) struct ContainerOptions {
                   goes with the container (repeatable)"
     )]
     pub(crate) volumes: Vec<String>,
+    /// Set environment variables from a file of NAME=VALUE lines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
     /// Working directory of the command
     #[arg(short = 'w', long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
@@ -95,12 +127,14 @@ pub(crate) struct ContainerOptions {
     /// Set a label (repeatable)
     #[arg(short = 'l', long = "label", value_name = "KEY[=VALUE]")]
     pub(crate) labels: Vec<String>,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
-    pub(crate) interactive: bool,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
-    pub(crate) tty: bool,
+    /// Set labels from a file of KEY=VALUE lines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) label_file: Vec<PathBuf>,
+    /// Write the container's id to a file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pull: PullOptions,
     #[command(flatten)]
     pub(crate) terminal: TerminalOptions,
     #[command(flatten)]
@@ -124,6 +158,11 @@ pub(crate) struct StartArgs {
     /// Stay attached: show its output, pass signals on, end with its exit code
     #[arg(short, long)]
     pub(crate) attach: bool,
+    /// Stay attached to its standard input, too
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    #[command(flatten)]
+    pub(crate) attaching: AttachingOptions,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
@@ -132,9 +171,9 @@ pub(crate) struct StartArgs {
 /// `wharf stop` and `wharf restart`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
-    /// Seconds to wait before SIGKILL
-    #[arg(short, long, default_value_t = 10, value_name = "SECONDS")]
-    pub(crate) time: u32,
+    /// Seconds to wait before SIGKILL [default: what --stop-timeout said, or 10]
+    #[arg(short, long, value_name = "SECONDS")]
+    pub(crate) time: Option<u32>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
@@ -184,9 +223,9 @@ pub(crate) struct PsArgs {
     /// Print everything at full length
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    /// How to print: table, json, or a template such as '{{.Names}} {{.Status}}' [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
 }
 
 /// `wharf logs`.
@@ -201,8 +240,34 @@ pub(crate) struct LogsArgs {
     /// Put the time in front of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,
+    /// Only what was written since: 10m (ago), 2026-01-02T15:04:05, 2026-01-02, or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only what was written until then
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// Name or id
     pub(crate) container: String,
+}
+
+/// `wharf cp`.
+#[derive(Debug, Args)]
+pub(crate) struct CpArgs {
+    /// Keep owner and group
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Copy what a link at SOURCE leads to
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// CONTAINER:PATH, a path here, or - for a tar stream on standard input
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// CONTAINER:PATH, a path here, or - for a tar stream on standard output
+    #[arg(value_name = "DESTINATION", allow_hyphen_values = true)]
+    pub(crate) destination: String,
 }
 
 /// `wharf exec`.
@@ -220,12 +285,16 @@ pub(crate) struct ExecArgs {
     /// User and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
+    /// Feed its standard input
+    #[arg(short, long)]
     pub(crate) interactive: bool,
-    /// Refused with a reason: terminals come later
-    #[arg(short, long, hide = true)]
+    /// Make its standard streams a terminal
+    #[arg(short, long)]
     pub(crate) tty: bool,
+    /// Keys that detach from a terminal: single characters, ctrl-X or DEL, with commas between
+    /// [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
     /// Name or id
     pub(crate) container: String,
     /// The command and its arguments
@@ -236,9 +305,9 @@ pub(crate) struct ExecArgs {
 /// `wharf inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Always JSON; for scripts that say so
-    #[arg(long, value_parser = ["json"], default_value = "json", hide = true)]
-    pub(crate) format: String,
+    /// How to print: json, or a template such as '{{.State.Status}}' [default: json]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
     /// Names or ids
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{InspectArgs, ListArgs};
+use super::{InspectArgs, ListArgs, PruneArgs};
 
 /// `wharf network …`.
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,8 @@ pub(crate) enum NetworkCommand {
     Disconnect(NetworkDisconnectArgs),
     /// Remove networks
     Rm(NetworkRmArgs),
+    /// Remove all networks that no container is on
+    Prune(PruneArgs),
 }
 
 /// `wharf network create`.

@@ -2,7 +2,7 @@
 
 use super::site::Site;
 
-const VERBS: [&str; 25] = [
+const VERBS: [&str; 33] = [
     "run",
     "create",
     "start",
@@ -23,6 +23,14 @@ const VERBS: [&str; 25] = [
     "images",
     "load",
     "rmi",
+    "image",
+    "pull",
+    "tag",
+    "history",
+    "save",
+    "import",
+    "login",
+    "logout",
     "network",
     "daemon",
     "relay",

@@ -41,6 +41,24 @@ impl Layer {
         self.entry(path, EntryType::Regular, content, None)
     }
 
+    /// A file of bytes that no compression makes fewer.
+    pub(super) fn noise(mut self, path: &str, length: usize) -> Self {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut bytes = Vec::with_capacity(length + 8);
+        while bytes.len() < length {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            bytes.extend(state.to_le_bytes());
+        }
+        bytes.truncate(length);
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(bytes.len() as u64);
+        self.0.append_data(&mut header, path, bytes.as_slice()).unwrap();
+        self
+    }
+
     pub(super) fn directory(self, path: &str) -> Self {
         self.entry(path, EntryType::Directory, "", None)
     }
@@ -147,6 +165,12 @@ impl Layout {
             }
         }
         self
+    }
+
+    /// The blobs by digest, and the descriptors of the manifests, which are among them.
+    pub(super) fn into_parts(self) -> (BTreeMap<String, Vec<u8>>, Vec<Value>) {
+        let blobs = self.blobs.into_iter().map(|(path, bytes)| (path.replace('/', ":"), bytes));
+        (blobs.collect(), self.manifests)
     }
 
     pub(super) fn build(self) -> Vec<u8> {

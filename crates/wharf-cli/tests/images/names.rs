@@ -51,7 +51,7 @@ fn images_are_listed_with_stable_fields() {
         assert_eq!(site.sh(name, "echo ok"), "ok", "{name}");
     }
     assert_eq!(site.sh("more", "cat /which"), "more");
-    let refused = site.wharf.fails(["run", "tool:2", "sh"]);
+    let refused = site.wharf.fails(["run", "--pull=never", "tool:2", "sh"]);
     assert!(refused.stderr.contains("no such image: tool:2"), "{refused:?}");
 }
 

@@ -15,7 +15,23 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn new(name: &str) -> Option<Self> {
         let scene = Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).without_cable().build()?;
+        // Whoever runs the tests may be logged in somewhere.
+        let nobody = scene.lab.directory().join("nobody");
+        let scene = scene.with_env("DOCKER_CONFIG", &nobody.to_string_lossy());
         Some(Self { rootfs: scene.busybox()?, scene })
+    }
+
+    /// The same with a remote host one cable away.
+    pub(super) fn with_cable(name: &str) -> Option<Self> {
+        let scene = Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).build()?;
+        Some(Self { rootfs: scene.busybox()?, scene })
+    }
+
+    /// No blob lies about.
+    pub(super) fn no_downloads_are_left(&self) {
+        let downloads = self.wharf.state_dir().join("images/downloads");
+        let left: Vec<_> = std::fs::read_dir(downloads).unwrap().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     /// The images there are.

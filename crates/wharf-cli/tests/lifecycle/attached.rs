@@ -83,7 +83,7 @@ fn a_command_that_cannot_run_ends_with_126_or_127() {
 #[test]
 fn what_wharf_itself_refuses_ends_with_125() {
     let Some(site) = Site::new("refused") else { return };
-    site.refused(&["run", "no/such/image"], 125, "no such image: no/such/image");
+    site.refused(&["run", "--pull=never", "no/such/image"], 125, "no such image: no/such/image");
     site.refused(&["run", "dir:/no/such/place"], 125, "/no/such/place");
     let image = site.image();
     site.refused(&["run", &image], 125, "no command specified");

@@ -66,6 +66,8 @@ fn what_has_no_end_of_line_is_shown_while_the_container_runs() {
         assert!(run.is_running());
     };
     shown_soon("ready\nPassword: ");
+    // Who is attached sees it at once, the log as soon as its line has waited for its end.
+    site.said("box", "Password: ");
     assert_eq!(site.wharf.run(["logs", "box"]).unwrap().stdout, "ready\nPassword: ");
     site.exec("box", "echo > /go");
     shown_soon("\r10 %\r20 %");

@@ -76,6 +76,7 @@ fn options_of_a_container_are_refused_before_it_is_made() {
         ),
         run(&["--name", "x"], &["invalid container name (x)"]),
         run(&["--name", "../etc"], &["invalid container name (../etc)"]),
+        run(&["--platform", "windows/amd64"], &["invalid platform \"windows/amd64\""]),
         run(&["--hostname", "a_b"], &["invalid hostname: a_b"]),
         run(&["--hostname=-a"], &["invalid hostname: -a"]),
         run(&["--hostname", &long], &["invalid hostname"]),
@@ -108,9 +109,11 @@ fn images_that_are_not_there_are_refused_with_where_to_get_them() {
     let Some(scene) = Scene::warm("images") else { return };
     let image =
         |image, says| Row { line: vec!["run", "-d", "-p", "8080:80", image], code: 125, says };
+    let here = |image, says| Row { line: vec!["run", "--pull=never", image], code: 125, says };
     scene.refuses(&[
-        image("nosuch", &["no such image: nosuch", "wharf load -i FILE"]),
-        image("wharf/whoami:v0", &["no such image: wharf/whoami:v0"]),
+        here("nosuch", &["no such image: nosuch", "wharf pull NAME", "wharf load -i FILE"]),
+        here("wharf/whoami:v0", &["no such image: wharf/whoami:v0"]),
+        image("wharf/whoami:v0", &["wharf/whoami is built in"]),
         image("Not An Image", &["invalid reference format"]),
         image("dir:/nosuch", &["/nosuch"]),
         image("dir:", &["a path must follow"]),

@@ -3,8 +3,10 @@
 
 use serde_json::{Map, Value, json};
 use wharf_api::ContainerState;
+use wharf_runtime::health::HealthSpec;
 use wharf_spec::{Publication, render};
 
+use crate::health::{Health, Probe};
 use crate::paths::Paths;
 use crate::record::{ContainerRecord, Place};
 
@@ -16,6 +18,7 @@ pub(super) fn container(
     record: &ContainerRecord,
     publications: &[Publication],
     pid: u32,
+    health: Option<Health>,
     paths: &Paths,
 ) -> Value {
     let dir = paths.container(&record.id);
@@ -26,10 +29,11 @@ pub(super) fn container(
         "Image": record.image_id,
         "Path": record.spec.args.first(),
         "Args": record.spec.args.get(1..).unwrap_or_default(),
-        "State": state(record, pid),
+        "State": state(record, pid, health),
         "Config": config(record),
         "HostConfig": host_config(record),
         "NetworkSettings": network_settings(record, publications),
+        "RestartCount": record.restarts.count,
         "Mounts": mounts(record),
         "LogPath": dir.join(wharf_runtime::log::FILE),
         "HostnamePath": dir.join("hostname"),
@@ -38,17 +42,39 @@ pub(super) fn container(
     })
 }
 
-fn state(record: &ContainerRecord, pid: u32) -> Value {
+fn state(record: &ContainerRecord, pid: u32, health: Option<Health>) -> Value {
     let state = record.state();
     let running = state == ContainerState::Running;
-    json!({
+    let mut told = json!({
         "Status": state,
         "Running": running,
+        "Restarting": state == ContainerState::Restarting,
         "Pid": if running { pid } else { 0 },
         "ExitCode": record.exit.as_ref().filter(|_| !running).map_or(0, |exit| exit.code),
         "Error": record.failure.clone().unwrap_or_default(),
         "StartedAt": record.started.as_deref().unwrap_or(NEVER),
         "FinishedAt": record.exit.as_ref().map_or(NEVER, |exit| exit.finished.as_str()),
+    });
+    // As in Docker, there is no such field without a check.
+    if let (Some(told), Some(health)) = (told.as_object_mut(), health) {
+        told.insert("Health".into(), health_of(&health));
+    }
+    told
+}
+
+fn health_of(health: &Health) -> Value {
+    let probe = |probe: &Probe| {
+        json!({
+            "Start": probe.started,
+            "End": probe.ended,
+            "ExitCode": probe.code,
+            "Output": probe.output,
+        })
+    };
+    json!({
+        "Status": health.status.to_string(),
+        "FailingStreak": health.failing_streak,
+        "Log": health.log.iter().map(probe).collect::<Vec<_>>(),
     })
 }
 
@@ -71,12 +97,32 @@ fn config(record: &ContainerRecord) -> Value {
         "Labels": record.spec.labels,
         "ExposedPorts": exposed,
         "StopSignal": record.spec.stop_signal,
+        "Tty": record.spec.terminal.tty,
+        "OpenStdin": record.spec.terminal.stdin,
+        "StdinOnce": record.spec.terminal.stdin_once,
+        "Healthcheck": record.health.as_ref().map(healthcheck),
+        "StopTimeout": record.request.supervision.stop_timeout,
+    })
+}
+
+/// Docker's: times in nanoseconds.
+fn healthcheck(spec: &HealthSpec) -> Value {
+    json!({
+        "Test": spec.test,
+        "Interval": spec.interval.as_nanos(),
+        "Timeout": spec.timeout.as_nanos(),
+        "StartPeriod": spec.start_period.as_nanos(),
+        "StartInterval": spec.start_interval.as_nanos(),
+        "Retries": spec.retries,
     })
 }
 
 fn host_config(record: &ContainerRecord) -> Value {
+    let policy = record.restart_policy();
     json!({
         "AutoRemove": record.request.auto_remove,
+        "RestartPolicy": {"Name": policy.name(), "MaximumRetryCount": policy.at_most()},
+        "LogConfig": crate::terminal::log_config(&record.spec.terminal),
         "Binds": record.request.volumes,
         "NetworkMode": record.network,
         "Dns": record.request.names.dns,

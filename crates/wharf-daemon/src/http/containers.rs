@@ -33,17 +33,11 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/containers/{name}/rename", post(rename))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 struct StopQuery {
-    /// Seconds to wait before SIGKILL.
-    time: u64,
-}
-
-impl Default for StopQuery {
-    fn default() -> Self {
-        Self { time: 10 }
-    }
+    /// Seconds to wait before SIGKILL; as the container was told, or 10, when absent.
+    time: Option<u64>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -115,7 +109,7 @@ async fn stop(
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> Answer<()> {
-    json(daemon, move |daemon| daemon.stop(&name, Duration::from_secs(query.time))).await
+    json(daemon, move |daemon| daemon.stop(&name, query.time.map(Duration::from_secs))).await
 }
 
 /// Stops a container and starts it again.
@@ -126,7 +120,7 @@ async fn restart(
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> Answer<Started> {
-    json(daemon, move |daemon| daemon.restart(&name, Duration::from_secs(query.time))).await
+    json(daemon, move |daemon| daemon.restart(&name, query.time.map(Duration::from_secs))).await
 }
 
 /// Sends a signal to a running container.

@@ -1,37 +1,60 @@
 //! `/v1/images`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
-use tokio::sync::Semaphore;
 use utoipa::{IntoParams, OpenApi};
-use wharf_api::{ImageRemoved, ImageSummary, Loaded};
+use wharf_api::{HistoryEntry, ImageRemoved, ImageSummary, Loaded, TagRequest};
 
-use super::{Answer, Shared, blocking, json};
+use super::{Answer, Shared, json};
 use crate::daemon::Daemon;
 use crate::error::Error;
 
-/// Each load unpacks with a thread of its own and writes to the disk; more at a time are no faster.
-static LOADS: Semaphore = Semaphore::const_new(4);
-/// A client that sends nothing for this long has lost interest.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+mod transfer;
 
 #[derive(OpenApi)]
-#[openapi(paths(list, load, inspect, remove))]
+#[openapi(paths(
+    list,
+    load,
+    inspect,
+    remove,
+    transfer::pull,
+    transfer::import,
+    transfer::save,
+    transfer::login,
+    tag,
+    history
+))]
 pub(super) struct Paths;
 
 /// Image names have slashes in them, so they are matched as the rest of the path.
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
         .route("/v1/images", get(list))
-        .route("/v1/images/load", post(load).layer(DefaultBodyLimit::disable()))
+        .route("/v1/images/load", verb("load", post(load).layer(DefaultBodyLimit::disable())))
+        .route(
+            "/v1/images/import",
+            verb("import", post(transfer::import).layer(DefaultBodyLimit::disable())),
+        )
+        .route("/v1/images/pull", verb("pull", post(transfer::pull)))
+        .route("/v1/images/save", verb("save", post(transfer::save)))
+        .route("/v1/images/tag", verb("tag", post(tag)))
         .route("/v1/images/{*name}", get(inspect).delete(remove))
+        .route("/v1/history/{*name}", get(history))
+        .route("/v1/login", post(transfer::login))
+}
+
+/// An image may be called as a verb is; then it is still an image to the other methods.
+fn verb(name: &'static str, router: MethodRouter<Arc<Daemon>>) -> MethodRouter<Arc<Daemon>> {
+    router.get(move |daemon: Shared| inspect(daemon, Path(name.to_owned()))).delete(
+        move |daemon: Shared, query: Query<RemoveQuery>| {
+            remove(daemon, Path(name.to_owned()), query)
+        },
+    )
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -50,24 +73,21 @@ async fn list(State(daemon): Shared) -> Answer<Vec<ImageSummary>> {
 /// Loads the images of an archive (docker save or OCI layout), which is the body of the request.
 #[utoipa::path(post, path = "/v1/images/load", responses((status = 200, body = [Loaded])))]
 async fn load(State(daemon): Shared, body: Body) -> Answer<Vec<Loaded>> {
-    // Whoever waits here holds no thread.
-    let _turn = LOADS.acquire().await;
-    let (reader, mut writer) = tokio::io::duplex(1 << 20);
-    let feed = tokio::spawn(async move {
-        let mut stream = body.into_data_stream();
-        loop {
-            let next = futures_util::StreamExt::next(&mut stream);
-            let Some(piece) = tokio::time::timeout(IDLE_LIMIT, next).await? else { break };
-            let piece = piece.map_err(std::io::Error::other)?;
-            writer.write_all(&piece).await?;
-        }
-        writer.shutdown().await
-    });
-    let handle = tokio::runtime::Handle::current();
-    let reader = tokio_util::io::SyncIoBridge::new_with_handle(reader, handle);
-    let loaded = blocking(daemon, move |daemon| daemon.load_archive(reader)).await;
-    feed.abort();
-    loaded.map(axum::Json)
+    transfer::read(daemon, body, |daemon, archive| daemon.load_archive(archive)).await
+}
+
+/// Gives an image another name.
+#[utoipa::path(post, path = "/v1/images/tag", request_body = TagRequest,
+    responses((status = 200)))]
+async fn tag(State(daemon): Shared, Json(request): Json<TagRequest>) -> Answer<()> {
+    json(daemon, move |daemon| daemon.tag_image(&request)).await
+}
+
+/// Tells how an image was made, the last step first.
+#[utoipa::path(get, path = "/v1/history/{name}", params(("name" = String, Path)),
+    responses((status = 200, body = [HistoryEntry])))]
+async fn history(State(daemon): Shared, Path(name): Path<String>) -> Answer<Vec<HistoryEntry>> {
+    json(daemon, move |daemon| daemon.image_history(&name)).await
 }
 
 /// Tells everything about an image.

@@ -14,6 +14,7 @@ use crate::digest::{Digest, Hashing};
 use crate::error::{Context, Error, Result};
 use crate::image::budget::{Budget, Budgeted};
 use crate::image::compression::decompressed;
+use crate::image::config::ConfigFile;
 use crate::inroot::relative;
 
 /// More than any real archive, less than a disk.
@@ -128,6 +129,14 @@ impl Archive {
         Err(self.refuse(format!("{path} links to itself")))
     }
 
+    /// The image configuration in member `path` and the digest of its text.
+    pub(super) fn config(&self, path: &str) -> Result<(ConfigFile, Digest)> {
+        let (text, digest) = self.text(path)?;
+        let config =
+            ConfigFile::read(text).map_err(|e| Error::json(format!("{}: {path}", self.name), e))?;
+        Ok((config, digest))
+    }
+
     /// The JSON in member `path` and the digest of its text.
     pub(super) fn json<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Digest)> {
         let (text, digest) = self.text(path)?;
@@ -150,10 +159,20 @@ impl Archive {
     pub(super) fn json_blob<T: DeserializeOwned>(&self, digest: &Digest) -> Result<T> {
         let path = blob_path(digest);
         let (value, found) = self.json(&path)?;
-        if found == *digest {
-            Ok(value)
-        } else {
-            Err(self.refuse(format!("{path} is damaged: its digest is {found}")))
+        self.undamaged(&path, &found, digest).map(|()| value)
+    }
+
+    /// The image configuration in the OCI blob `digest`, which must have that digest.
+    pub(super) fn config_blob(&self, digest: &Digest) -> Result<ConfigFile> {
+        let path = blob_path(digest);
+        let (config, found) = self.config(&path)?;
+        self.undamaged(&path, &found, digest).map(|()| config)
+    }
+
+    fn undamaged(&self, path: &str, found: &Digest, wanted: &Digest) -> Result<()> {
+        match found == wanted {
+            true => Ok(()),
+            false => Err(self.refuse(format!("{path} is damaged: its digest is {found}"))),
         }
     }
 }

@@ -38,6 +38,11 @@ pub(super) fn is_builtin(name: &str) -> bool {
     })
 }
 
+/// Whether `reference` is a name of ours, which no registry has a say in.
+pub(super) fn owns(reference: &Reference) -> bool {
+    reference.repository() == REPOSITORY
+}
+
 /// The id of the image for `program` as it is now, making it if needed.
 pub(super) fn ensure(store: &ImageStore, program: &Path) -> Result<Digest> {
     let what = || format!("make {NAME} of {}", program.display());
@@ -61,6 +66,8 @@ pub(super) fn ensure(store: &ImageStore, program: &Path) -> Result<Digest> {
         created: Some(jiff::Timestamp::now().to_string()),
         architecture: oci::host_architecture().to_owned(),
         manifest: None,
+        variant: None,
+        repo_digests: Vec::new(),
     };
     store.commit(&locked, &record, &[NAME.to_owned()])?;
     Ok(id)

@@ -35,6 +35,12 @@ pub(super) struct Record {
     pub(super) architecture: String,
     pub(super) size: u64,
     pub(super) manifest: Option<Digest>,
+    /// The architecture's variant, as `v7`.
+    #[serde(default)]
+    pub(super) variant: Option<String>,
+    /// Where it was pulled from, as `repository@digest`.
+    #[serde(default)]
+    pub(super) repo_digests: Vec<String>,
 }
 
 /// The records of a store.
@@ -93,7 +99,38 @@ impl Catalogue {
 
     pub(super) fn remove(&self, _locked: &Locked, id: &Digest) -> Result<()> {
         let path = self.record_file(id);
-        fs::remove_file(&path).during(|| format!("remove {}", path.display()))
+        fs::remove_file(&path).during(|| format!("remove {}", path.display()))?;
+        let path = self.config_file(id);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).during(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the configuration of an image as it was written: its digest is the image's id.
+    pub(super) fn keep_config(&self, _locked: &Locked, id: &Digest, text: &[u8]) -> Result<()> {
+        durable::write(&self.config_file(id), text)
+    }
+
+    /// The configuration of an image as it was written.
+    ///
+    /// # Errors
+    /// It has changed on the disk, or was never kept.
+    pub(super) fn config(&self, id: &Digest) -> Result<Vec<u8>> {
+        let path = self.config_file(id);
+        let text = fs::read(&path).during(|| format!("read {}", path.display()))?;
+        let found = Digest::of(&text);
+        if found == *id {
+            return Ok(text);
+        }
+        let path = path.display();
+        Err(Error::Layer(format!("{path} is damaged: its digest is {found}; remove the image")))
+    }
+
+    fn config_file(&self, id: &Digest) -> PathBuf {
+        self.root.join("meta").join(format!("{}.config", id.hex()))
     }
 
     /// Every record, by id.

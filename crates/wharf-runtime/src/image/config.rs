@@ -1,10 +1,12 @@
 //! The parts of an image's configuration a container needs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::Digest;
+use crate::health::SaidHealth;
 
 /// What an image says about the containers made of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
     /// The signal that asks the command to end.
     pub stop_signal: Option<String>,
+    /// How its health is found out.
+    pub health: SaidHealth,
 }
 
 /// The configuration file of an image, as Docker and OCI write it.
@@ -41,7 +45,39 @@ pub(super) struct ConfigFile {
     created: Option<String>,
     #[serde(default)]
     config: Option<RawConfig>,
+    #[serde(default)]
+    variant: Option<String>,
+    #[serde(default)]
+    history: Option<Vec<RawStep>>,
     rootfs: RootFs,
+    /// As it was written.
+    #[serde(skip)]
+    text: Vec<u8>,
+}
+
+/// One line of an image's history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Step {
+    /// When it was made, RFC 3339.
+    pub created: Option<String>,
+    /// The command that made it.
+    pub created_by: String,
+    /// A remark.
+    pub comment: String,
+    /// Whether it made no layer.
+    pub is_empty: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawStep {
+    #[serde(default)]
+    created: Option<String>,
+    #[serde(default)]
+    created_by: Option<String>,
+    #[serde(default)]
+    comment: Option<String>,
+    #[serde(default)]
+    empty_layer: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,11 +101,49 @@ struct RawConfig {
     volumes: Option<BTreeMap<String, serde_json::Value>>,
     labels: Option<BTreeMap<String, String>>,
     stop_signal: Option<String>,
+    healthcheck: Option<RawHealth>,
+}
+
+/// Times are nanoseconds, 0 where nothing was said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawHealth {
+    test: Option<Vec<String>>,
+    interval: Option<u64>,
+    timeout: Option<u64>,
+    start_period: Option<u64>,
+    start_interval: Option<u64>,
+    retries: Option<u32>,
 }
 
 // === impl ConfigFile ===
 
 impl ConfigFile {
+    pub(super) fn read(text: Vec<u8>) -> serde_json::Result<Self> {
+        let config: Self = serde_json::from_slice(&text)?;
+        Ok(Self { text, ..config })
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub(super) fn variant(&self) -> Option<String> {
+        self.variant.clone().filter(|variant| !variant.is_empty())
+    }
+
+    /// How it was made, the first step first.
+    pub(super) fn history(&self) -> Vec<Step> {
+        let steps = self.history.iter().flatten();
+        let steps = steps.map(|step| Step {
+            created: step.created.clone(),
+            created_by: step.created_by.clone().unwrap_or_default(),
+            comment: step.comment.clone().unwrap_or_default(),
+            is_empty: step.empty_layer.unwrap_or_default(),
+        });
+        steps.collect()
+    }
+
     pub(super) fn layers(&self) -> &[Digest] {
         &self.rootfs.diff_ids
     }
@@ -98,6 +172,23 @@ impl ConfigFile {
             volumes: raw.volumes.unwrap_or_default().into_keys().collect(),
             labels: raw.labels.unwrap_or_default(),
             stop_signal: raw.stop_signal.filter(|signal| !signal.is_empty()),
+            health: raw.healthcheck.map(RawHealth::said).unwrap_or_default(),
+        }
+    }
+}
+
+// === impl RawHealth ===
+
+impl RawHealth {
+    fn said(self) -> SaidHealth {
+        let time = |nanoseconds: Option<u64>| nanoseconds.map(Duration::from_nanos);
+        SaidHealth {
+            test: self.test.unwrap_or_default(),
+            interval: time(self.interval),
+            timeout: time(self.timeout),
+            start_period: time(self.start_period),
+            start_interval: time(self.start_interval),
+            retries: self.retries,
         }
     }
 }

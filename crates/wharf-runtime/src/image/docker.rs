@@ -8,7 +8,6 @@ use serde::Deserialize;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::archive::Archive;
-use crate::image::config::ConfigFile;
 use crate::image::parts::{LayerBlob, Parts};
 use crate::image::reference::Reference;
 
@@ -47,7 +46,7 @@ pub(super) fn images(archive: &Archive, wanted: Option<&str>) -> Result<Vec<Part
 }
 
 fn parts(archive: &Archive, saved: Saved) -> Result<Parts> {
-    let (config, id) = archive.json::<ConfigFile>(&saved.config)?;
+    let (config, id) = archive.config(&saved.config)?;
     let stem = saved.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
     if format!("sha256:{stem}").parse::<Digest>().is_ok_and(|named| named != id) {
         return Err(archive.refuse(format!("{} is damaged: its digest is {id}", saved.config)));

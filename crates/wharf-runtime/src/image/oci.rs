@@ -7,16 +7,15 @@ use serde::Deserialize;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::archive::{Archive, blob_path};
-use crate::image::config::ConfigFile;
 use crate::image::parts::{LayerBlob, Parts};
 use crate::image::reference::Reference;
 
 pub(super) const INDEX: &str = "index.json";
 /// Indexes within indexes: two are seen in practice.
 const DEPTH_LIMIT: usize = 4;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Written by containerd and `docker save`; the whole name, where `ref.name` may be a tag only.
-const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Marks build attestations that buildkit puts beside the images.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
@@ -119,7 +118,7 @@ fn parts(archive: &Archive, digest: &Digest, named: &Descriptor) -> Result<Parts
     if !kind.contains("image.config") && !kind.contains("container.image") {
         return Err(archive.refuse(format!("{digest} is not a container image but {kind:?}")));
     }
-    let config: ConfigFile = archive.json_blob(&manifest.config.digest)?;
+    let config = archive.config_blob(&manifest.config.digest)?;
     let blob = |layer: Descriptor| LayerBlob {
         path: blob_path(&layer.digest),
         digest: Some(layer.digest),

@@ -34,6 +34,11 @@ impl Scratch {
         self.dir.path().join("content")
     }
 
+    /// A place for `name` beside the directory to fill; what is not moved away goes with it.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Makes the content durable and moves it to `target`; if somebody was faster, theirs stays.
     pub(crate) fn commit(self, target: &Path) -> Result<()> {
         let what = || format!("put {} in place", target.display());

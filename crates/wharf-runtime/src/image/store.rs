@@ -8,10 +8,13 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::archive::Archive;
 use crate::image::catalogue::{Catalogue, Locked, Names, Record};
-use crate::image::config::ImageConfig;
+use crate::image::config::{ConfigFile, ImageConfig};
+use crate::image::downloads::Downloads;
 use crate::image::layers::Layers;
 use crate::image::parts::Parts;
 use crate::image::{Image, ImageSource, Loaded, Reference, Removed, builtin, docker, oci, scratch};
+
+mod removal;
 
 /// overlayfs stacks at most this many lower directories (OVL_MAX_STACK).
 const LAYER_LIMIT: usize = 500;
@@ -25,6 +28,15 @@ pub struct ImageStore {
     program: PathBuf,
     pub(super) catalogue: Catalogue,
     pub(super) layers: Layers,
+    pub(super) downloads: Downloads,
+}
+
+/// Where an image came from.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    pub(super) manifest: Option<Digest>,
+    /// `repository@digest`.
+    pub(super) at: Option<String>,
 }
 
 // === impl ImageStore ===
@@ -41,6 +53,7 @@ impl ImageStore {
         Ok(Self {
             catalogue: Catalogue::new(root.to_owned()),
             layers: Layers::new(layers, scratch.clone()),
+            downloads: Downloads::open(root.join("downloads"))?,
             program: PathBuf::from("/proc/self/exe"),
             scratch,
         })
@@ -121,60 +134,6 @@ impl ImageStore {
         Ok(records.into_iter().map(|record| self.image(record, &names)).collect())
     }
 
-    /// Removes the image or name `name`; `in_use` are the images of all containers.
-    ///
-    /// A name that is not the image's last only loses its meaning. With `force`, an image with
-    /// several names goes with all of them, and the last name of an image in use goes alone.
-    pub fn remove(&self, name: &str, in_use: &[Digest], force: bool) -> Result<Removed> {
-        let locked = self.catalogue.lock()?;
-        let mut names = self.catalogue.names()?;
-        let id = self.find(name, &names)?;
-        let tag = name.parse::<Reference>().ok().map(|r| r.tagged());
-        let tag = tag.filter(|tag| names.get(tag) == Some(&id));
-        let all = names_of(&names, &id);
-        let used = in_use.contains(&id);
-        let conflict = |reason: &str| {
-            Err(Error::ImageInUse { name: name.to_owned(), reason: reason.to_owned() })
-        };
-        let (untagged, whole) = match tag {
-            Some(tag) if all.len() > 1 => (vec![tag], false),
-            Some(tag) if used && force => (vec![tag], false),
-            _ if used => return conflict("a container uses it; remove the container first"),
-            None if all.len() > 1 && !force => {
-                return conflict("it has several names; remove them one by one, or use --force");
-            }
-            _ => (all, true),
-        };
-        names.retain(|name, _| !untagged.contains(name));
-        self.catalogue.set_names(&locked, &names)?;
-        let mut deleted = Vec::new();
-        if whole {
-            self.catalogue.remove(&locked, &id)?;
-            deleted.push(id);
-            deleted.extend(self.collect(&locked)?);
-        }
-        Ok(Removed { untagged, deleted })
-    }
-
-    /// Removes every image that has no name and is not in use.
-    pub fn prune(&self, in_use: &[Digest]) -> Result<Removed> {
-        let locked = self.catalogue.lock()?;
-        let named: BTreeSet<Digest> = self.catalogue.names()?.into_values().collect();
-        let mut deleted = Vec::new();
-        for record in self.catalogue.records()? {
-            if !named.contains(&record.id) && !in_use.contains(&record.id) {
-                self.catalogue.remove(&locked, &record.id)?;
-                deleted.push(record.id);
-            }
-        }
-        deleted.extend(self.collect(&locked)?);
-        Ok(Removed { untagged: Vec::new(), deleted })
-    }
-
-    fn collect(&self, _locked: &Locked) -> Result<Vec<Digest>> {
-        self.layers.retain(&self.catalogue.wanted_layers()?)
-    }
-
     fn store_all(&self, archive: &Archive, images: Vec<Parts>) -> Result<Vec<Loaded>> {
         let stored: Result<_> =
             images.into_iter().map(|parts| self.store(archive, parts)).collect();
@@ -182,7 +141,7 @@ impl ImageStore {
         // moment notices and makes them again.
         if stored.is_err() {
             let locked = self.catalogue.lock()?;
-            let _left_for_the_next_removal = self.collect(&locked);
+            let _left_for_the_next_removal = self.collect(&locked, &mut Removed::default());
         }
         stored
     }
@@ -190,6 +149,7 @@ impl ImageStore {
     fn store(&self, archive: &Archive, parts: Parts) -> Result<Loaded> {
         check(archive, &parts)?;
         let diff_ids = parts.config.layers().to_vec();
+        let _pin = self.layers.pin(&diff_ids);
         let fill = || {
             diff_ids.iter().zip(&parts.layers).try_for_each(|(diff_id, layer)| {
                 let blob = || archive.blob(&layer.path);
@@ -197,17 +157,40 @@ impl ImageStore {
             })
         };
         let locked = self.lock_with_layers(&diff_ids, fill)?;
-        let record = Record {
-            id: parts.id.clone(),
-            size: diff_ids.iter().map(|id| self.layers.size(id)).sum(),
-            created: parts.config.created(),
-            architecture: parts.config.architecture(),
-            layers: diff_ids,
-            manifest: parts.manifest,
-            config: parts.config.into_config(),
-        };
-        self.commit(&locked, &record, &parts.names)?;
+        let origin = Origin { manifest: parts.manifest, at: None };
+        self.record(&locked, &parts.id, parts.config, origin, &parts.names)?;
         Ok(Loaded { id: parts.id, names: parts.names })
+    }
+
+    /// Makes an image of layers that are there.
+    pub(super) fn record(
+        &self,
+        locked: &Locked,
+        id: &Digest,
+        config: ConfigFile,
+        origin: Origin,
+        names: &[String],
+    ) -> Result<()> {
+        self.catalogue.keep_config(locked, id, config.text())?;
+        let known = self.catalogue.record(id)?;
+        let known_manifest = known.as_ref().and_then(|known| known.manifest.clone());
+        let mut repo_digests = known.map(|known| known.repo_digests).unwrap_or_default();
+        repo_digests.extend(origin.at);
+        repo_digests.sort();
+        repo_digests.dedup();
+        let layers = config.layers().to_vec();
+        let record = Record {
+            id: id.clone(),
+            size: layers.iter().map(|id| self.layers.size(id)).sum(),
+            created: config.created(),
+            architecture: config.architecture(),
+            variant: config.variant(),
+            layers,
+            manifest: origin.manifest.or(known_manifest),
+            repo_digests,
+            config: config.into_config(),
+        };
+        self.commit(locked, &record, names)
     }
 
     /// Takes the lock with all `layers` present, however often they must be made.
@@ -236,7 +219,7 @@ impl ImageStore {
         self.catalogue.set_names(locked, &all)
     }
 
-    fn by_id(&self, id: &Digest) -> Result<Image> {
+    pub(super) fn by_id(&self, id: &Digest) -> Result<Image> {
         let missing = || Error::NoSuchImage { name: id.to_string() };
         let record = self.catalogue.record(id)?.ok_or_else(missing)?;
         Ok(self.image(record, &self.catalogue.names()?))
@@ -251,16 +234,19 @@ impl ImageStore {
             created: record.created,
             size: record.size,
             architecture: record.architecture,
+            variant: record.variant,
+            repo_digests: record.repo_digests,
+            diff_ids: record.layers,
         }
     }
 
     /// The id `name` means: a name first, then an id or the start of one.
-    fn find(&self, name: &str, names: &Names) -> Result<Digest> {
+    pub(super) fn find(&self, name: &str, names: &Names) -> Result<Digest> {
         let missing = || Error::NoSuchImage { name: name.to_owned() };
         let reference = name.parse::<Reference>();
         if let Ok(reference) = &reference {
             match reference.digest() {
-                Some(digest) => return self.by_digest(digest)?.ok_or_else(missing),
+                Some(digest) => return self.by_digest(reference, digest)?.ok_or_else(missing),
                 None if names.contains_key(&reference.tagged()) => {
                     return names.get(&reference.tagged()).cloned().ok_or_else(missing);
                 }
@@ -280,8 +266,11 @@ impl ImageStore {
         }
     }
 
-    fn by_digest(&self, digest: &Digest) -> Result<Option<Digest>> {
-        let is = |r: &Record| r.id == *digest || r.manifest.as_ref() == Some(digest);
+    fn by_digest(&self, reference: &Reference, digest: &Digest) -> Result<Option<Digest>> {
+        let at = reference.at(digest);
+        let is = |r: &Record| {
+            r.id == *digest || r.manifest.as_ref() == Some(digest) || r.repo_digests.contains(&at)
+        };
         Ok(self.catalogue.records()?.into_iter().find(is).map(|record| record.id))
     }
 }
@@ -327,6 +316,9 @@ fn directory_image(path: &Path) -> Result<Image> {
         created: None,
         size: 0,
         architecture: oci::host_architecture().to_owned(),
+        variant: None,
+        repo_digests: Vec::new(),
+        diff_ids: Vec::new(),
     })
 }
 

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
 use crate::error::{Context, Error, Result};
 use crate::image::attributes::Attributes;
 use crate::image::budget::{Budget, Budgeted};
+use crate::image::tape::Recorder;
 use crate::inroot::{Root, kind_of, relative};
 
 /// More than any real layer, less than a disk: a bomb of zeros stops here.
@@ -48,10 +50,13 @@ pub struct Unpacked {
 
 struct Unpacker {
     root: Root,
+    recorder: Recorder,
     /// The directory of the entry before: most entries share it.
     parent: Option<(PathBuf, Rc<OwnedFd>)>,
     directories: Vec<(PathBuf, Attributes)>,
     directory_names: usize,
+    /// The bytes the disk had room for at the beginning.
+    room: u64,
     done: Unpacked,
 }
 
@@ -61,9 +66,21 @@ struct Unpacker {
 /// The tar is malformed, exceeds a limit or names something outside of `root`; or the disk is
 /// full. What was unpacked until then stays and is to be thrown away.
 pub fn unpack(layer: impl Read, root: &Path) -> Result<Unpacked> {
+    unpack_recorded(layer, root, Recorder::none())
+}
+
+/// As [`unpack`], telling `recorder`, which `layer` is read through, what is whose content.
+pub(super) fn unpack_recorded(
+    layer: impl Read,
+    root: &Path,
+    recorder: Recorder,
+) -> Result<Unpacked> {
     let what = || format!("unpack into {}", root.display());
+    let root = Root::open(root).during(what)?;
     let mut unpacker = Unpacker {
-        root: Root::open(root).during(what)?,
+        room: room(&root).during(what)?,
+        root,
+        recorder,
         parent: None,
         directories: Vec::new(),
         directory_names: 0,
@@ -82,6 +99,11 @@ pub fn unpack(layer: impl Read, root: &Path) -> Result<Unpacked> {
         io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
     }
     unpacker.finish()
+}
+
+fn room(root: &Root) -> io::Result<u64> {
+    let disk = rustix::fs::fstatvfs(root)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn broken(error: io::Error) -> Error {
@@ -113,6 +135,14 @@ impl Unpacker {
         }
         if self.done.bytes > SIZE_LIMIT {
             return Err(refused(name, format!("the layer is larger than {SIZE_LIMIT} bytes")));
+        }
+        // A bomb says how large it is: nothing is written of what there is no room for. This also
+        // stops sparse files, of which a few bytes stand for any number.
+        if self.done.bytes > self.room {
+            return Err(Errno::NOSPC).during(|| {
+                let (bytes, room) = (self.done.bytes, self.room);
+                format!("unpack a layer of {bytes} bytes and more where {room} are free")
+            });
         }
         if name.len() > PATH_LIMIT {
             return Err(Error::Layer(format!("a path of {} bytes", name.len())));
@@ -150,7 +180,11 @@ impl Unpacker {
         let name = Path::new(path.file_name().unwrap_or_default());
         let what = || format!("make {}", path.display());
         match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            kind @ (EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse) => {
+                // A sparse file's content is not what its tar has.
+                if kind != EntryType::GNUSparse {
+                    self.recorder.file(path, entry.size());
+                }
                 make_file(entry, parent, name, &attributes).during(what)
             }
             EntryType::Directory => self.make_directory(parent, path, attributes),
@@ -199,7 +233,7 @@ impl Unpacker {
     fn clear_way(&mut self, parent: &OwnedFd, name: &Path, kind: EntryType) -> Result<bool> {
         let what = || format!("replace {}", name.display());
         let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) => return Ok(false),
+            Err(Errno::NOENT) => return Ok(false),
             found => found.during(what)?,
         };
         let into_directory = kind == EntryType::Directory;
@@ -207,6 +241,7 @@ impl Unpacker {
             FileType::Directory if into_directory => Ok(false),
             FileType::Directory => {
                 self.parent = None;
+                self.recorder.spoil();
                 let path = format!("/proc/self/fd/{}", parent.as_raw_fd());
                 std::fs::remove_dir_all(Path::new(&path).join(name)).during(what)?;
                 Ok(false)
@@ -217,6 +252,7 @@ impl Unpacker {
             }
             _ => {
                 self.parent = None;
+                self.recorder.spoil();
                 rustix::fs::unlinkat(parent, name, AtFlags::empty()).during(what)?;
                 Ok(false)
             }
@@ -232,7 +268,7 @@ impl Unpacker {
         let name = Path::new(path.file_name().unwrap_or_default());
         let what = || format!("make the directory {}", path.display());
         match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e).during(what),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -270,7 +306,7 @@ impl Unpacker {
         let parent = self.parent(above)?;
         let what = || format!("mark {} as removed", above.display());
         match rustix::fs::statat(&*parent, removed, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) => {
+            Err(Errno::NOENT) => {
                 let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
                 rustix::fs::mknodat(&*parent, removed, kind, mode, 0).during(what)
             }

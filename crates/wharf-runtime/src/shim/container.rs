@@ -10,9 +10,7 @@ use std::path::Path;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
 use crate::bundle;
@@ -20,6 +18,7 @@ use crate::cgroup::{Layout, kill_leftovers};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::inroot::Root;
+use crate::shim::console::{self, Ends, Wanted};
 use crate::shim::diagnostics;
 use crate::shim::executor::{CommandExecutor, find_marked};
 use crate::shim::rootfs::Rootfs;
@@ -41,30 +40,25 @@ pub(super) struct Live {
     rootfs: Rootfs,
 }
 
-/// The reading ends of a container's standard output and error.
-#[derive(Debug)]
-pub(super) struct Outputs {
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
-}
-
 // === impl Live ===
 
 impl Live {
     /// Makes the container of `spec`; its command waits for [`Live::start`].
-    pub(super) fn create(spec: &ContainerSpec, run_dir: &Path) -> Result<(Self, Outputs)> {
+    pub(super) fn create(spec: &ContainerSpec, run_dir: &Path) -> Result<(Self, Ends)> {
         let rootfs = Rootfs::mount(spec, run_dir)?;
         let user = prepare(spec, rootfs.path())?;
-        let config = bundle::config(spec, &user, rootfs.path(), &Layout::detect()?);
+        let mut config = bundle::config(spec, &user, rootfs.path(), &Layout::detect()?);
+        if let Some(process) = config.get_mut("process") {
+            console::ask_for(process, spec.terminal.tty);
+        }
         durable::write_json(&run_dir.join(CONFIG), &config)?;
-        let (outputs, inputs) = pipes(&user)?;
-        let container =
-            build(spec, &user, run_dir, inputs).inspect_err(|_| clean(spec, run_dir))?;
+        let (container, ends) =
+            build(spec, &user, run_dir).inspect_err(|_| clean(spec, run_dir))?;
         let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
         let pid = pid.ok_or_else(|| failed("create the container", "it has no process"))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
             .during(|| format!("open process {}", pid.as_raw_nonzero()))?;
-        Ok((Self { container, pid, pidfd, rootfs }, outputs))
+        Ok((Self { container, pid, pidfd, rootfs }, ends))
     }
 
     /// Lets the command run.
@@ -120,55 +114,36 @@ fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     Ok(user)
 }
 
-/// Pipes for output; the writing ends belong to the container's user, so that it can open
-/// `/dev/stdout` again.
-fn pipes(user: &User) -> Result<(Outputs, [OwnedFd; 2])> {
-    let what = || "make a pipe for the container's output";
-    let pipe = || -> Result<(OwnedFd, OwnedFd)> {
-        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(what)?;
-        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-        rustix::fs::fchown(&write, Some(uid), Some(gid)).during(what)?;
-        rustix::io::ioctl_fionbio(&read, true).during(what)?;
-        Ok((read, write))
-    };
-    let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
-    Ok((Outputs { stdout, stderr }, [out, err]))
-}
-
-fn build(
-    spec: &ContainerSpec,
-    user: &User,
-    run_dir: &Path,
-    output: [OwnedFd; 2],
-) -> Result<Container> {
+fn build(spec: &ContainerSpec, user: &User, run_dir: &Path) -> Result<(Container, Ends)> {
     let what = "create the container";
     let state = run_dir.join(STATE);
     fs::create_dir_all(&state).during(|| format!("make {}", state.display()))?;
-    let null = fs::File::open("/dev/null").during(|| "open /dev/null")?;
-    let [out, err] = output;
     let executor = CommandExecutor {
         args: spec.args.clone(),
         env: bundle::with_home(&spec.env, user),
         ends_with_parent: true,
+        size: None,
     };
     let before = diagnostics::length(run_dir);
-    ContainerBuilder::new(spec.id.clone(), SyscallType::default())
+    let builder = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
         .with_executor(executor)
         .with_root_path(state)
         .and_then(ContainerBuilder::validate_id)
-        .map_err(|e| failed(what, e))?
-        .with_stdin(null)
-        .with_stdout(out)
-        .with_stderr(err)
+        .map_err(|e| failed(what, e))?;
+    let wanted = Wanted { stdin: spec.terminal.stdin, tty: spec.terminal.tty };
+    let (builder, coming) = wanted.give(builder, user, run_dir)?;
+    let container = builder
         .as_init(run_dir)
         .with_systemd(false)
-        .with_detach(false)
+        // What a terminal of the container's own is bound to; nothing else depends on it.
+        .with_detach(wanted.tty)
         .build()
         .map_err(|e| {
             let text = e.to_string();
             let cause = || diagnostics::since(run_dir, before).unwrap_or_else(|| text.clone());
             find_marked(&text).unwrap_or_else(|| failed(what, cause()))
-        })
+        })?;
+    Ok((container, coming.take(user)?))
 }
 
 fn failed(action: &str, reason: impl std::fmt::Display) -> Error {

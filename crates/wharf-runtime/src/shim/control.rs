@@ -5,19 +5,19 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit::{self, Exit};
+use crate::shim::client::Client;
 use crate::shim::container::Live;
-use crate::shim::output::Output;
 use crate::shim::peer::Peer;
 use crate::shim::report;
-use crate::shim::wire::{Phase, Reply, Request, SocketDir, State};
+use crate::shim::streams::{self, Streams};
+use crate::shim::wire::{Attach, Phase, Reply, Request, SOCKET, SocketDir, State};
 use crate::signal;
 use crate::spec::ContainerSpec;
 
@@ -32,21 +32,23 @@ pub(super) struct Control {
     listener: UnixListener,
     signals: UnixStream,
     peers: Vec<Peer>,
-    output: Option<Output>,
+    streams: Option<Streams>,
     live: Option<Live>,
     started_at: Option<Timestamp>,
     finished: bool,
 }
 
-/// What the loop waits for, apart from the peers.
-#[derive(Debug, Default)]
-struct Ready {
-    listener: bool,
-    signal: bool,
-    ended: bool,
-    output: bool,
-    peers: Vec<bool>,
+/// What the loop waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Listener,
+    Signal,
+    Peer(usize),
+    Ended,
+    Stream(streams::Token),
 }
+
+type Ready = Vec<(Token, PollFlags)>;
 
 // === impl Control ===
 
@@ -54,16 +56,7 @@ impl Control {
     pub(super) fn listen(dir: PathBuf, spec: ContainerSpec) -> Result<Self> {
         let what = || format!("listen in {}", dir.display());
         let sockets = SocketDir::open(&dir).during(what)?;
-        let path = sockets.socket();
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).during(what),
-            _ => {}
-        }
-        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-        let listener = UnixListener::bind(&path);
-        rustix::process::umask(before);
-        let listener = listener.during(what)?;
-        listener.set_nonblocking(true).during(what)?;
+        let listener = sockets.listen(SOCKET).during(what)?;
         let signals = signals().during(|| "watch for signals")?;
         Ok(Self {
             dir,
@@ -71,7 +64,7 @@ impl Control {
             listener,
             signals,
             peers: Vec::new(),
-            output: None,
+            streams: None,
             live: None,
             started_at: None,
             finished: false,
@@ -82,20 +75,22 @@ impl Control {
     pub(super) fn run(mut self) -> Result<()> {
         while !self.finished {
             let ready = self.wait()?;
-            if let Some(output) = &mut self.output {
-                if ready.output {
-                    output.read();
-                }
-                output.flush_due();
+            let is_ready = |token| ready.iter().any(|(other, _)| *other == token);
+            if let Some(streams) = &mut self.streams {
+                let of_streams = ready.iter().filter_map(|(token, flags)| match token {
+                    Token::Stream(token) => Some((*token, *flags)),
+                    _ => None,
+                });
+                streams.serve(&of_streams.collect::<Vec<_>>());
             }
-            if ready.listener {
+            if is_ready(Token::Listener) {
                 self.accept();
             }
-            if ready.signal {
+            if is_ready(Token::Signal) {
                 self.on_signal();
             }
-            self.serve_peers(&ready.peers);
-            if ready.ended {
+            self.serve_peers(&ready);
+            if is_ready(Token::Ended) {
                 self.on_exit();
             }
         }
@@ -103,27 +98,17 @@ impl Control {
     }
 
     fn wait(&self) -> Result<Ready> {
-        let mut fds = vec![self.listener.as_fd(), self.signals.as_fd()];
-        fds.extend(self.peers.iter().map(Peer::fd));
-        fds.extend(self.live.iter().map(|live| live.pidfd.as_fd()));
-        fds.extend(self.output.iter().flat_map(Output::fds));
-        let mut polled: Vec<_> =
-            fds.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        let timeout = self.output.as_ref().and_then(Output::timeout);
-        let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Err(Errno::INTR) => return Ok(Ready::default()),
-            result => result.during(|| "wait for events")?,
-        };
-        let mut happened = polled.iter().map(|fd| !fd.revents().is_empty());
-        let mut next = || happened.next().unwrap_or_default();
-        Ok(Ready {
-            listener: next(),
-            signal: next(),
-            peers: self.peers.iter().map(|_| next()).collect(),
-            ended: self.live.is_some() && next(),
-            output: happened.any(|yes| yes),
-        })
+        let mut wanted = vec![
+            (Token::Listener, self.listener.as_fd(), PollFlags::IN),
+            (Token::Signal, self.signals.as_fd(), PollFlags::IN),
+        ];
+        let peers = self.peers.iter().enumerate();
+        wanted.extend(peers.map(|(index, peer)| (Token::Peer(index), peer.fd(), PollFlags::IN)));
+        wanted.extend(self.live.iter().map(|it| (Token::Ended, it.pidfd.as_fd(), PollFlags::IN)));
+        let streams = self.streams.iter().flat_map(Streams::interests);
+        wanted.extend(streams.map(|(token, fd, flags)| (Token::Stream(token), fd, flags)));
+        let limit = self.streams.as_ref().and_then(Streams::timeout);
+        streams::poll(wanted, limit).during(|| "wait for events")
     }
 
     fn accept(&mut self) {
@@ -135,19 +120,29 @@ impl Control {
     }
 
     /// Peers are few; each request is answered before the next is read.
-    fn serve_peers(&mut self, ready: &[bool]) {
+    fn serve_peers(&mut self, ready: &Ready) {
         let mut peers = std::mem::take(&mut self.peers);
-        for (peer, ready) in peers.iter_mut().zip(ready) {
-            let requests = if *ready { peer.requests() } else { Vec::new() };
-            for request in requests {
+        for (token, _) in ready {
+            let Token::Peer(index) = token else { continue };
+            let Some(peer) = peers.get_mut(*index) else { continue };
+            for request in peer.requests() {
                 let reply = self.answer(request);
                 peer.send(&reply);
+                if let (Request::Attach(wants), Reply::State(_)) = (request, reply) {
+                    self.attach(peer, wants);
+                }
             }
         }
         peers.retain(Peer::is_open);
         // Those accepted in this round are in `self` already.
         peers.append(&mut self.peers);
         self.peers = peers;
+    }
+
+    fn attach(&mut self, peer: &mut Peer, wants: Attach) {
+        if let (Some(streams), Some(stream)) = (&mut self.streams, peer.take_stream()) {
+            streams.admit(Client::new(stream, wants));
+        }
     }
 
     fn answer(&mut self, request: Request) -> Reply {
@@ -157,6 +152,7 @@ impl Control {
             Request::Kill { signal } => self.kill(signal),
             Request::State => Ok(()),
             Request::Delete => self.delete(),
+            Request::Attach(_) => self.admit(),
         };
         match done {
             Ok(()) => Reply::State(self.state(None)),
@@ -183,11 +179,11 @@ impl Control {
 
     fn create(&mut self) -> Result<()> {
         self.expect(Phase::Ready, "create the container")?;
-        let (live, outputs) = Live::create(&self.spec, &self.dir)?;
+        let (live, ends) = Live::create(&self.spec, &self.dir)?;
         self.live = Some(live);
         // Without a log there is nobody to read, and the container would stop at a full pipe.
-        match Output::open(&self.spec.dir, outputs) {
-            Ok(output) => self.output = Some(output),
+        match Streams::of_container(ends, &self.spec.terminal, &self.spec.dir) {
+            Ok(streams) => self.streams = Some(streams),
             Err(error) => {
                 self.undo();
                 return Err(error);
@@ -203,6 +199,13 @@ impl Control {
         }
         self.started_at = Some(Timestamp::now());
         Ok(())
+    }
+
+    fn admit(&self) -> Result<()> {
+        match &self.streams {
+            Some(streams) => streams.admits(),
+            None => Err(self.wrong("attach to the container")),
+        }
     }
 
     fn kill(&self, signal: i32) -> Result<()> {
@@ -239,7 +242,7 @@ impl Control {
             report(&self.dir, &error);
         }
         live.reap();
-        self.output = None;
+        self.streams = None;
         self.remove(live);
     }
 
@@ -269,8 +272,8 @@ impl Control {
         if let Err(error) = durable::write_json(&self.dir.join(exit::FILE), &exit) {
             report(&self.dir, &error);
         }
-        if let Some(mut output) = self.output.take() {
-            output.drain();
+        if let Some(mut streams) = self.streams.take() {
+            streams.finish(code);
         }
         let state = self.state(Some(exit));
         self.remove(live);

@@ -22,9 +22,12 @@ use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit;
 use crate::inroot::Root;
+use crate::shim::console::{self, Ends, Wanted};
 use crate::shim::executor::{CommandExecutor, find_marked, unignore_signals};
+use crate::shim::session::{self, Door};
+use crate::shim::streams::Streams;
 use crate::shim::wire::{SPEC, STATE};
-use crate::spec::{ContainerSpec, ExecSpec};
+use crate::spec::{ContainerSpec, ExecSession, ExecSpec};
 use crate::user::User;
 
 /// Passed on to the command.
@@ -35,8 +38,12 @@ const FORWARDED: [(i32, Signal); 4] = [
     (SIGQUIT, Signal::QUIT),
 ];
 
+/// Streams that become readable when a signal has arrived.
+type Signals = Vec<(UnixStream, Signal)>;
+
 /// The body of `wharf shim-exec --dir DIR --spec FILE`: runs the command of `FILE`, which it
-/// removes, in the container of the shim in `DIR`, with this process' standard streams.
+/// removes, in the container of the shim in `DIR`, with this process' standard streams, or with
+/// those of clients that attach.
 ///
 /// Must be called with no other thread running. The result is the exit status for the process:
 /// the command's, or 125 to 127 with the reason on standard error.
@@ -59,8 +66,37 @@ fn run(dir: &Path, file: &Path) -> Result<i32> {
     rustix::thread::set_thread_groups(&[]).during(|| "drop supplementary groups")?;
     unignore_signals();
     let signals = forwarded().during(|| "handle signals")?;
-    let child = join(&dir, &spec, &exec)?;
-    wait(child, &signals)
+    match &exec.session {
+        Some(session) => run_session(&dir, &spec, &exec, session, &signals),
+        None => wait(join(&dir, &spec, &exec)?.0, &signals),
+    }
+}
+
+/// The same with clients, who also hear how it ends, or why it did not begin.
+fn run_session(
+    dir: &Path,
+    spec: &ContainerSpec,
+    exec: &ExecSpec,
+    told: &ExecSession,
+    signals: &Signals,
+) -> Result<i32> {
+    let mut door = Door::open(dir, told)?;
+    let clients = if told.awaits_client { vec![door.first_client()?] } else { Vec::new() };
+    let (child, ends) = match join(dir, spec, exec) {
+        Ok((child, Some(ends))) => (child, ends),
+        Ok((_, None)) => return Err(gone(dir)),
+        Err(error) => {
+            session::fail(clients, &error);
+            return Ok(error.exit_code().into());
+        }
+    };
+    let pidfd = rustix::process::pidfd_open(child, PidfdFlags::empty())
+        .during(|| "wait for the command")?;
+    let mut streams = Streams::of_command(ends, clients);
+    session::serve(&mut door, &mut streams, &pidfd, signals)?;
+    let code = reap(child)?;
+    streams.finish(code);
+    Ok(code)
 }
 
 fn gone(dir: &Path) -> Error {
@@ -74,8 +110,8 @@ struct StateView {
     place: PathBuf,
 }
 
-/// Starts the command; its process is our child.
-fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
+/// Starts the command; its process is our child. Clients are given its streams.
+fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Option<Ends>)> {
     let state = StateView::of(dir, &spec.id)?;
     let container = Container::load(state.place.join(&spec.id)).map_err(|_| gone(dir))?;
     let init = container.pid().ok_or_else(|| gone(dir))?;
@@ -87,23 +123,41 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<Pid> {
     let env = bundle::with_home(&env, &user);
     let workdir = exec.workdir.as_ref().unwrap_or(&spec.workdir);
     check_workdir(&root, workdir)?;
-    let process = bundle::process(&exec.args, &env, workdir, &user, &Layout::detect()?);
+    let mut process = bundle::process(&exec.args, &env, workdir, &user, &Layout::detect()?);
+    let session = exec.session.as_ref();
+    let tty = session.is_some_and(|session| session.tty);
+    console::ask_for(&mut process, tty);
     let description = memory_file(&process)?;
-    let executor = CommandExecutor { args: exec.args.clone(), env, ends_with_parent: false };
+    let executor = CommandExecutor {
+        args: exec.args.clone(),
+        env,
+        ends_with_parent: exec.ends_with_parent,
+        size: session.and_then(|session| session.size),
+    };
     let failed = |text: String| {
         let action = "run a command in the container".to_owned();
         find_marked(&text).unwrap_or(Error::Shim { action, reason: text })
     };
-    let pid = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
+    let builder = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
         .with_executor(executor)
         .with_root_path(state.place.clone())
-        .map_err(|e| failed(e.to_string()))?
+        .map_err(|e| failed(e.to_string()))?;
+    let (builder, coming) = match session {
+        None => (builder, None),
+        Some(session) => {
+            let wanted = Wanted { stdin: session.stdin, tty };
+            let (builder, coming) = wanted.give(builder, &user, dir)?;
+            (builder, Some(coming))
+        }
+    };
+    let pid = builder
         .as_tenant()
-        .with_detach(false)
+        .with_detach(tty)
         .with_process(Some(format!("/proc/self/fd/{}", description.as_raw_fd())))
         .build()
         .map_err(|e| failed(e.to_string()))?;
-    Pid::from_raw(pid.as_raw()).ok_or_else(|| failed("it has no process".to_owned()))
+    let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| failed("it has no process".to_owned()))?;
+    Ok((pid, coming.map(|coming| coming.take(&user)).transpose()?))
 }
 
 /// libcontainer's text would not say what was not found.
@@ -126,7 +180,7 @@ fn memory_file(process: &serde_json::Value) -> Result<OwnedFd> {
 }
 
 /// A stream that carries the numbers of signals that arrived.
-fn forwarded() -> std::io::Result<Vec<(UnixStream, Signal)>> {
+fn forwarded() -> std::io::Result<Signals> {
     let mut streams = Vec::new();
     for (number, signal) in FORWARDED {
         let (ours, theirs) = UnixStream::pair()?;
@@ -137,7 +191,7 @@ fn forwarded() -> std::io::Result<Vec<(UnixStream, Signal)>> {
     Ok(streams)
 }
 
-fn wait(child: Pid, signals: &[(UnixStream, Signal)]) -> Result<i32> {
+fn wait(child: Pid, signals: &Signals) -> Result<i32> {
     let what = || "wait for the command";
     let pidfd = rustix::process::pidfd_open(child, PidfdFlags::empty()).during(what)?;
     loop {
@@ -154,11 +208,16 @@ fn wait(child: Pid, signals: &[(UnixStream, Signal)]) -> Result<i32> {
             forward(stream, *signal, &pidfd);
         }
     }
-    let status = rustix::process::waitpid(Some(child), WaitOptions::empty()).during(what)?;
+    reap(child)
+}
+
+fn reap(child: Pid) -> Result<i32> {
+    let status = rustix::process::waitpid(Some(child), WaitOptions::empty());
+    let status = status.during(|| "wait for the command")?;
     Ok(status.map_or(255, |(_, status)| exit::code(status)))
 }
 
-fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) {
+pub(super) fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) {
     use std::io::Read as _;
     if stream.read(&mut [0; 64]).is_ok() {
         let _gone_is_fine = rustix::process::pidfd_send_signal(pidfd, signal);

@@ -17,9 +17,11 @@ use libcontainer::workload::{
 use oci_spec::runtime::Spec;
 use rustix::fs::Access;
 use rustix::process::Signal;
+use wharf_spec::frame::TerminalSize;
 
 use crate::command::variable;
 use crate::error::Error;
+use crate::shim::console::winsize;
 
 /// libcontainer carries errors out of the container as text; these say where ours is in it.
 const MARK: (&str, &str) = ("[[wharf ", "]]");
@@ -35,6 +37,8 @@ pub(super) struct CommandExecutor {
     pub(super) env: Vec<String>,
     /// Whether the kernel ends the command when the process that made it ends.
     pub(super) ends_with_parent: bool,
+    /// The size its terminal has from the start.
+    pub(super) size: Option<TerminalSize>,
 }
 
 struct Unusable {
@@ -92,6 +96,10 @@ impl Executor for CommandExecutor {
             // Kept over exec: with no_new_privs nothing changes credentials there.
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                 .map_err(|e| ExecutorError::Other(format!("tie the command to its shim: {e}")))?;
+        }
+        if let Some(size) = self.size {
+            // A terminal of the wrong size is better than none.
+            let _set = rustix::termios::tcsetwinsize(std::io::stdin(), winsize(size));
         }
         self.replace_this_program()
     }
@@ -156,6 +164,7 @@ mod tests {
             args: vec![name.to_owned()],
             env: vec!["PATH=/nowhere:/bin:/usr/bin".to_owned()],
             ends_with_parent: false,
+            size: None,
         };
         executor.find().map_or_else(|e| (e.code, e.message), |path| (0, path.display().to_string()))
     }

@@ -1,43 +1,39 @@
-//! Carries what a container writes into its log.
+//! Carries what a container writes into its log, and to the clients that are attached.
 
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use wharf_spec::frame::Frame;
 
-use crate::error::{Context, Result};
-use crate::log::{self, Splitter, Stream};
-use crate::shim::container::Outputs;
+use crate::error::Result;
+use crate::log::{Limits, Splitter, Stream, files};
+use crate::shim::client::Client;
 
 /// A pipe's whole content at once.
 const BUFFER: usize = 64 << 10;
-/// After the container's last process is gone its pipes hold what is left and then end; a process
-/// elsewhere that got hold of one must not keep the shim.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// What has no end of line is logged this long after it came: a prompt or a progress bar is meant
 /// to be seen, and a line written in pieces at once is still one entry.
 const PARTIAL_DELAY: Duration = Duration::from_millis(50);
 
-/// One stream on its way to the log.
+/// One stream on its way out.
 #[derive(Debug)]
-struct Pipe {
+struct Source {
     fd: OwnedFd,
+    stream: Stream,
     splitter: Splitter,
     /// When to log the beginning of a line without waiting for its end.
     due: Option<Instant>,
 }
 
-/// The log of a container and the streams that fill it.
+/// The log of a container, if it has one, and the streams that fill it.
 #[derive(Debug)]
 pub(super) struct Output {
-    log: File,
-    pipes: Vec<Pipe>,
+    log: Option<files::Writer>,
+    sources: Vec<Source>,
     buffer: Vec<u8>,
 }
 
@@ -45,85 +41,126 @@ pub(super) struct Output {
 
 impl Output {
     /// Opens the log in `dir` for appending.
-    pub(super) fn open(dir: &Path, outputs: Outputs) -> Result<Self> {
-        let path = dir.join(log::FILE);
-        let log = File::options().create(true).append(true).mode(0o640).open(&path);
-        let log = log.during(|| format!("open {}", path.display()))?;
-        let pipe = |fd, stream| Pipe { fd, splitter: Splitter::new(stream), due: None };
-        let pipes =
-            vec![pipe(outputs.stdout, Stream::Stdout), pipe(outputs.stderr, Stream::Stderr)];
-        Ok(Self { log, pipes, buffer: vec![0; BUFFER] })
+    pub(super) fn open(
+        dir: &Path,
+        limits: Limits,
+        sources: Vec<(OwnedFd, Stream)>,
+    ) -> Result<Self> {
+        let log = Some(files::Writer::open(dir, limits)?);
+        Ok(Self { log, ..Self::without_log(sources) })
     }
 
-    /// What to wait for, in the order [`Output::read`] counts them.
+    /// Output that only clients see.
+    pub(super) fn without_log(sources: Vec<(OwnedFd, Stream)>) -> Self {
+        let source =
+            |(fd, stream)| Source { fd, stream, splitter: Splitter::new(stream), due: None };
+        let sources = sources.into_iter().map(source).collect();
+        Self { log: None, sources, buffer: vec![0; BUFFER] }
+    }
+
+    /// What to wait for.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.pipes.iter().map(|pipe| pipe.fd.as_fd())
+        self.sources.iter().map(|source| source.fd.as_fd())
     }
 
     /// How long to wait for more at most; `None` when nothing else is to be done.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        let due = self.pipes.iter().filter_map(|pipe| pipe.due).min()?;
+        let due = self.sources.iter().filter_map(|source| source.due).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
-    /// Reads what every pipe has now, and forgets those that have ended.
-    pub(super) fn read(&mut self) {
-        let Self { log, pipes, buffer } = self;
-        pipes.retain_mut(|pipe| pipe.read(log, buffer));
+    /// Whether there is no more to come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Reads what every stream has now, and forgets those that have ended.
+    pub(super) fn read(&mut self, clients: &mut [Client]) {
+        let Self { log, sources, buffer } = self;
+        sources.retain_mut(|source| source.read(log.as_mut(), clients, buffer));
     }
 
     /// Logs beginnings of lines that have waited long enough for their end.
     pub(super) fn flush_due(&mut self) {
         let now = Instant::now();
-        for pipe in &mut self.pipes {
-            if pipe.due.is_some_and(|due| due <= now) {
-                pipe.flush(&mut self.log);
+        for source in &mut self.sources {
+            if source.due.is_some_and(|due| due <= now) {
+                source.flush(self.log.as_mut());
             }
         }
     }
 
-    /// Reads to the end, or for as long as that may take.
-    pub(super) fn drain(&mut self) {
-        let deadline = Instant::now() + DRAIN_LIMIT;
-        while !self.pipes.is_empty() && Instant::now() < deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec::try_from(left).unwrap_or_default();
-            let mut fds: Vec<_> =
-                self.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-            let _again_on_interrupt = rustix::event::poll(&mut fds, Some(&timeout));
-            self.read();
+    /// Takes what is there of the streams that have not ended, and forgets them.
+    pub(super) fn close(&mut self, clients: &mut [Client]) {
+        self.read(clients);
+        for mut source in std::mem::take(&mut self.sources) {
+            source.end(self.log.as_mut());
         }
-        for mut pipe in std::mem::take(&mut self.pipes) {
-            write(&mut self.log, &pipe.splitter.flush(Timestamp::now()));
+        if let Some(log) = &mut self.log {
+            log.sync();
         }
-        let _reported_by_nobody = self.log.sync_data();
     }
 }
 
-// === impl Pipe ===
+// === impl Source ===
 
-impl Pipe {
+impl Source {
     /// Reads once; `false` at the end. One read leaves the other stream its turn.
-    fn read(&mut self, log: &mut File, buffer: &mut [u8]) -> bool {
+    fn read(
+        &mut self,
+        log: Option<&mut files::Writer>,
+        clients: &mut [Client],
+        buffer: &mut [u8],
+    ) -> bool {
         match rustix::io::read(&self.fd, &mut *buffer) {
             Err(Errno::AGAIN | Errno::INTR) => true,
+            // A terminal that nobody has open any more is an input/output error.
             Ok(0) | Err(_) => {
-                write(log, &self.splitter.flush(Timestamp::now()));
+                self.end(log);
                 false
             }
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
-                let lines = self.splitter.push(bytes, Timestamp::now());
-                write(log, &lines);
-                self.plan(!lines.is_empty());
+                self.show(bytes, clients);
+                self.log(bytes, log);
                 true
             }
         }
     }
 
-    fn flush(&mut self, log: &mut File) {
-        write(log, &self.splitter.flush_whole(Timestamp::now()));
+    fn show(&self, bytes: &[u8], clients: &mut [Client]) {
+        if clients.is_empty() {
+            return;
+        }
+        let bytes = Bytes::copy_from_slice(bytes);
+        let frame = match self.stream {
+            Stream::Stdout => Frame::Stdout(bytes),
+            Stream::Stderr => Frame::Stderr(bytes),
+        };
+        let frame = frame.encode();
+        for client in clients {
+            client.show(self.stream, &frame);
+        }
+    }
+
+    fn log(&mut self, bytes: &[u8], log: Option<&mut files::Writer>) {
+        let Some(log) = log else { return };
+        let entries = self.splitter.push(bytes, Timestamp::now());
+        log.write(&entries);
+        self.plan(!entries.is_empty());
+    }
+
+    fn flush(&mut self, log: Option<&mut files::Writer>) {
+        if let Some(log) = log {
+            log.write(&self.splitter.flush_whole(Timestamp::now()));
+        }
         self.plan(true);
+    }
+
+    fn end(&mut self, log: Option<&mut files::Writer>) {
+        if let Some(log) = log {
+            log.write(&self.splitter.flush(Timestamp::now()));
+        }
     }
 
     /// What waits has waited since it came: a program that never pauses is seen, too.
@@ -134,9 +171,4 @@ impl Pipe {
             _ => Some(Instant::now() + PARTIAL_DELAY),
         };
     }
-}
-
-/// A full disk loses lines; it must not stop the container, which would block on its output.
-fn write(log: &mut File, lines: &[u8]) {
-    let _lost = log.write_all(lines);
 }

@@ -31,6 +31,12 @@ impl Peer {
         self.open
     }
 
+    /// The connection, for frames from now on.
+    pub(super) fn take_stream(&mut self) -> Option<UnixStream> {
+        self.open = false;
+        self.stream.try_clone().ok()
+    }
+
     /// The requests that have arrived whole. A line that is none ends the connection.
     pub(super) fn requests(&mut self) -> Vec<Request> {
         self.fill();

@@ -40,6 +40,11 @@ impl Rootfs {
         self.mounted.as_deref().unwrap_or_else(|| Path::new("/nonexistent"))
     }
 
+    /// Leaves it mounted for as long as the mount namespace is there; gives where.
+    pub(super) fn keep(mut self) -> PathBuf {
+        self.mounted.take().unwrap_or_default()
+    }
+
     /// Unmounts it, at worst leaving the kernel to do it when the last user is gone.
     pub(super) fn unmount(mut self) -> Result<()> {
         let Some(root) = self.mounted.take() else { return Ok(()) };

@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use wharf_host::process::Pid;
+use wharf_spec::frame::TerminalSize;
 
 use crate::exit::Exit;
 
@@ -40,6 +42,21 @@ pub(crate) enum Request {
     State,
     /// Undo a container that was never started.
     Delete,
+    /// Make this connection one of frames; see [`wharf_spec::frame`].
+    Attach(Attach),
+}
+
+/// What a client wants of a container's streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// To write to standard input.
+    pub stdin: bool,
+    /// To see standard output; a terminal has no other.
+    pub stdout: bool,
+    /// To see standard error.
+    pub stderr: bool,
+    /// The size of the client's terminal.
+    pub size: Option<TerminalSize>,
 }
 
 /// What a shim answers.
@@ -90,6 +107,11 @@ pub(crate) struct Identity {
     pub(crate) shim: Pid,
 }
 
+/// Where a command that clients attach to listens.
+pub(crate) fn session_socket(id: &str) -> String {
+    format!("exec-{id}.sock")
+}
+
 /// A directory held open, so that a socket in it can be named however long its path is: the
 /// kernel takes 107 bytes.
 #[derive(Debug)]
@@ -104,7 +126,22 @@ impl SocketDir {
         Ok(Self(File::options().read(true).custom_flags(flags).open(dir)?))
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
-        format!("/proc/self/fd/{}/{SOCKET}", self.0.as_raw_fd()).into()
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()).into()
+    }
+
+    /// Listens under `name`, for root alone.
+    pub(crate) fn listen(&self, name: &str) -> io::Result<UnixListener> {
+        let path = self.socket(name);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+        let listener = UnixListener::bind(&path);
+        rustix::process::umask(before);
+        let listener = listener?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
     }
 }

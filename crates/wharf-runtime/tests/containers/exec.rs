@@ -52,6 +52,7 @@ fn environment_user_and_directory_are_the_containers_unless_said() {
         env: words("NEW=2"),
         workdir: Some("/tmp".to_owned()),
         user: Some("web".to_owned()),
+        ..ExecSpec::default()
     };
     let output = fixture.exec(&exec);
     let text = String::from_utf8(output.stdout).unwrap();

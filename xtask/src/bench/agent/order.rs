@@ -17,27 +17,28 @@ pub(crate) enum Order {
 // === impl Order ===
 
 impl Order {
-    /// Its form on the wire.
-    pub(crate) fn encode(self) -> [u8; LENGTH] {
+    /// Its form on the wire; with it, whether the ends keep apart from each other.
+    pub(crate) fn encode(self, apart: bool) -> [u8; LENGTH] {
         let (kind, argument) = match self {
             Self::Receive => (b'r', 0),
             Self::Send { milliseconds } => (b's', milliseconds),
             Self::Echo => (b'e', 0),
         };
         let [a, b, c, d] = argument.to_be_bytes();
-        [kind, 0, 0, 0, a, b, c, d]
+        [kind, u8::from(apart), 0, 0, a, b, c, d]
     }
 
     /// Reads it back.
-    pub(crate) fn decode(bytes: [u8; LENGTH]) -> Option<Self> {
-        let [kind, _, _, _, a, b, c, d] = bytes;
+    pub(crate) fn decode(bytes: [u8; LENGTH]) -> Option<(Self, bool)> {
+        let [kind, apart, _, _, a, b, c, d] = bytes;
         let milliseconds = u32::from_be_bytes([a, b, c, d]);
-        match kind {
-            b'r' => Some(Self::Receive),
-            b's' => Some(Self::Send { milliseconds }),
-            b'e' => Some(Self::Echo),
-            _ => None,
-        }
+        let order = match kind {
+            b'r' => Self::Receive,
+            b's' => Self::Send { milliseconds },
+            b'e' => Self::Echo,
+            _ => return None,
+        };
+        Some((order, apart != 0))
     }
 }
 
@@ -48,7 +49,9 @@ mod tests {
     #[test]
     fn orders_survive_the_wire() {
         for order in [Order::Receive, Order::Send { milliseconds: 70_000 }, Order::Echo] {
-            assert_eq!(Order::decode(order.encode()), Some(order));
+            for apart in [false, true] {
+                assert_eq!(Order::decode(order.encode(apart)), Some((order, apart)));
+            }
         }
         assert_eq!(Order::decode([0; LENGTH]), None);
     }

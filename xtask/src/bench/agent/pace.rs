@@ -24,7 +24,7 @@ pub(crate) struct Paced {
 /// Exchanges 64 bytes every `interval` over one connection until standard input ends.
 pub(crate) fn run(to: SocketAddr, interval: Duration) -> Result<Paced> {
     let mut stream = opened(to).with_context(|| format!("connect to {to}"))?;
-    stream.write_all(&Order::Echo.encode())?;
+    stream.write_all(&Order::Echo.encode(false))?;
     exchange(&mut stream)?;
     println!("ready");
     let ended = input_ends();

@@ -14,6 +14,7 @@ use wharf_host::datagram::enlarge_buffers;
 use wharf_host::process::raise_descriptor_limit;
 
 use self::count::Tally;
+use super::cpu::{End, keep_apart};
 use super::order::{LENGTH, Order};
 use super::tcp::{BLOCK, MESSAGE};
 use crate::bench::column::Service;
@@ -72,11 +73,14 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut order = [0; LENGTH];
     stream.read_exact(&mut order)?;
-    match Order::decode(order) {
-        Some(Order::Receive) => receive(stream),
-        Some(Order::Send { milliseconds }) => send(stream, milliseconds),
-        Some(Order::Echo) => echo(stream),
-        None => Err(io::ErrorKind::InvalidData.into()),
+    let (order, apart) = Order::decode(order).ok_or(io::ErrorKind::InvalidData)?;
+    if apart {
+        keep_apart(End::Server).map_err(io::Error::other)?;
+    }
+    match order {
+        Order::Receive => receive(stream),
+        Order::Send { milliseconds } => send(stream, milliseconds),
+        Order::Echo => echo(stream),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::order::Order;
+use super::order::{LENGTH, Order};
 use super::window::{Meter, Window};
 
 /// Enough that the call costs nothing beside the copy.
@@ -18,21 +18,34 @@ pub(crate) const MESSAGE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends over `streams` connections; the time is taken until the server has said what it received.
-pub(crate) fn upload(to: SocketAddr, streams: usize, lasting: Duration) -> Result<Window> {
-    let (bytes, window) = together(to, streams, Order::Receive, |stream| send(stream, lasting))?;
+pub(crate) fn upload(
+    to: SocketAddr,
+    streams: usize,
+    lasting: Duration,
+    apart: bool,
+) -> Result<Window> {
+    let order = Order::Receive.encode(apart);
+    let (bytes, window) = together(to, streams, order, |stream| send(stream, lasting))?;
     Window::of_bytes(bytes.iter().sum(), window.took).with_cpu(&window.meter)
 }
 
 /// Receives over `streams` connections until the server closes them.
-pub(crate) fn download(to: SocketAddr, streams: usize, lasting: Duration) -> Result<Window> {
+pub(crate) fn download(
+    to: SocketAddr,
+    streams: usize,
+    lasting: Duration,
+    apart: bool,
+) -> Result<Window> {
     let milliseconds = u32::try_from(lasting.as_millis()).context("a window so long")?;
-    let (bytes, window) = together(to, streams, Order::Send { milliseconds }, receive)?;
+    let order = Order::Send { milliseconds }.encode(apart);
+    let (bytes, window) = together(to, streams, order, receive)?;
     Window::of_bytes(bytes.iter().sum(), window.took).with_cpu(&window.meter)
 }
 
 /// Sends 64 bytes back and forth over `connections` connections.
 pub(crate) fn exchange(to: SocketAddr, connections: usize, lasting: Duration) -> Result<Window> {
-    let (times, window) = together(to, connections, Order::Echo, |stream| echoes(stream, lasting))?;
+    let order = Order::Echo.encode(false);
+    let (times, window) = together(to, connections, order, |stream| echoes(stream, lasting))?;
     Window::of_times(times.concat(), window.took).with_cpu(&window.meter)
 }
 
@@ -57,7 +70,7 @@ struct Span {
 fn together<T: Send>(
     to: SocketAddr,
     count: usize,
-    order: Order,
+    order: [u8; LENGTH],
     work: impl Fn(&mut TcpStream) -> io::Result<T> + Sync,
 ) -> Result<(Vec<T>, Span)> {
     let streams: io::Result<Vec<_>> = (0..count).map(|_| opened(to)).collect();
@@ -65,7 +78,7 @@ fn together<T: Send>(
     let start = Barrier::new(count + 1);
     let body = |mut stream: TcpStream| {
         start.wait();
-        stream.write_all(&order.encode())?;
+        stream.write_all(&order)?;
         work(&mut stream)
     };
     let body = &body;

@@ -1,8 +1,8 @@
 //! Publishing and taking down many ports as a bar chart in SVG, on a logarithmic scale: there are
 //! three orders of magnitude between the first and the last.
 
-use super::engine::Kind;
 use super::many::{Case, Many};
+use crate::bench::engine::Kind;
 
 const COLOURS: [(Kind, &str); 4] = [
     (Kind::Live, "#0b6e99"),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::engine::{Engine, Kind};
+use crate::bench::engine::{Engine, Kind};
 use crate::bench::memory::Memory;
 use crate::bench::rounds::Interrupt;
 use crate::bench::statistics::median;

@@ -73,7 +73,7 @@ fn many_json(many: &Many) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::publish::engine::Kind;
+    use crate::bench::engine::Kind;
     use crate::bench::publish::many::Case;
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::Found;
 use super::change::{Beside, Change, ends};
-use super::engine::Kind;
 use super::many::{Case, Many};
+use crate::bench::engine::Kind;
 use crate::bench::first::First;
 use crate::bench::verdict::Requirement;
 

@@ -271,8 +271,8 @@ fn an_image_in_use_only_loses_its_name_by_force() {
     let id = store.load_archive(docker_old("one", &[&layer]).as_slice()).unwrap()[0].id.clone();
     let removed = store.remove("one:1", std::slice::from_ref(&id), true).unwrap();
     assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
-    assert_eq!(store.prune(std::slice::from_ref(&id)).unwrap(), Removed::default());
-    assert_eq!(store.prune(&[]).unwrap().deleted.len(), 2);
+    assert_eq!(store.prune(std::slice::from_ref(&id), false).unwrap(), Removed::default());
+    assert_eq!(store.prune(&[], false).unwrap().deleted.len(), 2);
 }
 
 #[test]
@@ -361,5 +361,5 @@ fn whoami_is_made_once_and_again_when_the_program_changes() {
     fs::OpenOptions::new().append(true).open(&program).unwrap().write_all(b"x").unwrap();
     let newer = store.resolve("wharf/whoami").unwrap();
     assert_ne!(newer.id, image.id);
-    assert_eq!(store.prune(&[]).unwrap().deleted.len(), 2);
+    assert_eq!(store.prune(&[], false).unwrap().deleted.len(), 2);
 }

@@ -365,3 +365,5 @@ fn a_layer_of_nothing_is_fine() {
     zeros.write_all(&[0; 1024]).unwrap();
     assert_eq!(unpack(zeros.as_slice(), root.path()).unwrap(), Unpacked::default());
 }
+
+mod hostile;

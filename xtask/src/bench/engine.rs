@@ -1,4 +1,4 @@
-//! Those that publish many ports at once: ours in two ways, Podman, Docker.
+//! Those that run containers and publish their ports: ours in two ways, Podman, Docker.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ impl Kind {
 impl Engine {
     /// Starts an engine with an image; `None`, with a word why, where it is not installed.
     pub(crate) fn start(kind: Kind, program: &Path) -> Result<Option<Self>> {
-        let scene = scene(&format!("publish {}", kind.name()), program)?;
+        let scene = scene(&format!("engine {}", kind.name()), program)?;
         let Some(rootfs) = scene.busybox() else { return Ok(None) };
         let started = match kind {
             Kind::Live | Kind::Ours => Some((Program::Ours, format!("dir:{}", rootfs.display()))),
@@ -103,6 +103,32 @@ impl Engine {
             Kind::Podman => self.command(&["rm", "-f", "-t", "0", NAME]),
             _ => self.command(&["rm", "-f", NAME]),
         }
+    }
+
+    /// Runs `command` in a container of its own to its end; returns how long that took.
+    pub(crate) fn run_to_end(&self, command: &[&str]) -> Result<Duration> {
+        self.command(&[&["run", "--rm", &self.image], command].concat())
+    }
+
+    /// Runs a command in the container that runs; returns how long that took.
+    pub(crate) fn exec(&self, command: &[&str]) -> Result<Duration> {
+        self.command(&[&["exec", NAME], command].concat())
+    }
+
+    /// Runs `count` containers that do nothing, each with a name of its own.
+    pub(crate) fn run_idle(&self, count: usize) -> Result<()> {
+        for number in 0..count {
+            let name = format!("idle{number}");
+            self.command(&["run", "-d", "--name", &name, &self.image, "sleep", "100000"])?;
+        }
+        Ok(())
+    }
+
+    /// The processes of the engine whose command line has `word` in it.
+    pub(crate) fn processes(&self, word: &str) -> Vec<u32> {
+        let processes = self.scene.wharf.processes();
+        let those = processes.into_iter().filter(|(_, line)| line.contains(word));
+        those.filter_map(|(pid, _)| u32::try_from(pid).ok()).collect()
     }
 
     /// Publishes on the container that runs; ours only.

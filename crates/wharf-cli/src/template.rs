@@ -1,0 +1,123 @@
+//! `--format '{{…}}'`: the part of Go's templates that scripts written for Docker use most.
+//!
+//! Served are fields (`{{.Name}}`, `{{.State.Status}}`), a key with any character in it
+//! (`{{index .Config.Labels "a.b"}}`), `{{json .Field}}`, and
+//! `{{range .Field}}…{{end}}` over a list or the values of an object. Whatever else Go's templates
+//! can do is refused, with a pointer to `--format json`.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+/// A template, read and found to be one that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template(Vec<Node>);
+
+/// A piece of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Node {
+    /// Printed as it is.
+    Text(String),
+    /// A value, for people.
+    Field(Vec<String>),
+    /// A value as JSON.
+    Json(Vec<String>),
+    /// The nodes, once for each value in the one named.
+    Range(Vec<String>, Vec<Node>),
+}
+
+/// Why a template is not served, or does not fit what it is to print.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TemplateError {
+    /// Something of Go's that is not served.
+    #[error(
+        "{{{{{0}}}}} is not served in --format: use {{{{.Field}}}}, {{{{json .Field}}}}, \
+         {{{{index .Field \"key\"}}}} or {{{{range .Field}}}}…{{{{end}}}}, or --format json with jq"
+    )]
+    Unserved(String),
+    /// Braces that do not match, or a range without its end.
+    #[error("invalid template: {0}")]
+    Unclosed(&'static str),
+    /// A value that is not there.
+    #[error("no field {name:?} here: there are {there}")]
+    NoField {
+        /// What was asked for.
+        name: String,
+        /// What could be.
+        there: String,
+    },
+    /// Something that has no fields, or nothing to go through.
+    #[error("{0:?} is no {1}: see --format json for what there is")]
+    Kind(String, &'static str),
+}
+
+// === impl Template ===
+
+impl Template {
+    /// Prints `value`.
+    pub(crate) fn render(&self, value: &Value) -> Result<String, TemplateError> {
+        let mut text = String::new();
+        render(&self.0, value, &mut text)?;
+        Ok(text)
+    }
+}
+
+impl FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        parse::parse(text).map(Self)
+    }
+}
+
+fn render(nodes: &[Node], value: &Value, text: &mut String) -> Result<(), TemplateError> {
+    for node in nodes {
+        match node {
+            Node::Text(plain) => text.push_str(plain),
+            Node::Field(path) => text.push_str(&shown(find(value, path)?)),
+            Node::Json(path) => text.push_str(&find(value, path)?.to_string()),
+            Node::Range(path, nodes) => {
+                for item in items(find(value, path)?, path)? {
+                    render(nodes, item, text)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn find<'a>(value: &'a Value, path: &[String]) -> Result<&'a Value, TemplateError> {
+    path.iter().try_fold(value, |value, name| match value {
+        Value::Object(fields) => fields.get(name).ok_or_else(|| no_field(name, fields)),
+        // Go finds nothing in nothing.
+        Value::Null => Ok(value),
+        _ => Err(TemplateError::Kind(name.clone(), "field of a plain value")),
+    })
+}
+
+fn no_field(name: &str, fields: &serde_json::Map<String, Value>) -> TemplateError {
+    let there: Vec<&str> = fields.keys().map(String::as_str).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    TemplateError::NoField { name: name.to_owned(), there }
+}
+
+fn items<'a>(value: &'a Value, path: &[String]) -> Result<Vec<&'a Value>, TemplateError> {
+    match value {
+        Value::Array(list) => Ok(list.iter().collect()),
+        Value::Object(fields) => Ok(fields.values().collect()),
+        Value::Null => Ok(Vec::new()),
+        _ => Err(TemplateError::Kind(path.join("."), "list")),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "<no value>".to_owned(),
+        other => other.to_string(),
+    }
+}

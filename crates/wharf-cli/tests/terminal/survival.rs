@@ -1,0 +1,73 @@
+//! Terminals while the daemon is away.
+
+use super::site::{LIMIT, Site};
+
+#[test]
+fn a_shell_outlives_a_killed_daemon_and_is_attached_again() {
+    let Some(site) = Site::new("killed daemon tty") else { return };
+    let mut shell = site.shell(&["--name", "box"]);
+    let mut command = site.on_terminal(&["exec", "-it", "-e", "PS1=in> ", "box", "sh"]);
+    command.shows("in> ");
+    for round in 1..=2 {
+        assert_eq!(site.wharf.kill9("daemon").unwrap(), 1);
+        wharf_lab::wait::until(LIMIT, "a new daemon", || {
+            (!site.wharf.pids_of("daemon").is_empty()).then_some(())
+        })
+        .unwrap();
+        // What is typed while nobody listens may be lost, as on any line that breaks.
+        site.wharf.ok(["ps"]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        for client in [&mut shell, &mut command] {
+            client.types(&format!("echo ro''und {round}; stty size\r"));
+            client.shows(&format!("round {round}\r\n24 80\r\n"));
+        }
+    }
+    command.types("exit 5\r");
+    assert_eq!(command.ends(), 5);
+    shell.types("exit 6\r");
+    assert_eq!(shell.ends(), 6);
+}
+
+#[test]
+fn a_pipe_into_a_container_outlives_a_killed_daemon() {
+    let Some(site) = Site::new("killed daemon pipe") else { return };
+    let script = "while read -r line; do echo got $line; done; echo end; exit 3";
+    let mut run =
+        site.wharf.spawn(site.run_line(&["-i", "--name", "box"], &["sh", "-c", script])).unwrap();
+    site.becomes("box", "running");
+    site.wharf.kill9("daemon").unwrap();
+    site.wharf.ok(["ps"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    run.feed(b"one\ntwo\n").unwrap();
+    let output = run.output(LIMIT).unwrap();
+    assert_eq!(
+        (output.code(), output.stdout.as_str()),
+        (3, "got one\ngot two\nend\n"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_says_so_and_the_terminal_is_as_it_was() {
+    let Some(site) = Site::new("stopped daemon tty") else { return };
+    let mut shell = site.shell(&["--name", "box"]);
+    site.wharf.ok(["shutdown"]);
+    shell
+        .shows("the daemon stops; container \"box\" goes on: attach again with `wharf attach box`");
+    assert_eq!(shell.ends(), 125);
+    assert_eq!(site.wharf.pids_of("daemon"), [] as [i32; 0], "nobody has started another");
+    let mut again = site.on_terminal(&["attach", "box"]);
+    again.types("echo st''ill\r");
+    again.shows("still\r\n");
+    again.types("exit\r");
+    assert_eq!(again.ends(), 0);
+}
+
+#[test]
+fn a_killed_shim_ends_the_terminal() {
+    let Some(site) = Site::new("killed shim tty") else { return };
+    let shell = site.shell(&["--name", "box"]);
+    site.wharf.kill9("shim").unwrap();
+    assert_eq!(shell.ends(), 137);
+    site.becomes("box", "exited");
+}
