@@ -13,13 +13,14 @@ use serde_json::Value;
 use crate::steps::{cargo, read, root};
 
 /// Which of our crates each may depend on.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("wharf-spec", &[]),
     ("wharf-plan", &["wharf-spec"]),
     ("wharf-host", &["wharf-spec"]),
     ("wharf-nft", &["wharf-spec", "wharf-plan", "wharf-host"]),
     ("wharf-ebpf", &["wharf-spec", "wharf-plan", "wharf-host"]),
     ("wharf-network", &["wharf-spec", "wharf-host"]),
+    ("wharf-names", &["wharf-spec", "wharf-host"]),
     ("wharf-relay", &["wharf-spec", "wharf-host"]),
     ("wharf-runtime", &["wharf-spec", "wharf-host"]),
     ("wharf-api", &["wharf-spec"]),
@@ -33,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "wharf-nft",
             "wharf-ebpf",
             "wharf-network",
+            "wharf-names",
             "wharf-relay",
             "wharf-runtime",
             "wharf-api",
@@ -51,7 +53,7 @@ const PURE: [&str; 3] = ["wharf-spec", "wharf-plan", "wharf-api"];
 const FOR_TESTS: [&str; 3] = ["wharf-spec", "wharf-host", "wharf-lab"];
 
 /// Crates of others that have one home each.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("netlink-packet-core", &["wharf-host"]),
     ("netlink-packet-netfilter", &["wharf-host"]),
     ("netlink-packet-route", &["wharf-host"]),
@@ -59,6 +61,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("netlink-sys", &["wharf-host"]),
     ("aya", &["wharf-ebpf"]),
     ("io-uring", &["wharf-host"]),
+    ("hickory-proto", &["wharf-names"]),
     ("libcontainer", &["wharf-runtime"]),
     ("redb", &["wharf-daemon"]),
     ("axum", &["wharf-daemon"]),

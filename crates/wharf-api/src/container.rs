@@ -37,7 +37,7 @@ pub struct ContainerCreate {
     pub publish_all: bool,
     /// Ports to expose besides the image's, as after `--expose`.
     pub expose: Vec<String>,
-    /// The network; the default one when absent.
+    /// The network, or `none`, `host`, `container:NAME`; the default network when absent.
     pub network: Option<String>,
     /// The IPv4 address to take.
     #[schema(value_type = Option<String>)]

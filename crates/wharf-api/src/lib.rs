@@ -30,7 +30,9 @@ pub use image::{
     HistoryEntry, ImageRemoved, ImageSummary, LayerState, LoadRequest, Loaded, LoginRequest,
     PullEvent, PullRequest, RegistryCredential, SaveRequest, TagRequest,
 };
-pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
+pub use network::{
+    NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSubnet, NetworkSummary,
+};
 pub use options::{ContainerUpdate, Updated};
 pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,

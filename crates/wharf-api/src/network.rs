@@ -1,6 +1,7 @@
 //! Networks.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,6 +26,30 @@ pub struct NetworkCreate {
     pub trusted_interfaces: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+}
+
+/// A container that is to join a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConnect {
+    /// The container, by name or id.
+    pub container: String,
+    /// Other names of the container on the network.
+    pub aliases: Vec<String>,
+    /// The IPv4 address to take.
+    #[schema(value_type = Option<String>)]
+    pub ip: Option<Ipv4Addr>,
+    /// The IPv6 address to take.
+    #[schema(value_type = Option<String>)]
+    pub ip6: Option<Ipv6Addr>,
+}
+
+/// A container that is to leave a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkDisconnect {
+    /// The container, by name or id.
+    pub container: String,
 }
 
 /// One subnet of a network.

@@ -7,7 +7,7 @@ pub mod storage;
 pub mod supervision;
 pub mod terminal;
 
-pub use names::Names;
+pub use names::{Names, NetworkJoin};
 pub use resources::{ContainerUpdate, Resources, Updated};
 pub use security::Security;
 pub use storage::Storage;

@@ -20,7 +20,7 @@ mod volume;
 
 pub(crate) use container::{
     AttachArgs, CpArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs,
-    RmArgs, RunArgs, StartArgs, StopArgs, WaitArgs,
+    RenameArgs, RmArgs, RunArgs, StartArgs, StopArgs, WaitArgs,
 };
 pub(crate) use explain::{DoctorArgs, ExplainArgs};
 pub(crate) use image::{
@@ -28,7 +28,9 @@ pub(crate) use image::{
     PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use limits::{PauseArgs, StatsArgs, TopArgs, UpdateArgs};
-pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
+pub(crate) use network::{
+    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs,
+};
 pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 pub(crate) use volume::{
@@ -88,6 +90,8 @@ pub(crate) enum Command {
     Update(UpdateArgs),
     /// Remove containers
     Rm(RmArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
     /// List containers
     Ps(PsArgs),
     /// Show what a container has written
@@ -252,6 +256,10 @@ pub(crate) struct DaemonArgs {
     /// Where Podman is asked about its containers (default: /run/podman/podman.sock)
     #[arg(long, env = "WHARF_PODMAN_SOCKET", value_name = "PATH")]
     pub(crate) podman_socket: Option<PathBuf>,
+    /// The file that names the host's resolvers, for what is no container's name
+    /// (default: /etc/resolv.conf)
+    #[arg(long, env = "WHARF_RESOLV_CONF", value_name = "PATH")]
+    pub(crate) resolv_conf: Option<PathBuf>,
     /// Registries that may be spoken to over plain HTTP, as HOST[:PORT] or a network (repeatable);
     /// this machine always may
     #[arg(

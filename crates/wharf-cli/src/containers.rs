@@ -6,7 +6,7 @@ use std::time::Duration;
 use wharf_api::client::{ClientError, Part};
 use wharf_api::{ErrorCode, Shutdown, ShutdownRequest, Started, Waited};
 
-use crate::args::{KillArgs, RmArgs, ShutdownArgs, StartArgs, StopArgs, WaitArgs};
+use crate::args::{KillArgs, RenameArgs, RmArgs, ShutdownArgs, StartArgs, StopArgs, WaitArgs};
 use crate::attach::{self, DetachKeys};
 use crate::connect::Session;
 use crate::create::warn;
@@ -70,6 +70,14 @@ pub(crate) async fn kill(session: &Session, args: KillArgs) -> Outcome {
         Ok(name)
     })
     .await
+}
+
+/// `wharf rename`.
+pub(crate) async fn rename(session: &Session, args: RenameArgs) -> Outcome {
+    let (old, new) = (Part(&args.container), Part(&args.name));
+    let path = format!("/v1/containers/{old}/rename?name={new}");
+    let _renamed: serde_json::Value = session.post(&path, &()).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `wharf rm`.

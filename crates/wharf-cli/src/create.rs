@@ -13,6 +13,7 @@ use crate::connect::Session;
 use crate::env_file;
 use crate::failure::{Exit, Outcome, print_line};
 use crate::images::source::Source;
+use crate::joining;
 
 /// `wharf create`.
 pub(crate) async fn create(session: &Session, args: CreateArgs) -> Outcome {
@@ -96,6 +97,10 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
     for spec in &options.publish {
         check_spec(spec, verb)?;
     }
+    let mut networks = joining::networks(&options.network)?.into_iter();
+    let first = networks.next().unwrap_or_default();
+    let mut names = options.names.request(networks.collect())?;
+    names.aliases.extend(first.aliases);
     Ok(ContainerCreate {
         name: options.name,
         image: absolute_source(&args.image)?,
@@ -109,16 +114,16 @@ fn request(args: CreateArgs, verb: &str) -> Result<ContainerCreate, Exit> {
         publish: options.publish,
         publish_all: options.publish_all,
         expose: options.expose,
-        network: options.network,
-        ip: options.ip,
-        ip6: options.ip6,
+        network: Some(first.network).filter(|name| !name.is_empty()),
+        ip: options.ip.or(first.ip),
+        ip6: options.ip6.or(first.ip6),
         volumes: options.volumes.iter().map(|v| absolute_bind(v)).collect::<Result<_, _>>()?,
         auto_remove: options.rm,
         terminal: options.terminal.request()?,
         resources: options.resources.request()?,
         security: options.security.request()?,
         storage: options.storage.request()?,
-        names: options.names.request()?,
+        names,
         supervision: options.supervision.request()?,
     })
 }

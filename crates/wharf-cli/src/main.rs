@@ -18,6 +18,7 @@ mod exec;
 mod explain;
 mod failure;
 mod images;
+mod joining;
 mod listing;
 mod networks;
 mod ports;
@@ -92,6 +93,7 @@ async fn converse(command: Command) -> Outcome {
         Command::Volume(command) => volumes::volume(&session, command).await,
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
+        Command::Rename(args) => containers::rename(&session, args).await,
         Command::Cp(args) => cp::cp(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,
         Command::Container(command) => container(&session, command).await,

@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use wharf_api::client::Part;
-use wharf_api::{NetworkCreate, NetworkSummary};
+use wharf_api::{NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSummary};
 
-use crate::args::{Format, InspectArgs, ListArgs, NetworkCommand, NetworkCreateArgs};
+use crate::args::{
+    Format, InspectArgs, ListArgs, NetworkCommand, NetworkConnectArgs, NetworkCreateArgs,
+    NetworkDisconnectArgs,
+};
 use crate::connect::Session;
 use crate::create::labels;
 use crate::failure::{Outcome, for_each, print_line};
@@ -18,6 +21,8 @@ pub(crate) async fn network(session: &Session, command: NetworkCommand) -> Outco
         NetworkCommand::Create(args) => create(session, args).await,
         NetworkCommand::Ls(args) => list(session, args).await,
         NetworkCommand::Inspect(args) => inspect(session, args).await,
+        NetworkCommand::Connect(args) => connect(session, args).await,
+        NetworkCommand::Disconnect(args) => disconnect(session, args).await,
         NetworkCommand::Prune(args) => prune::prune(session, &args, &[prune::NETWORKS]).await,
         NetworkCommand::Rm(args) => {
             for_each(&args.networks, |name| async move {
@@ -43,6 +48,21 @@ async fn create(session: &Session, args: NetworkCreateArgs) -> Outcome {
     };
     let created: NetworkSummary = session.post("/v1/networks", &request).await?;
     print_line(&created.id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn connect(session: &Session, args: NetworkConnectArgs) -> Outcome {
+    let NetworkConnectArgs { alias, ip, ip6, network, container } = args;
+    let request = NetworkConnect { container, aliases: alias, ip, ip6 };
+    let path = format!("/v1/networks/{}/connect", Part(&network));
+    let _connected: serde_json::Value = session.post(&path, &request).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn disconnect(session: &Session, args: NetworkDisconnectArgs) -> Outcome {
+    let request = NetworkDisconnect { container: args.container };
+    let path = format!("/v1/networks/{}/disconnect", Part(&args.network));
+    let _disconnected: serde_json::Value = session.post(&path, &request).await?;
     Ok(ExitCode::SUCCESS)
 }
 

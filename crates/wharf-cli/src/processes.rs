@@ -20,6 +20,7 @@ pub(crate) fn daemon(args: &DaemonArgs) -> Outcome {
         .map(|config| config.with_engines(docker, podman))
         .map(|config| if args.shared_table { config.with_shared_table() } else { config })
         .map(|config| if args.no_ebpf { config.without_ebpf() } else { config })
+        .map(|config| config.with_resolv_conf(args.resolv_conf.clone()))
         .map(|config| config.with_steering(args.steer_from));
     let config = config
         .and_then(|config| config.with_relay_limits(connect, idle))

@@ -21,6 +21,8 @@ const IDLE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Ranges of so many ports are listened on by one socket. Below it the sockets cost next to nothing
 /// (4 KiB each), are seen by every tool, and need no eBPF.
 const STEER_FROM: usize = 1024;
+/// Where the host's resolvers are named, unless told otherwise.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What a daemon is told when it starts.
 #[derive(Debug, Clone)]
@@ -32,6 +34,7 @@ pub struct Config {
     pub(crate) table: Ownership,
     pub(crate) ebpf: bool,
     pub(crate) steer_from: usize,
+    pub(crate) resolv_conf: PathBuf,
     pub(crate) registries: Hosts,
     pools: Vec<Pool>,
 }
@@ -61,6 +64,7 @@ impl Config {
             table: Ownership::Owned,
             ebpf: true,
             steer_from: STEER_FROM,
+            resolv_conf: PathBuf::from(RESOLV_CONF),
             registries: Hosts::default(),
             pools,
         })
@@ -100,6 +104,16 @@ impl Config {
             docker: given(docker).unwrap_or(usual.docker),
             podman: given(podman).unwrap_or(usual.podman),
         };
+        self
+    }
+
+    /// The same with another file that names the host's resolvers; `None` and an empty path leave
+    /// the usual one.
+    #[must_use]
+    pub fn with_resolv_conf(mut self, path: Option<PathBuf>) -> Self {
+        if let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) {
+            self.resolv_conf = path;
+        }
         self
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use wharf_api::{ContainerCreate, ContainerCreated};
-use wharf_network::{DEFAULT_NETWORK, Requested};
 use wharf_runtime::command::{Command, Overrides};
 use wharf_runtime::image::Image;
 use wharf_runtime::signal;
@@ -12,12 +11,14 @@ use wharf_spec::restart::RestartPolicyError;
 use wharf_spec::{ContainerName, Expose, RestartPolicy};
 
 use crate::clock;
+use crate::connect;
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::health;
 use crate::mounts;
 use crate::names;
+use crate::naming;
 use crate::privileges;
 use crate::record::{ContainerRecord, Phase};
 use crate::resources;
@@ -55,8 +56,9 @@ impl Daemon {
 
     fn finish_create(&self, record: &ContainerRecord, of_image: &[String]) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
-        let network = self.ledger.read(|state| state.find_network(&record.network).cloned())?;
-        self.wanted(record, &network, &mut warnings)?;
+        let network = self.first_network(record)?;
+        self.wanted(record, network.as_ref(), &mut warnings)?;
+        self.check_connected(record)?;
         let dir = self.paths.container(&record.id);
         std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
         self.mount(record, of_image)?;
@@ -97,10 +99,7 @@ impl Daemon {
     /// Takes a container and its addresses out of the ledger.
     pub(crate) fn erase(&self, record: &ContainerRecord) -> Result<()> {
         self.ledger.transact(|draft| {
-            if let Ok(mut network) = draft.network(&record.network) {
-                network.detach(&record.id);
-                draft.put_network(network);
-            }
+            connect::give_back(draft, record);
             draft.delete_container(&record.id);
             Ok(())
         })
@@ -114,8 +113,7 @@ impl Daemon {
             user: request.user.clone(),
             workdir: request.workdir.clone(),
         };
-        let short = id.get(..12).unwrap_or(id).to_owned();
-        let hostname = request.hostname.clone().unwrap_or(short);
+        let hostname = connect::hostname(id, request);
         let command = Command::merge(&image.config, &overrides, &hostname)?;
         let mut labels = image.config.labels.clone();
         labels.extend(request.labels.clone());
@@ -140,6 +138,8 @@ impl Daemon {
             resources: spec::Resources::default(),
             security: spec::Security::default(),
             storage: spec::Storage { read_only: request.storage.read_only, tmpfs: Vec::new() },
+            network: spec::Network::default(),
+            domainname: request.names.domainname.clone(),
         })
     }
 
@@ -153,26 +153,12 @@ impl Daemon {
     ) -> Result<ContainerRecord> {
         self.ledger.transact(|draft| {
             let containers = &draft.before().containers;
-            let taken = |name: &str| containers.values().find(|c| c.name == name);
+            let taken = |name: &str| containers.values().any(|c| c.name == name);
             let name = match &request.name {
-                Some(name) => {
-                    let name = name.strip_prefix('/').unwrap_or(name);
-                    if let Some(other) = taken(name) {
-                        return Err(Error::Conflict(format!(
-                            "the container name {name:?} is already in use by container {}: \
-                             remove or rename that container, or take another name",
-                            other.short_id()
-                        )));
-                    }
-                    name.to_owned()
-                }
-                None => names::pick(|name| taken(name).is_some()),
+                Some(name) => naming::free_name(draft.before(), name)?,
+                None => names::pick(taken),
             };
-            let asked = request.network.as_deref().unwrap_or(DEFAULT_NETWORK);
-            let network = draft.before().find_network(asked)?.name.clone();
-            let mut network = draft.network(&network)?;
-            let requested = Requested { ipv4: request.ip, ipv6: request.ip6 };
-            let endpoint = network.attach(&id, 0, requested)?;
+            let connected = connect::lease(draft, &id, &request)?;
             let record = ContainerRecord {
                 id,
                 name,
@@ -180,8 +166,10 @@ impl Daemon {
                 image_id: image.id.to_string(),
                 spec,
                 exposed,
-                network: network.name.clone(),
-                endpoint,
+                network: connected.network,
+                endpoint: connected.endpoint,
+                aliases: request.names.aliases.clone(),
+                further: connected.further,
                 phase: Phase::Creating,
                 started: None,
                 exit: None,
@@ -192,7 +180,6 @@ impl Daemon {
                 with_volumes: false,
                 request,
             };
-            draft.put_network(network);
             draft.put_container(record.clone());
             Ok(record)
         })
@@ -228,15 +215,8 @@ fn check(request: &ContainerCreate) -> Result<()> {
         )));
     }
     supervision(request)?;
-    match request.network.as_deref() {
-        Some(name @ ("host" | "none")) => Err(Error::Invalid(format!(
-            "network {name:?} is not available in this version: use a bridge network"
-        ))),
-        Some(name) if name.starts_with("container:") => Err(Error::Invalid(format!(
-            "network {name:?} is not available in this version: use a bridge network"
-        ))),
-        _ => Ok(()),
-    }
+    naming::check(request)?;
+    connect::check(request)
 }
 
 fn supervision(request: &ContainerCreate) -> Result<()> {

@@ -4,6 +4,7 @@
 //! `create`, `lifecycle`, `removal`, `networks`, `images`, `describe`, `recover`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -23,6 +24,7 @@ use crate::health::Healths;
 use crate::ledger::Ledger;
 use crate::logs::Ending;
 use crate::metrics::{Metrics, StateLabel};
+use crate::naming::Names;
 use crate::paths::Paths;
 use crate::planes::{DesiredState, Planes, TABLE};
 use crate::record::{ContainerRecord, Phase, PublicationRecord};
@@ -58,6 +60,9 @@ pub struct Daemon {
     pub(crate) metrics: Metrics,
     pub(crate) descriptor_limit: u64,
     pub(crate) host_ipv6: bool,
+    pub(crate) names: Names,
+    /// Where the host's resolvers are named.
+    pub(crate) resolv_conf: PathBuf,
     pub(crate) stop: Notify,
     /// Whether the daemon is about to end: streams without an end of their own end then.
     pub(crate) closing: watch::Sender<bool>,
@@ -114,6 +119,8 @@ impl Daemon {
             metrics: Metrics::new(),
             descriptor_limit,
             host_ipv6: capabilities.ipv6,
+            names: Names::new(config.resolv_conf.clone()),
+            resolv_conf: config.resolv_conf.clone(),
             stop: Notify::new(),
             closing: watch::Sender::new(false),
             bringing_up: Mutex::default(),
@@ -220,6 +227,7 @@ impl Daemon {
             self.metrics.containers.get_or_create(&StateLabel { state: label }).inc();
         }
         self.count_traffic();
+        self.metrics.count_questions(self.names.counts());
         self.metrics.text()
     }
 

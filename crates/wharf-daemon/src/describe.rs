@@ -129,9 +129,15 @@ fn summary(
         exit_code: record.exit.as_ref().filter(|_| state == ContainerState::Exited).map(|e| e.code),
         ports: ports(publications, &exposed),
         ports_text: render::ports_column(&with_host_side(publications), &exposed),
-        networks: vec![record.network.clone()],
+        networks: connected(record),
         labels: record.spec.labels.clone(),
     }
+}
+
+/// The networks it is on, or the mode in place of one.
+fn connected(record: &ContainerRecord) -> Vec<String> {
+    let networks: Vec<String> = record.places().map(|it| it.network.to_owned()).collect();
+    if networks.is_empty() { vec![record.network.clone()] } else { networks }
 }
 
 /// Publications that have a host side; a routed one is open on the container's own address only.

@@ -78,6 +78,9 @@ pub enum Error {
     /// Another container engine could not be asked, or does not have what was asked for.
     #[error(transparent)]
     Engine(#[from] wharf_engine::Error),
+    /// Names cannot be served.
+    #[error(transparent)]
+    Names(#[from] wharf_names::Error),
     /// An image or container operation failed.
     #[error(transparent)]
     Runtime(#[from] wharf_runtime::Error),

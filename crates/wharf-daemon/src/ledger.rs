@@ -1,6 +1,7 @@
 //! The desired state: in memory for reading, in the store before anyone is told.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use crate::store::{Change, Kind, Store};
 pub(crate) struct Ledger {
     store: Store,
     state: Mutex<State>,
+    version: AtomicU64,
 }
 
 /// What the ledger says.
@@ -51,12 +53,17 @@ impl Ledger {
             networks: networks.into_iter().map(|n| (n.name.clone(), n)).collect(),
             publications: publications.into_iter().map(|p| (p.publication.id.clone(), p)).collect(),
         };
-        Ok(Self { store, state: Mutex::new(state) })
+        Ok(Self { store, state: Mutex::new(state), version: AtomicU64::new(0) })
     }
 
     /// Looks something up.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.lock())
+    }
+
+    /// A number that is another one whenever containers or networks have changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Carries out `change`: all of it becomes durable, then visible; or none of it.
@@ -79,6 +86,9 @@ impl Ledger {
         note(&mut changes, Kind::Publication, &publications, |id| &id.0)?;
         if !changes.is_empty() {
             self.store.commit(&changes)?;
+        }
+        if !(containers.is_empty() && networks.is_empty()) {
+            self.version.fetch_add(1, Ordering::Release);
         }
         merge(&mut state.containers, containers);
         merge(&mut state.networks, networks);

@@ -8,6 +8,7 @@
 mod attach;
 pub mod clock;
 mod config;
+mod connect;
 mod copy;
 mod crash;
 mod create;
@@ -32,6 +33,7 @@ mod logs;
 mod metrics;
 mod mounts;
 mod names;
+mod naming;
 mod networks;
 pub mod paths;
 mod pause;

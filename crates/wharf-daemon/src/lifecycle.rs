@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use wharf_api::Started;
 use wharf_host::process::Signal;
-use wharf_network::{Network, unplug};
+use wharf_network::Network;
 use wharf_runtime::cgroup::kill_leftovers;
 use wharf_runtime::client::Shim;
 use wharf_runtime::exit::exit_status;
@@ -161,7 +161,7 @@ impl Daemon {
             record.exit = Some(exit);
         })?;
         let withdrawn = self.withdraw_container(id);
-        let unplugged = unplug(&record.endpoint);
+        let unplugged = self.leave_networks(&record);
         let _gone = std::fs::remove_dir_all(self.paths.shim(id));
         self.events.tell("container", "die", id, Some(&record.name));
         // Whoever waits for the end of a container with --rm finds it gone.
@@ -246,9 +246,11 @@ impl Daemon {
     pub(crate) fn wanted(
         &self,
         record: &ContainerRecord,
-        network: &Network,
+        network: Option<&Network>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Wanted>> {
+        // That nothing is to be published there was made sure of when it was made.
+        let Some(network) = network else { return Ok(Vec::new()) };
         let circumstances = Circumstances {
             network: &network.name,
             mode_v4: network.ipv4.as_ref().map(|s| s.gateway_mode),
@@ -272,8 +274,8 @@ fn seconds(seconds: u32) -> Duration {
 pub(crate) fn target(record: &ContainerRecord) -> Target {
     Target::Container {
         id: record.id.clone(),
-        ipv4: record.endpoint.ipv4.map(|net| net.addr()),
-        ipv6: record.endpoint.ipv6.map(|net| net.addr()),
+        ipv4: record.endpoint.as_ref().and_then(|it| it.ipv4).map(|net| net.addr()),
+        ipv6: record.endpoint.as_ref().and_then(|it| it.ipv6).map(|net| net.addr()),
         network: record.network.clone(),
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Metrics {
     pub connections: Family<PlaneLabel, Gauge>,
     /// Clients turned away and targets not reached, by reason.
     pub refusals: Family<ReasonLabel, Gauge<u64, AtomicU64>>,
+    /// What has become of containers' questions for names.
+    pub questions: Family<OutcomeLabel, Gauge<u64, AtomicU64>>,
     /// Bytes relayed, both ways.
     pub relayed: Gauge<u64, AtomicU64>,
 }
@@ -65,6 +67,13 @@ pub(crate) struct PlaneLabel {
 pub(crate) struct ReasonLabel {
     /// As in the `errors` of `wharf ports`, or what a rule of our table is for.
     pub reason: String,
+}
+
+/// What has become of a question.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    /// `answered`, `forwarded`, `unanswered` or `refused`.
+    pub outcome: &'static str,
 }
 
 /// Something of ours on the host.
@@ -94,6 +103,7 @@ impl Metrics {
             reconcile,
             connections: Family::default(),
             refusals: Family::default(),
+            questions: Family::default(),
             relayed: Gauge::default(),
         };
         metrics.register();
@@ -126,6 +136,9 @@ impl Metrics {
         registry.register("connections", help, self.connections.clone());
         let help = "Clients turned away and targets not reached, by reason";
         registry.register("refusals", help, self.refusals.clone());
+        let help =
+            "Questions of containers for names since the daemon began, by what became of them";
+        registry.register("name_questions", help, self.questions.clone());
         let help = "Bytes the relay has carried, both ways";
         registry.register_with_unit("relayed", help, Unit::Bytes, self.relayed.clone());
     }
@@ -152,6 +165,13 @@ impl Metrics {
         self.refusals.clear();
         for (reason, count) in refusals {
             self.refusals.get_or_create(&ReasonLabel { reason }).inc_by(count);
+        }
+    }
+
+    /// Tells what has become of questions for names.
+    pub(crate) fn count_questions(&self, counts: impl IntoIterator<Item = (&'static str, u64)>) {
+        for (outcome, count) in counts {
+            self.questions.get_or_create(&OutcomeLabel { outcome }).set(count);
         }
     }
 

@@ -54,7 +54,7 @@ impl Daemon {
                 .before()
                 .containers
                 .values()
-                .filter(|c| c.network == network.name)
+                .filter(|c| c.is_on(&network.name))
                 .map(|c| c.name.as_str())
                 .collect();
             if network.name == DEFAULT_NETWORK {
@@ -64,7 +64,8 @@ impl Daemon {
             }
             if !members.is_empty() {
                 return Err(Error::Conflict(format!(
-                    "network {:?} has containers: {}; remove them first",
+                    "network {:?} has containers: {}; remove them first, or `wharf network \
+                     disconnect` them",
                     network.name,
                     members.join(", ")
                 )));
@@ -213,19 +214,16 @@ fn summary(network: &Network, state: &State) -> NetworkSummary {
             .then(|| subnet.gateway().to_string()),
         gateway_mode: subnet.gateway_mode.to_string(),
     });
-    let members = state
-        .containers
-        .values()
-        .filter(|c| c.network == network.name && c.phase == Phase::Running)
-        .map(|c| {
-            let member = NetworkMember {
-                name: c.name.clone(),
-                mac: c.endpoint.mac.to_string(),
-                ipv4: c.endpoint.ipv4.map(|net| net.to_string()),
-                ipv6: c.endpoint.ipv6.map(|net| net.to_string()),
-            };
-            (c.id.clone(), member)
-        });
+    let members = state.containers.values().filter(|c| c.phase == Phase::Running).filter_map(|c| {
+        let endpoint = c.places().find(|it| it.network == network.name)?.endpoint;
+        let member = NetworkMember {
+            name: c.name.clone(),
+            mac: endpoint.mac.to_string(),
+            ipv4: endpoint.ipv4.map(|net| net.to_string()),
+            ipv6: endpoint.ipv6.map(|net| net.to_string()),
+        };
+        Some((c.id.clone(), member))
+    });
     NetworkSummary {
         id: network.id.clone(),
         name: network.name.clone(),

@@ -39,7 +39,7 @@ impl Daemon {
     /// Removes every network of a user that no container is on.
     pub fn prune_networks(self: &Arc<Self>) -> Result<Pruned> {
         let unused: Vec<String> = self.ledger.read(|state| {
-            let used = |name: &String| state.containers.values().any(|c| c.network == *name);
+            let used = |name: &String| state.containers.values().any(|c| c.is_on(name));
             let names = state.networks.keys().filter(|name| !used(name));
             names.filter(|name| *name != wharf_network::DEFAULT_NETWORK).cloned().collect()
         });

@@ -7,6 +7,7 @@ use wharf_runtime::health::HealthSpec;
 use wharf_runtime::spec::ContainerSpec;
 use wharf_spec::{Expose, Publication, TargetName};
 
+use crate::connect::Mode;
 use crate::restart::Restarts;
 
 /// Everything that is known of a container, and enough to finish or undo whatever a crash
@@ -27,10 +28,16 @@ pub(crate) struct ContainerRecord {
     pub spec: ContainerSpec,
     /// The ports it exposes.
     pub exposed: Vec<Expose>,
-    /// The name of its network.
+    /// The name of its first network; `none`, `host` or `container:ID` when it is on none.
     pub network: String,
-    /// Its place on the network.
-    pub endpoint: Endpoint,
+    /// Its place on the first network, by which its ports are published.
+    pub endpoint: Option<Endpoint>,
+    /// Its other names on the first network.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Its places on other networks.
+    #[serde(default)]
+    pub further: Vec<Attachment>,
     /// Where it is in its life.
     pub phase: Phase,
     /// When it was last started (RFC 3339).
@@ -51,6 +58,28 @@ pub(crate) struct ContainerRecord {
     /// Whether volumes without a name go with it; said when its removal begins.
     #[serde(default)]
     pub with_volumes: bool,
+}
+
+/// A container's place on a network that is not its first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    /// The name of the network.
+    pub network: String,
+    /// Its place on the network.
+    pub endpoint: Endpoint,
+    /// Its other names on the network.
+    pub aliases: Vec<String>,
+}
+
+/// A container's place on any of its networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place<'a> {
+    /// The name of the network.
+    pub network: &'a str,
+    /// Its place on the network.
+    pub endpoint: &'a Endpoint,
+    /// Its other names on the network.
+    pub aliases: &'a [String],
 }
 
 /// A publication in the ledger: in force, unless something is said to stand in the way.
@@ -129,6 +158,36 @@ impl ContainerRecord {
     /// The phase to fall back to when a start fails.
     pub(crate) fn phase_at_rest(&self) -> Phase {
         if self.exit.is_some() { Phase::Exited } else { Phase::Created }
+    }
+
+    /// Whether its processes run, or are about to.
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.phase, Phase::Creating | Phase::Created | Phase::Exited | Phase::Removing)
+    }
+
+    /// Its places on networks, the first network's first.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let first = self.endpoint.as_ref().map(|endpoint| Place {
+            network: &self.network,
+            endpoint,
+            aliases: &self.aliases,
+        });
+        let further = self.further.iter().map(|it| Place {
+            network: &it.network,
+            endpoint: &it.endpoint,
+            aliases: &it.aliases,
+        });
+        first.into_iter().chain(further)
+    }
+
+    /// Whether it has a place on the network called `name`.
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        self.places().any(|place| place.network == name)
+    }
+
+    /// How it is connected.
+    pub(crate) fn mode(&self) -> Mode<'_> {
+        Mode::of(&self.network)
     }
 
     /// The first twelve digits of the id.

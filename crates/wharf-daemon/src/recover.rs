@@ -98,6 +98,7 @@ impl Daemon {
             Phase::Running => match Shim::adopt(&self.paths.shim(&record.id))? {
                 Some(shim) => {
                     self.begin(&record.id);
+                    note("answer a container's questions", self.serve_names(&record, &shim));
                     crate::health::watch(self, &record);
                     crate::watch::container(self, &record.id, &shim)
                 }
@@ -114,7 +115,7 @@ impl Daemon {
 
     fn undo_start(self: &Arc<Self>, record: &ContainerRecord) -> Result<()> {
         self.kill_hard(record)?;
-        wharf_network::unplug(&record.endpoint)?;
+        self.leave_networks(record)?;
         let _gone = std::fs::remove_dir_all(self.paths.shim(&record.id));
         self.ledger.update_container(&record.id, |record| {
             record.phase = record.phase_at_rest();
@@ -128,7 +129,8 @@ impl Daemon {
     }
 
     fn bring_up_networks(&self, running: &[&ContainerRecord]) -> Result<()> {
-        let in_use: BTreeSet<&str> = running.iter().map(|c| c.network.as_str()).collect();
+        let places = running.iter().flat_map(|record| record.places());
+        let in_use: BTreeSet<&str> = places.map(|place| place.network).collect();
         let there: BTreeSet<String> = leftovers()?
             .into_iter()
             .filter_map(|l| match l.owner {
@@ -146,8 +148,8 @@ impl Daemon {
             }
             self.bring_up(network)?;
         }
-        for record in running {
-            wharf_network::rejoin(&record.endpoint)?;
+        for place in running.iter().flat_map(|record| record.places()) {
+            wharf_network::rejoin(place.endpoint)?;
         }
         Ok(())
     }

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use wharf_network::unplug;
-
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -70,7 +68,7 @@ impl Daemon {
         let gone = self.ledger.transact(|draft| Ok(draft.delete_publications_of(&owner)));
         let withdrawn = gone.and_then(|gone| self.take_down_publications(&gone, None));
         crash::point("remove.unpublished");
-        let unplugged = unplug(&record.endpoint).map_err(Error::from);
+        let unplugged = self.leave_networks(record);
         crash::point("remove.unplugged");
         let run_files = remove_dir(&self.paths.shim(&record.id));
         let files = remove_dir(&self.paths.container(&record.id));
@@ -79,7 +77,7 @@ impl Daemon {
             true => self.remove_anonymous_volumes(record),
             false => Ok(()),
         };
-        let steps = [killed, withdrawn, unplugged.map(drop), run_files, files, volumes];
+        let steps = [killed, withdrawn, unplugged, run_files, files, volumes];
         let failures: Vec<String> =
             steps.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
         if !failures.is_empty() {

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use wharf_host::netns::Netns;
-use wharf_network::{Network, plug, unplug};
+use wharf_network::Network;
 use wharf_runtime::client::Shim;
+use wharf_runtime::spec::ContainerSpec;
 
 use crate::clock;
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
-use crate::files::{self, Identity};
 use crate::ledger::Draft;
 use crate::lifecycle::target;
 use crate::record::{ContainerRecord, Owner, Phase};
@@ -42,8 +41,8 @@ impl Starting<'_> {
     /// Starts it; gives the warnings there are. After a failure everything is as before.
     pub(crate) fn run(&self) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
-        let network = self.network()?;
-        let held = self.reserve(&network, &mut warnings)?;
+        let network = self.daemon.first_network(self.record)?;
+        let held = self.reserve(network.as_ref(), &mut warnings)?;
         crash::point("start.reserved");
         self.daemon.ledger.update_container(&self.record.id, |record| {
             record.phase = Phase::Starting;
@@ -51,7 +50,7 @@ impl Starting<'_> {
             record.restarts.begin(self.cause);
         })?;
         crash::point("start.marked");
-        match self.bring_to_life(&network, held) {
+        match self.bring_to_life(held) {
             Ok(()) => Ok(warnings),
             Err(error) => {
                 self.undo();
@@ -60,23 +59,18 @@ impl Starting<'_> {
         }
     }
 
-    fn network(&self) -> Result<Network> {
-        let name = &self.record.network;
-        self.daemon.ledger.read(|state| state.find_network(name).cloned())
-    }
-
-    fn reserve(&self, network: &Network, warnings: &mut Vec<String>) -> Result<Vec<Held>> {
+    fn reserve(&self, network: Option<&Network>, warnings: &mut Vec<String>) -> Result<Vec<Held>> {
         let wanted = self.daemon.wanted(self.record, network, warnings)?;
         self.daemon.reserve(wanted, &target(self.record))
     }
 
-    fn bring_to_life(&self, network: &Network, held: Vec<Held>) -> Result<()> {
+    fn bring_to_life(&self, held: Vec<Held>) -> Result<()> {
         let (daemon, record) = (self.daemon, self.record);
-        self.write_files()?;
-        let shim = self.launch()?;
+        let spec = daemon.connected_spec(record)?;
+        daemon.write_etc_files(record)?;
+        let shim = self.launch(&spec)?;
         crash::point("start.launched");
-        daemon.bring_up(network)?;
-        plug(&record.endpoint, &Netns::of_process(shim.pid().pid)?)?;
+        daemon.join_networks(record, &shim)?;
         crash::point("start.plugged");
         shim.create().map_err(runtime_failure)?;
         crash::point("start.created");
@@ -102,19 +96,12 @@ impl Starting<'_> {
         crate::watch::container(daemon, &record.id, &shim)
     }
 
-    fn write_files(&self) -> Result<()> {
-        let endpoint = &self.record.endpoint;
-        let addresses = endpoint.addresses().map(|net| net.addr()).collect();
-        let identity = Identity { hostname: &self.record.spec.hostname, addresses };
-        files::write(&self.daemon.paths.container(&self.record.id), &identity)
-    }
-
-    fn launch(&self) -> Result<Shim> {
+    fn launch(&self, spec: &ContainerSpec) -> Result<Shim> {
         let dir = self.daemon.paths.shim(&self.record.id);
         let _old = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
         let exe = wharf_host::process::current_exe();
-        Shim::launch(&exe, &dir, &self.record.spec).map_err(runtime_failure)
+        Shim::launch(&exe, &dir, spec).map_err(runtime_failure)
     }
 
     /// Takes back whatever a failed start has done. Nothing here stops at a failure; what cannot be
@@ -128,7 +115,7 @@ impl Starting<'_> {
             settled.err(),
             daemon.withdraw_container(&record.id).err(),
             daemon.kill_hard(record).err(),
-            unplug(&record.endpoint).err().map(Error::from),
+            daemon.leave_networks(record).err(),
         ];
         for error in failures.into_iter().flatten() {
             tracing::warn!(id = record.short_id(), %error, "undoing a failed start");

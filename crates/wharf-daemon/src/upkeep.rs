@@ -51,13 +51,15 @@ impl Daemon {
         }
         let mut joined = BTreeSet::new();
         for record in self.running_records() {
-            let master = links.iter().find(|link| link.name == record.endpoint.bridge);
-            let veth = links.iter().find(|link| link.name == record.endpoint.host_veth);
-            let alone =
-                veth.is_some_and(|veth| veth.master != master.map(|it| it.index) || !veth.up);
-            if alone && rejoin(&record.endpoint)? {
-                joined.insert(record.endpoint.bridge.clone());
-                wrong.push(format!("container {} was off its network", record.name));
+            for endpoint in record.places().map(|place| place.endpoint) {
+                let master = links.iter().find(|link| link.name == endpoint.bridge);
+                let veth = links.iter().find(|link| link.name == endpoint.host_veth);
+                let alone =
+                    veth.is_some_and(|veth| veth.master != master.map(|it| it.index) || !veth.up);
+                if alone && rejoin(endpoint)? {
+                    joined.insert(endpoint.bridge.clone());
+                    wrong.push(format!("container {} was off its network", record.name));
+                }
             }
         }
         // Whoever was asked for while nobody was there would be asked again after a second only.

@@ -86,10 +86,17 @@ impl Netns {
     /// When the thread cannot be made or may not enter the namespace; `work` has not run then.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         on_own_thread(|| {
-            move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
-                .during(|| "enter a network namespace (this needs CAP_SYS_ADMIN)")?;
+            self.enter()?;
             Ok(work())
         })?
+    }
+
+    /// Moves the calling thread into the namespace for good.
+    ///
+    /// For processes that have one thread: the others of a process would stay behind.
+    pub fn enter(&self) -> Result<()> {
+        move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
+            .during(|| "enter a network namespace (this needs CAP_SYS_ADMIN)")
     }
 
     /// A netlink socket of `family` that belongs to the namespace.

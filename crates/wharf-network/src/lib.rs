@@ -28,5 +28,5 @@ pub use ipam::Leases;
 pub use leftovers::{Leftover, Owner, leftovers, remove_leftover};
 pub use mode::GatewayMode;
 pub use network::{DEFAULT_NETWORK, Driver, Network, NetworkRequest, Requested, Subnet};
-pub use plug::{is_plugged, plug, rejoin, unplug};
+pub use plug::{is_plugged, lead_out, plug, rejoin, unplug};
 pub use pool::{AddressPools, Pool};

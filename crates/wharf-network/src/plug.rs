@@ -35,6 +35,22 @@ pub fn plug(endpoint: &Endpoint, netns: &Netns) -> Result<()> {
     done
 }
 
+/// Gives the end inside its default routes, which another of the container's networks had before;
+/// those that are there already stay.
+pub fn lead_out(endpoint: &Endpoint, netns: &Netns) -> Result<()> {
+    netns.run(|| {
+        let mut links = Links::open()?;
+        let link = links.index(&endpoint.interface)?;
+        for gateway in endpoint.gateways() {
+            match links.apply(&[Change::Route(Route::default_via(gateway, link))]) {
+                Err(error) if error.is_exists() => {}
+                added => added?,
+            }
+        }
+        Ok(())
+    })?
+}
+
 /// Deletes the endpoint's veth pair, both ends with it; `false` when it was gone, as it is when
 /// the container's namespace has ended.
 pub fn unplug(endpoint: &Endpoint) -> Result<bool> {

@@ -41,6 +41,7 @@ pub(crate) fn config(
         "ociVersion": OCI_VERSION,
         "root": {"path": rootfs, "readonly": spec.storage.read_only},
         "hostname": spec.hostname,
+        "domainname": spec.domainname,
         "process": process,
         "mounts": mounts::mounts(spec, layout),
         "annotations": spec.labels,

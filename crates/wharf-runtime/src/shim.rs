@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, Result};
 use crate::shim::control::Control;
 use crate::shim::wire::{DIAGNOSTICS, IDENTITY, Identity, SPEC};
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, Network};
 use crate::{bundle, durable};
 
 mod at_rest;
@@ -57,8 +57,7 @@ fn serve(dir: &Path) -> Result<()> {
     let dir = dir.canonicalize().during(|| format!("use {}", dir.display()))?;
     let spec = durable::read_json::<ContainerSpec>(&dir.join(SPEC))?;
     let spec = spec.ok_or_else(|| missing(&dir))?;
-    settle()?;
-    set_sysctls()?;
+    settle(&spec.network)?;
     let identity = Identity { shim: wharf_host::process::Pid::current()? };
     durable::write_json(&dir.join(IDENTITY), &identity)?;
     Control::listen(dir, spec)?.run()
@@ -70,7 +69,7 @@ fn missing(dir: &Path) -> Error {
 
 /// Makes this process what the container's is to come from: of no session, no groups, in
 /// namespaces of its own.
-fn settle() -> Result<()> {
+fn settle(network: &Network) -> Result<()> {
     wharf_host::process::become_daemon_session()?;
     let _cosmetic = rustix::thread::set_name(PROCESS_NAME);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -78,7 +77,14 @@ fn settle() -> Result<()> {
     executor::unignore_signals();
     // libcontainer sets a container's groups only when it has some.
     rustix::thread::set_thread_groups(&[]).during(|| "drop supplementary groups")?;
-    wharf_host::netns::unshare_network()?;
+    match network {
+        Network::Own => {
+            wharf_host::netns::unshare_network()?;
+            set_sysctls()?;
+        }
+        Network::Joined(path) => wharf_host::netns::Netns::from_path(path)?.enter()?,
+        Network::Host => {}
+    }
     wharf_host::netns::unshare_mount_private()?;
     Ok(())
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub mod network;
 pub mod resources;
 pub mod security;
 pub mod storage;
 pub mod terminal;
 
+pub use network::Network;
 pub use resources::{Device, Limits, Resources};
 pub use security::{Seccomp, Security};
 pub use storage::{Storage, Tmpfs};
@@ -55,6 +57,12 @@ pub struct ContainerSpec {
     /// What it sees besides its image, and whether it may write.
     #[serde(default)]
     pub storage: Storage,
+    /// Whose network it sees.
+    #[serde(default)]
+    pub network: Network,
+    /// The NIS domain name it sees; the kernel's `(none)` when absent.
+    #[serde(default)]
+    pub domainname: Option<String>,
 }
 
 /// A host directory or file seen by a container.

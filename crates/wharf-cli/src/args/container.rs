@@ -88,9 +88,9 @@ pub(crate) struct ContainerOptions {
     /// Expose a port or range, for -P (repeatable)
     #[arg(long, value_name = "PORTS[/PROTO]")]
     pub(crate) expose: Vec<String>,
-    /// Network to join
+    /// Network to join: a name, none, host, container:NAME, or name=…,alias=…,ip=… (repeatable)
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    pub(crate) network: Option<String>,
+    pub(crate) network: Vec<String>,
     /// IPv4 address to take
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Option<Ipv4Addr>,
@@ -202,6 +202,16 @@ pub(crate) struct RmArgs {
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
+}
+
+/// `wharf rename`.
+#[derive(Debug, Args)]
+pub(crate) struct RenameArgs {
+    /// Name or id
+    pub(crate) container: String,
+    /// The new name
+    #[arg(value_name = "NEW-NAME")]
+    pub(crate) name: String,
 }
 
 /// `wharf ps`.

@@ -1,5 +1,7 @@
 //! The verbs for networks.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use clap::{ArgAction, Args, Subcommand};
 
 use super::{InspectArgs, ListArgs, PruneArgs};
@@ -13,6 +15,10 @@ pub(crate) enum NetworkCommand {
     Ls(ListArgs),
     /// Show everything about networks, as JSON
     Inspect(InspectArgs),
+    /// Give a container a place on a network, at once if it runs
+    Connect(NetworkConnectArgs),
+    /// Take a container off a network
+    Disconnect(NetworkDisconnectArgs),
     /// Remove networks
     Rm(NetworkRmArgs),
     /// Remove all networks that no container is on
@@ -48,6 +54,33 @@ pub(crate) struct NetworkCreateArgs {
     pub(crate) label: Vec<String>,
     /// Name of the network
     pub(crate) name: String,
+}
+
+/// `wharf network connect`.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkConnectArgs {
+    /// Another name for the container on the network (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Vec<String>,
+    /// IPv4 address to take
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<Ipv4Addr>,
+    /// IPv6 address to take
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip6: Option<Ipv6Addr>,
+    /// Name or id of the network
+    pub(crate) network: String,
+    /// Name or id of the container
+    pub(crate) container: String,
+}
+
+/// `wharf network disconnect`.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkDisconnectArgs {
+    /// Name or id of the network
+    pub(crate) network: String,
+    /// Name or id of the container
+    pub(crate) container: String,
 }
 
 /// `wharf network rm`.

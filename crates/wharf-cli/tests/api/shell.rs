@@ -61,7 +61,7 @@ fn completions_know_every_verb_and_flag() {
     );
     command.args(["-c", &ask]);
     let output = site.host.output(command, super::site::LIMIT).unwrap();
-    assert_eq!(output.stdout.trim(), "restart relay relay-opener", "{output:?}");
+    assert_eq!(output.stdout.trim(), "restart rename relay relay-opener", "{output:?}");
     assert_eq!(site.wharf.processes(), [], "no daemon is needed");
 }
 

@@ -93,9 +93,8 @@ fn options_of_a_container_are_refused_before_it_is_made() {
         run(&["-v", "/srv:/data:z,shared"], &["invalid volume specification", "use ro or rw"]),
         run(&["-v", "/srv:/a/../b"], &["invalid volume specification"]),
         run(&["--network", "nosuch"], &["no such network: nosuch"]),
-        run(&["--network", "host"], &["network \"host\" is not available in this version"]),
-        run(&["--network", "none"], &["network \"none\" is not available in this version"]),
-        run(&["--network", "container:web"], &["is not available in this version"]),
+        run(&["--network", "host", "--ip", "192.0.2.7"], &["the network mode \"host\""]),
+        run(&["--network", "container:nosuch"], &["no such container: nosuch"]),
         run(
             &["--ip", "192.0.2.7"],
             &["invalid address 192.0.2.7", "does not belong to the network's subnet"],

@@ -9,7 +9,7 @@ use wharf_spec::{Publication, render};
 use super::confinement;
 use crate::health::{Health, Probe};
 use crate::paths::Paths;
-use crate::record::ContainerRecord;
+use crate::record::{ContainerRecord, Place};
 
 /// What Docker writes for a moment that has not come.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -89,6 +89,7 @@ fn config(record: &ContainerRecord) -> Value {
         .collect();
     json!({
         "Hostname": record.spec.hostname,
+        "Domainname": record.request.names.domainname.clone().unwrap_or_default(),
         "User": record.spec.user,
         "Env": record.spec.env,
         "Cmd": record.request.command,
@@ -126,6 +127,10 @@ fn host_config(record: &ContainerRecord) -> Value {
         "LogConfig": crate::terminal::log_config(&record.spec.terminal),
         "Binds": record.request.volumes,
         "NetworkMode": record.network,
+        "Dns": record.request.names.dns,
+        "DnsSearch": record.request.names.dns_search,
+        "DnsOptions": record.request.names.dns_options,
+        "ExtraHosts": record.request.names.extra_hosts,
         "PublishAllPorts": record.request.publish_all,
         "PortSpecs": record.request.publish,
     });
@@ -136,8 +141,23 @@ fn host_config(record: &ContainerRecord) -> Value {
 }
 
 fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> Value {
-    let endpoint = &record.endpoint;
-    let place = json!({
+    let places: Map<String, Value> =
+        record.places().map(|it| (it.network.to_owned(), place(it, record))).collect();
+    let first = record.places().next().map(|it| place(it, record));
+    let nowhere =
+        || json!({"IPAddress": "", "Gateway": "", "GlobalIPv6Address": "", "MacAddress": ""});
+    let mut settings = first.unwrap_or_else(nowhere).as_object().cloned().unwrap_or_default();
+    for own in ["NetworkID", "Aliases", "DNSNames"] {
+        settings.remove(own);
+    }
+    settings.insert("Ports".into(), ports(record, publications));
+    settings.insert("Networks".into(), Value::Object(places));
+    Value::Object(settings)
+}
+
+fn place(place: Place<'_>, record: &ContainerRecord) -> Value {
+    let endpoint = place.endpoint;
+    json!({
         "IPAddress": endpoint.ipv4.map(|net| net.addr().to_string()).unwrap_or_default(),
         "IPPrefixLen": endpoint.ipv4.map_or(0, |net| net.prefix_len()),
         "Gateway": endpoint.gateway4.map(|a| a.to_string()).unwrap_or_default(),
@@ -146,12 +166,9 @@ fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> V
         "IPv6Gateway": endpoint.gateway6.map(|a| a.to_string()).unwrap_or_default(),
         "MacAddress": endpoint.mac.to_string(),
         "NetworkID": endpoint.network,
-    });
-    let mut settings = place.as_object().cloned().unwrap_or_default();
-    settings.remove("NetworkID");
-    settings.insert("Ports".into(), ports(record, publications));
-    settings.insert("Networks".into(), json!({ record.network.clone(): place }));
-    Value::Object(settings)
+        "Aliases": place.aliases,
+        "DNSNames": crate::naming::names(record, place.aliases),
+    })
 }
 
 /// Docker's map: null for a port that is only exposed, its host bindings for a published one.

@@ -264,7 +264,7 @@ impl<'a> Look<'a> {
         let endpoint = self
             .daemon
             .ledger
-            .read(|state| state.containers.get(id).map(|record| record.endpoint.clone()))?;
+            .read(|state| state.containers.get(id).and_then(|record| record.endpoint.clone()))?;
         let (link, bridge) = (host.link(&endpoint.host_veth), host.link(&endpoint.bridge));
         let on_bridge = link.is_some_and(|link| link.master == bridge.map(|it| it.index));
         let name = endpoint.host_veth.clone();

@@ -19,7 +19,7 @@ use crate::removal::Removal;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(OpenApi)]
-#[openapi(paths(list, create, inspect, remove, stop, restart, kill, wait, port))]
+#[openapi(paths(list, create, inspect, remove, stop, restart, kill, wait, port, rename))]
 pub(super) struct Paths;
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
@@ -31,6 +31,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/containers/{name}/kill", post(kill))
         .route("/v1/containers/{name}/wait", post(wait))
         .route("/v1/containers/{name}/port", get(port))
+        .route("/v1/containers/{name}/rename", post(rename))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -60,6 +61,13 @@ struct RemoveQuery {
     force: bool,
     /// Remove its volumes that have no name, too.
     volumes: bool,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct RenameQuery {
+    /// The new name.
+    name: String,
 }
 
 /// Lists every container.
@@ -138,6 +146,17 @@ async fn wait(State(daemon): Shared, Path(name): Path<String>) -> Answer<Waited>
     let ended = async { ending.wait_for(Option::is_some).await.map(|code| *code) };
     let exit_code = tokio::time::timeout(WAIT_LIMIT, ended).await.ok().and_then(Result::ok);
     Ok(Json(Waited { exit_code: exit_code.flatten() }))
+}
+
+/// Gives a container another name.
+#[utoipa::path(post, path = "/v1/containers/{name}/rename",
+    params(("name" = String, Path), RenameQuery), responses((status = 200)))]
+async fn rename(
+    State(daemon): Shared,
+    Path(name): Path<String>,
+    Query(query): Query<RenameQuery>,
+) -> Answer<()> {
+    json(daemon, move |daemon| daemon.rename(&name, &query.name)).await
 }
 
 /// Lists the published ports of a container, a line each.

@@ -122,6 +122,9 @@ impl Daemon {
                     record.name, record.name
                 )));
             }
+            if record.endpoint.is_none() {
+                return Err(crate::connect::nowhere_to_publish(record));
+            }
             Ok(Found {
                 name: TargetName::Container(record.name.clone()),
                 target: target(record),

@@ -16,6 +16,7 @@ use super::set::Set;
 use super::wire::number;
 
 mod mark;
+mod port;
 
 pub use self::mark::Mark;
 

@@ -21,6 +21,8 @@ fn spec(dir: &Path) -> ContainerSpec {
         resources: Default::default(),
         security: Default::default(),
         storage: Default::default(),
+        network: Default::default(),
+        domainname: None,
     }
 }
 

@@ -87,6 +87,8 @@ impl Fixture {
             resources: Default::default(),
             security: Default::default(),
             storage: Default::default(),
+            network: Default::default(),
+            domainname: None,
         };
         Self { dir, spec, parent, shim: None }
     }
