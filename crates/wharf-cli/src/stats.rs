@@ -56,7 +56,8 @@ async fn tell(session: &Session, containers: &[String], what: &'static str) -> O
 
 /// `wharf update`.
 pub(crate) async fn update(session: &Session, args: UpdateArgs) -> Outcome {
-    let request = ContainerUpdate { resources: args.limits.request()? };
+    let request =
+        ContainerUpdate { resources: args.limits.request()?, restart: args.restart.clone() };
     if request == ContainerUpdate::default() {
         return Err(Exit::failed(
             "you must provide one or more flags when using this command: see wharf update --help",

@@ -6,6 +6,8 @@ use wharf_api::options::Resources as Request;
 use wharf_api::{ContainerUpdate, Updated};
 use wharf_runtime::cgroup::limits::{Abilities, apply};
 use wharf_runtime::cgroup::{freeze, thaw};
+use wharf_spec::RestartPolicy;
+use wharf_spec::restart::RestartPolicyError;
 
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -74,11 +76,13 @@ impl Daemon {
             ));
         }
         let id = self.id_of(name)?;
-        self.in_turn(&id, || self.update_in_turn(&id, &update.resources))
+        self.in_turn(&id, || self.update_in_turn(&id, update))
     }
 
-    fn update_in_turn(&self, id: &str, change: &Request) -> Result<Updated> {
+    fn update_in_turn(&self, id: &str, update: &ContainerUpdate) -> Result<Updated> {
         let record = self.ledger.container(id)?;
+        let change = &update.resources;
+        let restart = update.restart.as_deref().map(|text| policy(text, &record)).transpose()?;
         let request = merged(&record.request.resources, change)?;
         let mut warnings = Vec::new();
         let limits = resources::limits(&request, &mut warnings)?;
@@ -110,6 +114,11 @@ impl Daemon {
         self.ledger.update_container(id, |record| {
             record.spec.resources.limits = limits;
             record.request.resources = request;
+            if restart.is_some() {
+                record.request.supervision.restart = restart;
+                // One that was about to be started again is not, if that is what it was told.
+                record.restarts.due &= record.restart_policy() != RestartPolicy::No;
+            }
         })?;
         self.events.tell("container", "update", id, Some(&record.name));
         Ok(Updated { warnings })
@@ -121,6 +130,19 @@ fn must_run(record: &ContainerRecord) -> Result<()> {
         Phase::Running => Ok(()),
         _ => Err(Error::Conflict(format!("container {} is not running", record.name))),
     }
+}
+
+/// The policy in its own words; a container that removes itself is not started again.
+fn policy(text: &str, record: &ContainerRecord) -> Result<String> {
+    let policy: RestartPolicy =
+        text.parse().map_err(|e: RestartPolicyError| Error::Invalid(e.to_string()))?;
+    if record.request.auto_remove && policy != RestartPolicy::No {
+        return Err(Error::Invalid(
+            "restart policy cannot be updated because AutoRemove is enabled for the container"
+                .into(),
+        ));
+    }
+    Ok(policy.to_string())
 }
 
 /// What was asked for before, with what is changed now.

@@ -1,8 +1,8 @@
 //! Volumes: directories that outlive the containers they were made for.
 //!
 //! A volume is a directory below `volumes`, with its files in `_data` and what is known of it in
-//! `volume.json`; the directories are the register. One that is being removed is renamed first, so
-//! that a crash leaves no half of it under its name.
+//! `volume.json`; the directories are the register. They get their names when they are whole, and
+//! lose them before they are removed, so that a crash leaves no half of one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,11 @@ use crate::error::{Error, Result};
 use crate::record::ContainerRecord;
 
 const DESCRIPTION: &str = "volume.json";
-/// In front of the name of a volume that is being removed; no name begins so.
+/// Where a volume's files are, below its directory.
+const DATA: &str = "_data";
+/// In front of the name of a volume that is being made, and of one that is being removed; no name
+/// begins so.
+const DRAFT: &str = ".new-";
 const GONE: &str = ".gone-";
 /// Bytes of an anonymous volume's name: 64 hexadecimal digits, as Docker's have.
 const ANONYMOUS: usize = 32;
@@ -144,10 +148,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Finishes removals that a crash interrupted.
+    /// Takes away what a crash left of volumes that were being made or removed.
     pub(crate) fn sweep_volumes(&self) {
         for entry in std::fs::read_dir(self.paths.volumes()).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(GONE)
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if [DRAFT, GONE].iter().any(|mark| name.starts_with(mark))
                 && let Err(error) = std::fs::remove_dir_all(entry.path())
             {
                 tracing::warn!(%error, "removing what is left of a volume");
@@ -163,16 +168,17 @@ impl Daemon {
     ) -> Result<()> {
         let dir = self.paths.volume(name);
         let what = || format!("make the volume {}", dir.display());
+        if dir.exists() {
+            return std::fs::create_dir_all(self.paths.volume_data(name))
+                .map_err(Error::io(what()));
+        }
         let description = Description { created: clock::now(), labels: labels.clone(), made_for };
         let text = serde_json::to_vec(&description).unwrap_or_default();
-        std::fs::create_dir_all(&dir).map_err(Error::io(what()))?;
-        // Whose it is must be known before there is anything in it.
-        if !dir.join(DESCRIPTION).exists() {
-            let (draft, place) = (dir.join("volume.new"), dir.join(DESCRIPTION));
-            std::fs::write(&draft, text).map_err(Error::io(what()))?;
-            std::fs::rename(draft, place).map_err(Error::io(what()))?;
-        }
-        std::fs::create_dir_all(self.paths.volume_data(name)).map_err(Error::io(what()))
+        // A crash leaves no volume of which nobody knows whose it is.
+        let draft = self.paths.volumes().join(format!("{DRAFT}{name}"));
+        std::fs::create_dir_all(draft.join(DATA)).map_err(Error::io(what()))?;
+        std::fs::write(draft.join(DESCRIPTION), text).map_err(Error::io(what()))?;
+        std::fs::rename(draft, &dir).map_err(Error::io(what()))
     }
 
     fn delete_volume(&self, name: &str) -> Result<()> {

@@ -38,13 +38,15 @@ pub struct Resources {
     pub devices: Vec<String>,
 }
 
-/// What is changed of a container's limits; what is absent stays as it is.
+/// What is changed of a container; what is absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContainerUpdate {
     /// The limits to change; those of its processes, its devices and `/dev/shm` are set for its
     /// life.
     pub resources: Resources,
+    /// When it is started again: `no`, `on-failure[:MAX]`, `always` or `unless-stopped`.
+    pub restart: Option<String>,
 }
 
 /// A container was updated.

@@ -18,6 +18,9 @@ pub(crate) struct PauseArgs {
 pub(crate) struct UpdateArgs {
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
+    /// When to start it again: no, on-failure[:MAX], always or unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<String>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,

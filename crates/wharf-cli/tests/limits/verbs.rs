@@ -64,6 +64,10 @@ fn limits_of_a_running_container_change_at_once_or_not_at_all() {
     site.fails(&["update", "-m", "1m", "box"], 1, "Minimum memory limit");
     site.fails(&["update", "box"], 1, "one or more flags");
     assert_eq!(site.wharf.inspect("box")["HostConfig"]["Memory"], 512 << 20);
+    site.wharf.ok(["update", "--restart", "on-failure:3", "box"]);
+    let policy = site.wharf.inspect("box")["HostConfig"]["RestartPolicy"].clone();
+    assert_eq!(policy, serde_json::json!({"Name": "on-failure", "MaximumRetryCount": 3}));
+    site.fails(&["update", "--restart", "sometimes", "box"], 1, "sometimes");
     // It lasts over a restart.
     site.wharf.ok(["restart", "-t", "0", "box"]);
     assert_eq!(
