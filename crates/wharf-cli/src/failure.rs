@@ -45,7 +45,7 @@ impl Exit {
     }
 
     /// The same failure, on the way of `run` or `create`.
-    pub(crate) fn as_run(self) -> Self {
+    pub(crate) fn into_run(self) -> Self {
         Self { code: Self::RUN_FAILED, ..self }
     }
 

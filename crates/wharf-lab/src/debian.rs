@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 /// It fetches packages and unpacks them without running a line of theirs, so that no service starts.
 const PROGRAM: &str = "mmdebstrap";
-const PACKAGES: &str = "busybox-static,nginx-light,redis-server,postgresql,python3-minimal";
+const PACKAGES: &str = "base-files,base-passwd,dash,coreutils,sed,grep,libc-bin,\
+                        nginx-light,redis-server,postgresql,python3-minimal";
 const SUITE: &str = "bookworm";
 /// Users that the packages would make when they are installed, besides base-passwd's own.
 const PASSWD: &str = "redis:x:101:101::/var/lib/redis:/usr/sbin/nologin\n\
@@ -63,7 +64,7 @@ fn complete(root: &Path) -> Result<()> {
         fs::write(root.join("etc").join(name), text + more)
             .with_context(|| format!("write {name}"))?;
     }
-    let shell = root.join("usr/bin/sh");
+    let shell = root.join("bin/sh");
     if !shell.exists() {
         std::os::unix::fs::symlink("dash", &shell).context("link sh")?;
     }

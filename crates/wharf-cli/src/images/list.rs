@@ -38,7 +38,7 @@ pub(crate) async fn images(session: &Session, args: ImagesArgs) -> Outcome {
     match args.format.unwrap_or_default() {
         Layout::Json => return print_json(&found),
         Layout::Template(template) => {
-            return print_each(&template, rows.map(|row| row.fields(&id)));
+            return print_each(&template, rows.map(|row| row.fields(id)));
         }
         Layout::Table => {}
     }

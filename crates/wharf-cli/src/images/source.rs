@@ -69,7 +69,7 @@ impl Source {
 
     async fn fetch(&self, session: &Session, image: &str) -> Result<(), Exit> {
         let fetched = fetch(session, image, self.platform.as_deref(), self.shown).await;
-        fetched.map(drop).map_err(Exit::as_run)
+        fetched.map(drop).map_err(Exit::into_run)
     }
 
     async fn of_platform(
