@@ -97,6 +97,10 @@ fn what_a_mode_cannot_honour_is_refused() {
         (&["--network", "container:web", "--dns", "192.0.2.1"], "dns and the network mode"),
         (&["--network", "container:web", "--add-host", "a:192.0.2.1"], "custom host-to-IP mapping"),
         (&["--network", "container:web", "--expose", "80"], "port exposing"),
+        (
+            &["--network", "container:web", "--sysctl", "net.core.somaxconn=9"],
+            "settings of a network",
+        ),
         (&["--network", "host", "--network-alias", "a"], "network-scoped aliases"),
         (&["--network", "none", "--ip", "10.0.0.9"], "user specified IP address"),
         (&["--network", "none", "--network", "wharf"], "other networks"),

@@ -81,6 +81,8 @@ fn refused_when_joined(request: &ContainerCreate) -> Option<(&'static str, &'sta
         Some(("custom host-to-IP mapping", remedy))
     } else if !request.expose.is_empty() {
         Some(("port exposing", "expose the ports on the other container"))
+    } else if request.security.sysctls.keys().any(|name| name.starts_with("net")) {
+        Some(("settings of a network", "set them on the other container"))
     } else {
         None
     }
