@@ -177,6 +177,8 @@ impl Client {
                 tokio::io::AsyncWriteExt::write_all(writer, &data).await.map_err(transport)?;
             }
         }
+        // Standard output is written by a thread, which shutting down would not wait for.
+        tokio::io::AsyncWriteExt::flush(writer).await.map_err(transport)?;
         tokio::io::AsyncWriteExt::shutdown(writer).await.map_err(transport)
     }
 

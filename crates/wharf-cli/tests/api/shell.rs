@@ -108,7 +108,7 @@ fn a_name_is_never_part_of_a_request() {
         }
         assert_eq!(site.wharf.fails(["exec", name, "true"]).code(), 125);
         let refused = site.wharf.fails(["inspect", name]);
-        let text = format!("no such container, image or network: {name}");
+        let text = format!("no such container, image, network or volume: {name}");
         assert!(refused.stderr.contains(&text), "{name}: {refused:?}");
         assert_eq!(site.wharf.fails(["rmi", name]).code(), 1);
         assert_eq!(site.wharf.fails(["network", "rm", name]).code(), 1);
