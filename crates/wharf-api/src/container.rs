@@ -86,6 +86,8 @@ pub enum ContainerState {
     Running,
     /// Its process has ended and is about to be started again, as its restart policy says.
     Restarting,
+    /// Its processes stand still until it is unpaused.
+    Paused,
     /// Its process has ended.
     Exited,
     /// It is being taken away.
@@ -174,4 +176,13 @@ pub struct FileStat {
 pub struct Waited {
     /// The exit code; null when the container still ran at the end of this wait, so ask again.
     pub exit_code: Option<i32>,
+}
+
+// === impl ContainerState ===
+
+impl ContainerState {
+    /// Whether it has a process, moving or not.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
 }

@@ -13,7 +13,9 @@ pub mod image;
 pub mod network;
 pub mod options;
 pub mod port;
+pub mod stats;
 pub mod system;
+pub mod volume;
 
 pub use client::Client;
 pub use container::{
@@ -29,9 +31,12 @@ pub use image::{
     PullEvent, PullRequest, RegistryCredential, SaveRequest, TagRequest,
 };
 pub use network::{NetworkCreate, NetworkSubnet, NetworkSummary};
+pub use options::{ContainerUpdate, Updated};
 pub use port::{
     AddressesAndPorts, PortEntry, PublishRequest, Published, PublishedPort, UnpublishRequest,
     Unpublished,
 };
+pub use stats::{ContainerStats, ContainerTop};
 pub use system::{Pruned, Shutdown, ShutdownRequest, Version};
+pub use volume::{VolumeCreate, VolumePrune, VolumeSummary, VolumesPruned};
 pub use wharf_spec::frame;

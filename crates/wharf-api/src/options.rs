@@ -8,7 +8,7 @@ pub mod supervision;
 pub mod terminal;
 
 pub use names::Names;
-pub use resources::Resources;
+pub use resources::{ContainerUpdate, Resources, Updated};
 pub use security::Security;
 pub use storage::Storage;
 pub use supervision::{HealthCheck, Supervision};

@@ -11,10 +11,12 @@ use crate::template::{Template, TemplateError};
 mod container;
 mod explain;
 mod image;
+mod limits;
 mod network;
 mod options;
 mod prune;
 mod publish;
+mod volume;
 
 pub(crate) use container::{
     AttachArgs, CpArgs, CreateArgs, ExecArgs, InspectArgs, KillArgs, LogsArgs, PortArgs, PsArgs,
@@ -25,9 +27,13 @@ pub(crate) use image::{
     HistoryArgs, ImageCommand, ImagesArgs, ImportArgs, LoadArgs, LoginArgs, LogoutArgs, PullArgs,
     PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
 };
+pub(crate) use limits::{PauseArgs, StatsArgs, TopArgs, UpdateArgs};
 pub(crate) use network::{NetworkCommand, NetworkCreateArgs};
 pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
+pub(crate) use volume::{
+    VolumeCommand, VolumeCreateArgs, VolumeListArgs, VolumePruneArgs, VolumeRmArgs,
+};
 
 /// Publishes container ports: runs containers and makes their ports reachable on this host.
 #[derive(Debug, Parser)]
@@ -74,6 +80,12 @@ pub(crate) enum Command {
     Kill(KillArgs),
     /// Stop containers and start them again
     Restart(StopArgs),
+    /// Stop every process of containers where it is
+    Pause(PauseArgs),
+    /// Let paused containers go on
+    Unpause(PauseArgs),
+    /// Change limits of containers
+    Update(UpdateArgs),
     /// Remove containers
     Rm(RmArgs),
     /// List containers
@@ -82,6 +94,10 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Copy files between a container and this host
     Cp(CpArgs),
+    /// Show what containers use, each second
+    Stats(StatsArgs),
+    /// List the processes of a container
+    Top(TopArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
     /// Show everything about containers, images or networks, as JSON
@@ -134,6 +150,9 @@ pub(crate) enum Command {
     /// Manage everything together
     #[command(subcommand)]
     System(SystemCommand),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Run the daemon in the foreground (verbs start it in the background when it is needed)
     Daemon(DaemonArgs),
     /// Run the user-space relay (the daemon starts it when it is needed)

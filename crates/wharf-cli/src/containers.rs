@@ -74,9 +74,9 @@ pub(crate) async fn kill(session: &Session, args: KillArgs) -> Outcome {
 
 /// `wharf rm`.
 pub(crate) async fn rm(session: &Session, args: RmArgs) -> Outcome {
-    let force = args.force;
+    let (force, volumes) = (args.force, args.volumes);
     for_each(&args.containers, |name| async move {
-        let path = format!("/v1/containers/{}?force={force}", Part(&name));
+        let path = format!("/v1/containers/{}?force={force}&volumes={volumes}", Part(&name));
         match session.delete::<serde_json::Value>(&path).await {
             Ok(_) => Ok(name),
             Err(ClientError::Api(e)) if force && e.code == ErrorCode::NotFound => {

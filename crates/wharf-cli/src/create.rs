@@ -155,7 +155,7 @@ fn absolute_bind(volume: &str) -> Result<String, Exit> {
     }
 }
 
-fn absolute(path: &str) -> Result<String, Exit> {
+pub(crate) fn absolute(path: &str) -> Result<String, Exit> {
     let absolute = std::path::absolute(Path::new(path))
         .map_err(|e| Exit::at_run(format!("cannot make {path:?} absolute: {e}")))?;
     Ok(absolute.to_string_lossy().into_owned())

@@ -20,8 +20,7 @@ const COMMAND_WIDTH: usize = 22;
 /// `wharf ps`.
 pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
     let mut found: Vec<ContainerSummary> = session.get("/v1/containers").await?;
-    let up = [ContainerState::Running, ContainerState::Restarting];
-    found.retain(|c| args.all || up.contains(&c.state));
+    found.retain(|c| args.all || c.state.is_alive() || c.state == ContainerState::Restarting);
     match args.format.unwrap_or_default() {
         Layout::Table => {}
         Layout::Json => return print_json(&found),
@@ -99,7 +98,7 @@ pub(crate) async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
 }
 
 async fn inspect_any(session: &Session, name: &str) -> Result<serde_json::Value, Exit> {
-    for kind in ["containers", "images", "networks"] {
+    for kind in ["containers", "images", "networks", "volumes"] {
         match session.get(&format!("/v1/{kind}/{}", Part(name))).await {
             Ok(value) => return Ok(value),
             // What is no name of an image may be one of something else.
@@ -108,7 +107,7 @@ async fn inspect_any(session: &Session, name: &str) -> Result<serde_json::Value,
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Exit::failed(format!("no such container, image or network: {name}")))
+    Err(Exit::failed(format!("no such container, image, network or volume: {name}")))
 }
 
 /// `wharf version`.

@@ -25,7 +25,9 @@ mod processes;
 mod prune;
 mod publish;
 mod shell;
+mod stats;
 mod template;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -82,6 +84,12 @@ async fn converse(command: Command) -> Outcome {
         Command::Stop(args) => containers::stop(&session, args).await,
         Command::Kill(args) => containers::kill(&session, args).await,
         Command::Restart(args) => containers::restart(&session, args).await,
+        Command::Pause(args) => stats::pause(&session, args).await,
+        Command::Unpause(args) => stats::unpause(&session, args).await,
+        Command::Update(args) => stats::update(&session, args).await,
+        Command::Stats(args) => stats::stats(&session, args).await,
+        Command::Top(args) => stats::top(&session, args).await,
+        Command::Volume(command) => volumes::volume(&session, command).await,
         Command::Rm(args) => containers::rm(&session, args).await,
         Command::Wait(args) => containers::wait(&session, args).await,
         Command::Cp(args) => cp::cp(&session, args).await,

@@ -16,11 +16,13 @@ use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::health;
+use crate::mounts;
 use crate::names;
+use crate::privileges;
 use crate::record::{ContainerRecord, Phase};
+use crate::resources;
 use crate::restart::Restarts;
 use crate::terminal;
-use crate::volumes;
 
 /// What the kernel takes as a host name (`__NEW_UTS_LEN`).
 const HOSTNAME_LIMIT: usize = 64;
@@ -31,10 +33,13 @@ impl Daemon {
     /// Makes a container.
     pub fn create(&self, request: ContainerCreate) -> Result<ContainerCreated> {
         check(&request)?;
+        let mut warnings = Vec::new();
+        let resources = resources::resources(&request.resources, &mut warnings)?;
+        let security = privileges::security(&request.security, request.network.as_deref())?;
         let image = self.images.obtain(&request.image.parse()?)?;
         let exposed = exposed(&request, &image)?;
         let id = fresh_id();
-        let spec = self.spec(&id, &request, &image)?;
+        let spec = ContainerSpec { resources, security, ..self.spec(&id, &request, &image)? };
         let record = self.record(id, request, &image, spec, exposed)?;
         crash::point("create.recorded");
         let finished = self.finish_create(&record, &image.config.volumes);
@@ -42,7 +47,7 @@ impl Daemon {
             self.discard(&record)?;
             return Err(error);
         }
-        let warnings = finished?;
+        warnings.extend(finished?);
         crash::point("create.done");
         self.events.tell("container", "create", &record.id, Some(&record.name));
         Ok(ContainerCreated { id: record.id, name: record.name, warnings })
@@ -54,15 +59,7 @@ impl Daemon {
         self.wanted(record, &network, &mut warnings)?;
         let dir = self.paths.container(&record.id);
         std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
-        let mut binds = Vec::new();
-        for text in volume_texts(&record.request.volumes, of_image) {
-            binds.push(volumes::bind(&text, &self.paths, &record.id)?);
-        }
-        crash::point("create.files");
-        self.ledger.update_container(&record.id, |record| {
-            record.phase = Phase::Created;
-            record.spec.binds = binds;
-        })?;
+        self.mount(record, of_image)?;
         if let Some(signal) = &record.spec.stop_signal
             && signal::parse(signal).is_err()
         {
@@ -73,8 +70,22 @@ impl Daemon {
         Ok(warnings)
     }
 
+    /// Nobody removes a volume between its making and the note of who uses it.
+    fn mount(&self, record: &ContainerRecord, of_image: &[String]) -> Result<()> {
+        let _held = self.volumes.lock();
+        let made = self.make_mounts(record, of_image)?;
+        crash::point("create.files");
+        self.ledger.update_container(&record.id, |record| {
+            record.phase = Phase::Created;
+            record.spec.binds = made.binds;
+            record.spec.storage.tmpfs = made.tmpfs;
+        })?;
+        Ok(())
+    }
+
     /// Undoes a container nobody has been told of.
     pub(crate) fn discard(&self, record: &ContainerRecord) -> Result<()> {
+        self.discard_volumes(&record.id)?;
         let dir = self.paths.container(&record.id);
         if dir.exists() {
             std::fs::remove_dir_all(&dir)
@@ -128,7 +139,7 @@ impl Daemon {
             terminal: terminal::spec(&request.terminal)?,
             resources: spec::Resources::default(),
             security: spec::Security::default(),
-            storage: spec::Storage::default(),
+            storage: spec::Storage { read_only: request.storage.read_only, tmpfs: Vec::new() },
         })
     }
 
@@ -177,6 +188,8 @@ impl Daemon {
                 failure: None,
                 health: health::merge(&image.config.health, &request.supervision.health)?,
                 restarts: Restarts::default(),
+                paused: false,
+                with_volumes: false,
                 request,
             };
             draft.put_network(network);
@@ -204,6 +217,7 @@ fn check(request: &ContainerCreate) -> Result<()> {
             )));
         }
     }
+    mounts::asked(request)?;
     let words = request.command.iter().chain(&request.entrypoint).flatten().chain(&request.env);
     if words.into_iter().any(|word| word.contains('\0')) {
         return Err(Error::Invalid("no argument or variable can contain a NUL byte".into()));
@@ -249,14 +263,6 @@ fn exposed(request: &ContainerCreate, image: &Image) -> Result<Vec<Expose>> {
         found.insert(text.parse::<Expose>().map_err(|e| Error::Invalid(e.to_string()))?);
     }
     Ok(found.into_iter().collect())
-}
-
-/// The volumes asked for, and one without a name for each path the image wants one at.
-fn volume_texts(asked: &[String], of_image: &[String]) -> Vec<String> {
-    let covered = |path: &String| {
-        asked.iter().any(|text| text.split(':').any(|part| part == path.trim_end_matches('/')))
-    };
-    asked.iter().chain(of_image.iter().filter(|path| !covered(path))).cloned().collect()
 }
 
 fn fresh_id() -> String {

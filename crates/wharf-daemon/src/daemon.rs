@@ -26,6 +26,7 @@ use crate::metrics::{Metrics, StateLabel};
 use crate::paths::Paths;
 use crate::planes::{DesiredState, Planes, TABLE};
 use crate::record::{ContainerRecord, Phase, PublicationRecord};
+use crate::removal::Removal;
 use crate::store::Store;
 
 /// Exit codes of removed containers are remembered for whoever still waits for one; this many are
@@ -61,6 +62,8 @@ pub struct Daemon {
     /// Whether the daemon is about to end: streams without an end of their own end then.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) bringing_up: Mutex<()>,
+    /// Held while volumes are made for a container, and while they are removed.
+    pub(crate) volumes: Mutex<()>,
     turns: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     endings: Mutex<Endings>,
 }
@@ -114,6 +117,7 @@ impl Daemon {
             stop: Notify::new(),
             closing: watch::Sender::new(false),
             bringing_up: Mutex::default(),
+            volumes: Mutex::default(),
             turns: Mutex::default(),
             endings: Mutex::default(),
             paths,
@@ -209,6 +213,7 @@ impl Daemon {
                 ContainerState::Created => "created",
                 ContainerState::Running => "running",
                 ContainerState::Restarting => "restarting",
+                ContainerState::Paused => "paused",
                 ContainerState::Exited => "exited",
                 ContainerState::Removing => "removing",
             };
@@ -256,7 +261,7 @@ impl Daemon {
         let ids: Vec<String> = self.ledger.read(|s| s.containers.keys().cloned().collect());
         let mut failures = Vec::new();
         for id in ids {
-            match self.remove(&id, true) {
+            match self.remove(&id, Removal { force: true, volumes: true }) {
                 Ok(()) | Err(Error::NotFound { .. }) => {}
                 Err(error) => failures.push(error.to_string()),
             }

@@ -16,6 +16,7 @@ use crate::ledger::State;
 use crate::planes::Traffic;
 use crate::record::{ContainerRecord, Owner, PublicationRecord};
 
+mod confinement;
 mod inspect;
 
 // === impl Daemon ===
@@ -141,7 +142,7 @@ fn with_host_side(publications: &[Publication]) -> Vec<Publication> {
 /// Exposed ports are listed while the container runs, as in Docker; a published port counts as
 /// exposed.
 fn shown_as_exposed(record: &ContainerRecord, publications: &[Publication]) -> Vec<Expose> {
-    if record.state() != ContainerState::Running {
+    if !record.state().is_alive() {
         return Vec::new();
     }
     let routed = publications.iter().filter(|p| p.host.addresses.is_empty());
@@ -171,6 +172,7 @@ fn status(record: &ContainerRecord) -> String {
     let since = |moment: &str| clock::rough(clock::seconds_since(moment));
     match (record.state(), &record.exit, &record.started) {
         (ContainerState::Running, _, Some(started)) => format!("Up {}", since(started)),
+        (ContainerState::Paused, _, Some(started)) => format!("Up {} (Paused)", since(started)),
         (ContainerState::Running, _, None) => "Up".into(),
         (ContainerState::Exited, Some(exit), _) => {
             format!("Exited ({}) {} ago", exit.code, since(&exit.finished))

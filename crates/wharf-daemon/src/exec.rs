@@ -107,6 +107,12 @@ pub(crate) fn attach(daemon: &Daemon, name: &str, id: &str, wants: Attach) -> Re
 
 fn running(daemon: &Daemon, name: &str) -> Result<ContainerRecord> {
     let record = daemon.ledger.container(&daemon.id_of(name)?)?;
+    if record.paused {
+        return Err(Error::Conflict(format!(
+            "container {} is paused, unpause the container before exec",
+            record.name
+        )));
+    }
     if record.phase == Phase::Running {
         return Ok(record);
     }

@@ -128,9 +128,8 @@ fn routed(state: &State, publication: &Publication) -> Vec<IpAddr> {
 
 /// Why nothing is in force where a client asks.
 fn unserved(state: &State, question: Question) -> Matter<'static> {
-    let stopped = |record: &&ContainerRecord| {
-        record.state() != ContainerState::Running && publishes(record, question)
-    };
+    let stopped =
+        |record: &&ContainerRecord| !record.state().is_alive() && publishes(record, question);
     if let Some(record) = state.containers.values().find(stopped) {
         let state = match (&record.exit, record.state()) {
             (Some(exit), _) => format!("exited with {}", exit.code),

@@ -23,7 +23,9 @@ mod networks;
 mod output;
 mod ports;
 mod prune;
+mod resources;
 mod system;
+mod volumes;
 
 /// The framework's own refusals are a sentence each.
 const REFUSAL_LIMIT: usize = 64 << 10;
@@ -48,6 +50,8 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(ports::routes())
         .merge(prune::routes())
         .merge(files::routes())
+        .merge(resources::routes())
+        .merge(volumes::routes())
         .merge(explain::routes())
         .merge(system::routes())
         .fallback(async || {
@@ -94,6 +98,8 @@ pub fn openapi() -> String {
     document.merge(prune::Paths::openapi());
     document.merge(files::Paths::openapi());
     document.merge(attach::Paths::openapi());
+    document.merge(resources::Paths::openapi());
+    document.merge(volumes::Paths::openapi());
     document.to_pretty_json().unwrap_or_default()
 }
 

@@ -84,6 +84,7 @@ impl Daemon {
         let asked = record.spec.stop_signal.as_deref().and_then(|text| signal::parse(text).ok());
         let asked = asked.unwrap_or(Signal::TERM);
         let own = record.request.supervision.stop_timeout.map_or(STOP_LIMIT, seconds);
+        self.wake(&record)?;
         if let Some(shim) = Shim::adopt(&self.paths.shim(id))?
             && shim.kill(asked).is_ok()
             && matches!(shim.wait_exit(limit.unwrap_or(own)), Ok(Some(_)))
@@ -107,6 +108,7 @@ impl Daemon {
         if Self::is_meant_to_end(&record, asked) {
             self.note_stopped_by_hand(&id)?;
         }
+        self.wake(&record)?;
         if asked != Signal::KILL
             && let Some(shim) = Shim::adopt(&self.paths.shim(&id))?
         {
@@ -118,6 +120,9 @@ impl Daemon {
 
     /// Ends every process of a container and waits until its shim has written down how.
     pub(crate) fn kill_hard(&self, record: &ContainerRecord) -> Result<()> {
+        if let Err(error) = self.wake(record) {
+            tracing::warn!(id = record.short_id(), %error, "waking a container that is to end");
+        }
         if let Ok(Some(shim)) = Shim::adopt(&self.paths.shim(&record.id)) {
             let told = shim.kill(Signal::KILL).is_ok();
             if told && matches!(shim.wait_exit(KILL_LIMIT), Ok(Some(_))) {
@@ -152,6 +157,7 @@ impl Daemon {
             if afterwards == Afterwards::AsAsked {
                 record.restarts.note_end(policy, ran, &exit);
             }
+            record.paused = false;
             record.exit = Some(exit);
         })?;
         let withdrawn = self.withdraw_container(id);
@@ -197,6 +203,11 @@ impl Daemon {
     ) -> Result<Vec<String>> {
         let record = self.ledger.container(id)?;
         match record.phase {
+            Phase::Running if record.paused => {
+                return Err(Error::Conflict(
+                    "cannot start a paused container, try unpause instead".into(),
+                ));
+            }
             Phase::Running => return Ok(Vec::new()),
             Phase::Created | Phase::Exited => {}
             Phase::Creating | Phase::Starting | Phase::Removing => {

@@ -80,9 +80,19 @@ impl Paths {
         self.state.join("images")
     }
 
-    /// Named volumes.
+    /// Volumes.
     pub fn volumes(&self) -> PathBuf {
         self.state.join("volumes")
+    }
+
+    /// One volume.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.volumes().join(name)
+    }
+
+    /// One volume's files.
+    pub fn volume_data(&self, name: &str) -> PathBuf {
+        self.volume(name).join("_data")
     }
 
     /// Containers' files.

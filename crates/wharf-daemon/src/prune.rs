@@ -8,6 +8,7 @@ use wharf_api::Pruned;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::record::{ContainerRecord, Phase};
+use crate::removal::Removal;
 
 /// Directories a container makes inside its own; deeper ones are not counted.
 const DEPTH_LIMIT: usize = 64;
@@ -22,7 +23,7 @@ impl Daemon {
         let mut pruned = Pruned::default();
         for record in records.iter().filter(|record| rests(record)) {
             let size = size(&self.paths.container(&record.id).join("upper"), DEPTH_LIMIT);
-            match self.remove(&record.id, false) {
+            match self.remove(&record.id, Removal::default()) {
                 Ok(()) => {
                     pruned.removed.push(record.id.clone());
                     pruned.reclaimed = pruned.reclaimed.saturating_add(size);

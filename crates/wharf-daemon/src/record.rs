@@ -45,6 +45,12 @@ pub(crate) struct ContainerRecord {
     /// How its restarts stand.
     #[serde(default)]
     pub restarts: Restarts,
+    /// Whether its processes stand still.
+    #[serde(default)]
+    pub paused: bool,
+    /// Whether volumes without a name go with it; said when its removal begins.
+    #[serde(default)]
+    pub with_volumes: bool,
 }
 
 /// A publication in the ledger: in force, unless something is said to stand in the way.
@@ -113,6 +119,7 @@ impl ContainerRecord {
             Phase::Creating | Phase::Created => ContainerState::Created,
             Phase::Starting if self.exit.is_some() => ContainerState::Exited,
             Phase::Starting => ContainerState::Created,
+            Phase::Running if self.paused => ContainerState::Paused,
             Phase::Running => ContainerState::Running,
             Phase::Exited => ContainerState::Exited,
             Phase::Removing => ContainerState::Removing,

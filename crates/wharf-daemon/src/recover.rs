@@ -34,6 +34,7 @@ impl Daemon {
             records.iter().filter(|record| self.adopt(record)).collect();
         self.drop_stale_publications(&running)?;
         self.remove_strangers(&records);
+        self.sweep_volumes();
         self.bring_up_networks(&running)?;
         self.planes.adopt(&**self)?;
         note("forget flows that lead nowhere", self.forget_stale_flows());

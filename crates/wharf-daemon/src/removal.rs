@@ -10,11 +10,20 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::record::{ContainerRecord, Owner, Phase};
 
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// It is killed first if it runs.
+    pub force: bool,
+    /// Its volumes without a name go, too.
+    pub volumes: bool,
+}
+
 // === impl Daemon ===
 
 impl Daemon {
     /// Removes a container; a running one only by force.
-    pub fn remove(self: &Arc<Self>, name: &str, force: bool) -> Result<()> {
+    pub fn remove(self: &Arc<Self>, name: &str, how: Removal) -> Result<()> {
         let id = self.id_of(name)?;
         self.in_turn(&id, || {
             let record = self.ledger.container(&id)?;
@@ -22,12 +31,15 @@ impl Daemon {
                 Phase::Running => Some("running"),
                 _ => record.is_restarting().then_some("restarting"),
             };
-            if let Some(runs) = runs.filter(|_| !force) {
+            if let Some(runs) = runs.filter(|_| !how.force) {
                 return Err(Error::Conflict(format!(
                     "cannot remove container {:?}: container is {runs}: stop the container \
                      before removing or force remove",
                     record.name
                 )));
+            }
+            if how.volumes {
+                self.ledger.update_container(&id, |record| record.with_volumes = true)?;
             }
             self.remove_in_turn(&id)
         })
@@ -63,7 +75,11 @@ impl Daemon {
         let run_files = remove_dir(&self.paths.shim(&record.id));
         let files = remove_dir(&self.paths.container(&record.id));
         crash::point("remove.files");
-        let steps = [killed, withdrawn, unplugged.map(drop), run_files, files];
+        let volumes = match record.with_volumes || record.request.auto_remove {
+            true => self.remove_anonymous_volumes(record),
+            false => Ok(()),
+        };
+        let steps = [killed, withdrawn, unplugged.map(drop), run_files, files, volumes];
         let failures: Vec<String> =
             steps.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
         if !failures.is_empty() {

@@ -1,120 +1,278 @@
-//! Binds and volumes, as after `-v`.
+//! Volumes: directories that outlive the containers they were made for.
+//!
+//! A volume is a directory below `volumes`, with its files in `_data` and what is known of it in
+//! `volume.json`; the directories are the register. One that is being removed is renamed first, so
+//! that a crash leaves no half of it under its name.
 
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use wharf_api::{VolumeCreate, VolumeSummary, VolumesPruned};
 use wharf_runtime::spec::Bind;
+use wharf_spec::ContainerName;
 
+use crate::clock;
+use crate::daemon::Daemon;
 use crate::error::{Error, Result};
-use crate::paths::Paths;
+use crate::record::ContainerRecord;
 
-/// Reads `SOURCE:PATH[:OPTIONS]` or `PATH`, and makes sure that the source exists: a missing host
-/// path becomes a directory, as in Docker; a name is a volume of ours.
-///
-/// A volume without a name belongs to the container and goes with it.
-pub(crate) fn bind(text: &str, paths: &Paths, container: &str) -> Result<Bind> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, options) = match parts.as_slice() {
-        [target] => (None, *target, ""),
-        [source, target] => (Some(*source), *target, ""),
-        [source, target, options] => (Some(*source), *target, *options),
-        _ => return Err(refuse(text, "use SOURCE:PATH[:ro]")),
-    };
-    let read_only = read_only(text, options)?;
-    let target = target_path(text, target)?;
-    let (source, copy_up) = match source {
-        None => (anonymous(paths, container, &target), true),
-        Some(path) if path.starts_with('/') => (PathBuf::from(path), false),
-        Some(name) => (named(text, paths, name)?, true),
-    };
-    if !source.exists() {
-        std::fs::create_dir_all(&source)
-            .map_err(Error::io(format!("make {} for -v {text}", source.display())))?;
-    }
-    Ok(Bind { source, target, read_only, copy_up })
+const DESCRIPTION: &str = "volume.json";
+/// In front of the name of a volume that is being removed; no name begins so.
+const GONE: &str = ".gone-";
+/// Bytes of an anonymous volume's name: 64 hexadecimal digits, as Docker's have.
+const ANONYMOUS: usize = 32;
+
+/// What is known of a volume.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Description {
+    /// When it was made (RFC 3339).
+    created: String,
+    labels: BTreeMap<String, String>,
+    /// The container it was made for, when it has no name of its own.
+    made_for: Option<String>,
 }
 
-fn read_only(text: &str, options: &str) -> Result<bool> {
-    let mut read_only = false;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            _ => {
-                let why = format!("option {option:?} is not available: use ro or rw");
-                return Err(refuse(text, &why));
+// === impl Daemon ===
+
+impl Daemon {
+    /// Makes a volume; one that is there already stays as it is.
+    pub fn create_volume(&self, request: &VolumeCreate) -> Result<VolumeSummary> {
+        let _held = self.volumes.lock();
+        let name = match &request.name {
+            Some(name) => self.ensure_volume(checked(name)?, &request.labels)?,
+            None => {
+                let name = anonymous_name();
+                self.ensure_volume(&name, &request.labels)?
+            }
+        };
+        self.events.tell("volume", "create", &name, Some(&name));
+        self.volume(&name)
+    }
+
+    /// Every volume, by name.
+    pub fn list_volumes(&self) -> Vec<VolumeSummary> {
+        let users = self.users_of_volumes();
+        let names = self.volume_names();
+        names.iter().map(|name| self.describe_volume(name, &users)).collect()
+    }
+
+    /// Everything about one volume, with Docker's field names.
+    pub fn inspect_volume(&self, name: &str) -> Result<serde_json::Value> {
+        let volume = self.volume(name)?;
+        Ok(json!({
+            "Name": volume.name,
+            "Driver": volume.driver,
+            "Mountpoint": volume.mountpoint,
+            "CreatedAt": volume.created,
+            "Labels": volume.labels,
+            "Options": {},
+            "Scope": "local",
+            "UsedBy": volume.used_by,
+        }))
+    }
+
+    /// Removes a volume nobody uses.
+    pub fn remove_volume(&self, name: &str) -> Result<()> {
+        let _held = self.volumes.lock();
+        let volume = self.volume(name)?;
+        if !volume.used_by.is_empty() {
+            return Err(Error::Conflict(format!(
+                "remove {name}: volume is in use - [{}]: remove those containers first",
+                volume.used_by.join(", ")
+            )));
+        }
+        self.delete_volume(name)
+    }
+
+    /// Removes volumes nobody uses: those without a name, or `all`.
+    pub fn prune_volumes(&self, all: bool) -> Result<VolumesPruned> {
+        let _held = self.volumes.lock();
+        let mut pruned = VolumesPruned::default();
+        for volume in self.list_volumes() {
+            if volume.used_by.is_empty() && (all || volume.anonymous) {
+                pruned.reclaimed += size(Path::new(&volume.mountpoint));
+                self.delete_volume(&volume.name)?;
+                pruned.removed.push(volume.name);
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Makes the volume `name` unless it is there. Must be called with the volumes locked.
+    pub(crate) fn ensure_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<String> {
+        if !self.paths.volume_data(name).is_dir() {
+            self.make_volume(name, labels, None)?;
+        }
+        Ok(name.to_owned())
+    }
+
+    /// Makes a volume that has no name, for one container. Must be called with the volumes locked.
+    pub(crate) fn make_anonymous_volume(
+        &self,
+        labels: &BTreeMap<String, String>,
+        container: &str,
+    ) -> Result<String> {
+        let name = anonymous_name();
+        self.make_volume(&name, labels, Some(container.to_owned()))?;
+        Ok(name)
+    }
+
+    /// Removes the nameless volumes of a container nobody has been told of.
+    pub(crate) fn discard_volumes(&self, container: &str) -> Result<()> {
+        let made = |name: &String| self.description(name).made_for.as_deref() == Some(container);
+        let names = self.volume_names();
+        names.iter().filter(|name| made(name)).try_for_each(|name| self.delete_volume(name))
+    }
+
+    /// Removes the nameless volumes of a container that goes, unless others use them, too.
+    pub(crate) fn remove_anonymous_volumes(&self, record: &ContainerRecord) -> Result<()> {
+        let _held = self.volumes.lock();
+        let users = self.users_of_volumes();
+        for name in record.spec.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
+            let others = users.get(name).into_iter().flatten().any(|user| *user != record.name);
+            if !others && self.description(name).made_for.is_some() {
+                self.delete_volume(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes removals that a crash interrupted.
+    pub(crate) fn sweep_volumes(&self) {
+        for entry in std::fs::read_dir(self.paths.volumes()).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(GONE)
+                && let Err(error) = std::fs::remove_dir_all(entry.path())
+            {
+                tracing::warn!(%error, "removing what is left of a volume");
             }
         }
     }
-    Ok(read_only)
-}
 
-fn target_path(text: &str, target: &str) -> Result<PathBuf> {
-    let path = Path::new(target);
-    let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
-    if !path.is_absolute() || !plain {
-        return Err(refuse(text, "the path in the container must be absolute, without `..`"));
-    }
-    if path.starts_with("/proc") {
-        return Err(refuse(text, "/proc belongs to the kernel: choose another path"));
-    }
-    if path == Path::new("/") {
-        return Err(refuse(text, "destination can't be '/'"));
-    }
-    Ok(path.to_owned())
-}
-
-fn named(text: &str, paths: &Paths, name: &str) -> Result<PathBuf> {
-    if name.parse::<wharf_spec::ContainerName>().is_err() {
-        let why = format!(
-            "{name:?} is neither an absolute path nor a volume name \
-             ([a-zA-Z0-9][a-zA-Z0-9_.-]): write ./{name} for a path here"
-        );
-        return Err(refuse(text, &why));
-    }
-    Ok(paths.volumes().join(name).join("_data"))
-}
-
-fn anonymous(paths: &Paths, container: &str, target: &Path) -> PathBuf {
-    let flat: String = target
-        .to_string_lossy()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
-    paths.container(container).join("volumes").join(flat.trim_matches('-'))
-}
-
-fn refuse(text: &str, why: &str) -> Error {
-    Error::Invalid(format!("invalid volume specification: {text:?}: {why}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn paths() -> (tempfile::TempDir, Paths) {
-        let dir = tempfile::tempdir().unwrap();
-        let paths = Paths::new(dir.path().join("state"), dir.path().join("run"));
-        (dir, paths)
+    fn make_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        made_for: Option<String>,
+    ) -> Result<()> {
+        let dir = self.paths.volume(name);
+        let what = || format!("make the volume {}", dir.display());
+        let description = Description { created: clock::now(), labels: labels.clone(), made_for };
+        let text = serde_json::to_vec(&description).unwrap_or_default();
+        std::fs::create_dir_all(&dir).map_err(Error::io(what()))?;
+        // Whose it is must be known before there is anything in it.
+        if !dir.join(DESCRIPTION).exists() {
+            let (draft, place) = (dir.join("volume.new"), dir.join(DESCRIPTION));
+            std::fs::write(&draft, text).map_err(Error::io(what()))?;
+            std::fs::rename(draft, place).map_err(Error::io(what()))?;
+        }
+        std::fs::create_dir_all(self.paths.volume_data(name)).map_err(Error::io(what()))
     }
 
-    #[test]
-    fn the_three_kinds_of_source() {
-        let (dir, paths) = paths();
-        let host = dir.path().join("not-there-yet");
-        let bound = bind(&format!("{}:/data:ro", host.display()), &paths, "c").unwrap();
-        assert!(host.is_dir() && bound.read_only && !bound.copy_up);
-        let named = bind("db:/var/lib/db", &paths, "c").unwrap();
-        assert_eq!(named.source, paths.volumes().join("db/_data"));
-        let anonymous = bind("/var/cache", &paths, "c").unwrap();
-        assert!(anonymous.source.starts_with(paths.container("c")) && anonymous.copy_up);
+    fn delete_volume(&self, name: &str) -> Result<()> {
+        let (dir, gone) =
+            (self.paths.volume(name), self.paths.volumes().join(format!("{GONE}{name}")));
+        let what = || format!("remove the volume {}", dir.display());
+        match std::fs::rename(&dir, &gone) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(Error::io(what()))?,
+        }
+        std::fs::remove_dir_all(&gone).map_err(Error::io(what()))?;
+        self.events.tell("volume", "destroy", name, Some(name));
+        Ok(())
     }
 
-    #[test]
-    fn what_cannot_be_honoured_is_refused() {
-        let (_dir, paths) = paths();
-        let bad = ["a:b", "/a:/b:z", "/a:/", "/a:/b/../c", "a/b:/c", "/a:/b:ro:x", "", ":/a"];
-        for text in bad {
-            assert!(bind(text, &paths, "c").is_err(), "{text}");
+    fn volume(&self, name: &str) -> Result<VolumeSummary> {
+        let known = checked(name).is_ok() && self.paths.volume(name).is_dir();
+        match known {
+            true => Ok(self.describe_volume(name, &self.users_of_volumes())),
+            false => Err(Error::NotFound { kind: "volume", name: name.to_owned() }),
         }
     }
+
+    fn volume_names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.paths.volumes()).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.filter(|name| checked(name).is_ok()).collect();
+        names.sort();
+        names
+    }
+
+    fn description(&self, name: &str) -> Description {
+        let text = std::fs::read(self.paths.volume(name).join(DESCRIPTION)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn describe_volume(&self, name: &str, users: &BTreeMap<String, Vec<String>>) -> VolumeSummary {
+        let description = self.description(name);
+        let modified = std::fs::metadata(self.paths.volume(name)).and_then(|m| m.modified());
+        let created = match description.created.is_empty() {
+            // Made before volumes were described.
+            true => modified.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()),
+            false => None,
+        };
+        VolumeSummary {
+            name: name.to_owned(),
+            driver: "local".into(),
+            mountpoint: self.paths.volume_data(name).display().to_string(),
+            created: created.map_or(description.created, |time| time.to_string()),
+            labels: description.labels,
+            anonymous: description.made_for.is_some(),
+            used_by: users.get(name).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The names of containers by the volumes they use.
+    fn users_of_volumes(&self) -> BTreeMap<String, Vec<String>> {
+        self.ledger.read(|state| {
+            let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for container in state.containers.values() {
+                for name in container.spec.binds.iter().filter_map(|bind| self.volume_of(bind)) {
+                    users.entry(name).or_default().push(container.name.clone());
+                }
+            }
+            users
+        })
+    }
+
+    /// The volume a bind is, also one that was noted by its path alone.
+    fn volume_of(&self, bind: &Bind) -> Option<String> {
+        let by_path = || {
+            let path = bind.source.strip_prefix(self.paths.volumes()).ok()?;
+            Some(path.components().next()?.as_os_str().to_string_lossy().into_owned())
+        };
+        bind.volume.clone().or_else(by_path)
+    }
+}
+
+fn checked(name: &str) -> Result<&str> {
+    match name.parse::<ContainerName>() {
+        Ok(_) => Ok(name),
+        Err(_) => Err(Error::Invalid(format!(
+            "{name:?} includes invalid characters for a local volume name, only \
+             \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
+        ))),
+    }
+}
+
+fn anonymous_name() -> String {
+    let bytes: [u8; ANONYMOUS] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of the files below `dir`; what goes away meanwhile counts nothing.
+fn size(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => size(&entry.path()),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }

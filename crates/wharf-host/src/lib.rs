@@ -6,12 +6,14 @@
 
 pub mod activation;
 pub mod bpf;
+pub mod confine;
 pub mod conntrack;
 pub mod datagram;
 pub mod diag;
 pub mod error;
 pub mod fdpass;
 pub mod link;
+pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;

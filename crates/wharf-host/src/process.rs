@@ -130,6 +130,14 @@ pub fn become_daemon_session() -> Result<()> {
     }
 }
 
+/// Ends this process with `code` and nothing else: no destructor runs, no buffer is written.
+#[expect(unsafe_code, reason = "a copy of a process must not undo what the original still uses")]
+pub fn end_at_once(code: i32) -> ! {
+    // SAFETY: _exit runs no handler of the image, whose state is shared with the original.
+    // JUSTIFICATION: std::process::exit runs handlers that the C library has from the original.
+    unsafe { libc::_exit(code) }
+}
+
 /// Raises the soft limit of open files to the hard limit and returns it.
 pub fn raise_descriptor_limit() -> Result<u64> {
     let limit = rustix::process::getrlimit(Resource::Nofile);

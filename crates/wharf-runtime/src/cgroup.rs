@@ -14,6 +14,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Context, Error, Result};
 
+mod freezer;
+pub mod limits;
+mod usage;
+
+pub use freezer::{freeze, is_frozen, thaw};
+pub use usage::{Usage, processes, usage};
+
 /// A killed process is gone within milliseconds unless it hangs in a device or a file system.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 const KILL_POLL: Duration = Duration::from_millis(2);
@@ -69,6 +76,27 @@ impl Layout {
         separate.sort();
         separate.dedup();
         Ok(if separate.is_empty() { Self::Unified } else { Self::Separate(separate) })
+    }
+
+    /// The directory of the group `cgroup` where `controller` is in charge of it.
+    pub(crate) fn group(&self, controller: &str, cgroup: &Path) -> Option<PathBuf> {
+        let mount = match self {
+            Self::Unified => Path::new(CGROUP_ROOT),
+            Self::Separate(mounts) => mounts.iter().find(|mount| has(mount, controller))?,
+        };
+        Some(below(mount, cgroup))
+    }
+
+    /// Whether this host can limit by `controller` at all.
+    pub(crate) fn knows(&self, controller: &str) -> bool {
+        match self {
+            Self::Unified => {
+                let path = Path::new(CGROUP_ROOT).join("cgroup.controllers");
+                let text = fs::read_to_string(path).unwrap_or_default();
+                text.split_whitespace().any(|name| name == controller)
+            }
+            Self::Separate(mounts) => mounts.iter().any(|mount| has(mount, controller)),
+        }
     }
 
     /// Whether libcontainer, as built here, can keep containers from devices: with the v1 device
@@ -146,6 +174,11 @@ pub fn remove_cgroup_parent(parent: &Path) -> Result<()> {
     failure
 }
 
+/// Whether this host can keep containers from devices; elsewhere they cannot make nodes.
+pub fn filters_devices() -> Result<bool> {
+    Ok(Layout::detect()?.filters_devices())
+}
+
 /// The names of the groups directly below `parent`, in whatever hierarchy they are.
 pub fn names_below(parent: &Path) -> Result<BTreeSet<String>> {
     check(parent)?;
@@ -157,6 +190,12 @@ pub fn names_below(parent: &Path) -> Result<BTreeSet<String>> {
 /// The directory of the group `cgroup` in the hierarchy mounted at `mount`.
 pub(crate) fn below(mount: &Path, cgroup: &Path) -> PathBuf {
     mount.join(cgroup.strip_prefix("/").unwrap_or(cgroup))
+}
+
+/// Whether a v1 hierarchy, which is named after them, has this controller.
+fn has(mount: &Path, controller: &str) -> bool {
+    let name = mount.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.is_some_and(|name| name.split(',').any(|part| part == controller))
 }
 
 /// A path that means the root would end every process of the host.
@@ -190,7 +229,8 @@ fn groups(cgroup: &Path) -> Result<Vec<PathBuf>> {
 fn kill_all(group: &Path, depth: usize) -> usize {
     // v2, Linux 5.14: everything at once, and nothing forks away meanwhile.
     let _where_available = fs::write(group.join("cgroup.kill"), "1");
-    // v1: a frozen process dies only when it runs again.
+    // A frozen process dies only when it runs again: v2 since 5.2, v1.
+    let _where_available = fs::write(group.join("cgroup.freeze"), "0");
     let _where_available = fs::write(group.join("freezer.state"), "THAWED");
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let own = std::process::id();

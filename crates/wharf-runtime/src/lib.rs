@@ -5,6 +5,7 @@
 //! container's network namespace, mounts, log and exit code, and outlives the daemon. Networks
 //! and published ports are other crates' business.
 
+pub mod capability;
 pub mod cgroup;
 pub mod client;
 pub mod command;
@@ -15,6 +16,7 @@ pub mod exit;
 pub mod health;
 pub mod image;
 pub mod log;
+pub mod seccomp;
 pub mod shim;
 pub mod signal;
 pub mod spec;
@@ -25,5 +27,6 @@ mod durable;
 mod inroot;
 mod user;
 
+pub use bundle::devices::check as check_devices;
 pub use digest::Digest;
 pub use error::{Error, Result};

@@ -14,12 +14,14 @@ use crate::{bundle, durable};
 
 mod at_rest;
 mod client;
+mod confinement;
 mod console;
 mod container;
 mod control;
 mod diagnostics;
 mod exec;
 mod executor;
+mod init;
 mod input;
 mod output;
 mod peer;

@@ -10,9 +10,9 @@ pub mod security;
 pub mod storage;
 pub mod terminal;
 
-pub use resources::Resources;
-pub use security::Security;
-pub use storage::Storage;
+pub use resources::{Device, Limits, Resources};
+pub use security::{Seccomp, Security};
+pub use storage::{Storage, Tmpfs};
 pub use terminal::{ExecSession, Terminal};
 
 /// Everything about one container except its network, which the daemon plugs in from outside.
@@ -68,6 +68,32 @@ pub struct Bind {
     pub read_only: bool,
     /// Fill it from the image first if it is an empty directory, as named volumes are.
     pub copy_up: bool,
+    /// The volume it is, if it is one.
+    #[serde(default)]
+    pub volume: Option<String>,
+    /// What is mounted below it on the host is not seen.
+    #[serde(default)]
+    pub shallow: bool,
+    /// What is mounted below it can be written to although it is read-only itself.
+    #[serde(default)]
+    pub writable_below: bool,
+}
+
+// === impl Bind ===
+
+impl Bind {
+    /// A directory or file of the host as it is, with everything below it.
+    pub fn new(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            target: target.into(),
+            read_only: false,
+            copy_up: false,
+            volume: None,
+            shallow: false,
+            writable_below: false,
+        }
+    }
 }
 
 /// A command to run in a container that is running.

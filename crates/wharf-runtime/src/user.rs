@@ -48,6 +48,30 @@ impl User {
         Self::find_in(text, &read(PASSWD)?, &read(GROUP)?)
     }
 
+    /// Adds supplementary groups, by name or number, as after `--group-add`.
+    pub(crate) fn join(&mut self, root: &Root, groups: &[String]) -> Result<()> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let content = root.read_text(Path::new(GROUP), FILE_LIMIT);
+        let content = content.during(|| format!("read the container's /{GROUP}"))?;
+        self.join_in(&content.unwrap_or_default(), groups)
+    }
+
+    fn join_in(&mut self, content: &str, groups: &[String]) -> Result<()> {
+        for text in groups {
+            let mut listed = content.lines().filter_map(GroupEntry::parse);
+            let gid = match listed.find(|g| g.name == text || number(text) == Some(g.gid)) {
+                Some(entry) => entry.gid,
+                None => id(text, "group", "group")?,
+            };
+            if !self.groups.contains(&gid) {
+                self.groups.push(gid);
+            }
+        }
+        Ok(())
+    }
+
     fn find_in(text: &str, passwd: &str, group: &str) -> Result<Self> {
         let (user, own_group) = text.split_once(':').unwrap_or((text, ""));
         let mut entries = passwd.lines().filter_map(PasswdEntry::parse);
@@ -149,6 +173,16 @@ mod tests {
         assert_eq!(ids("1000"), (7, 7, vec![]), "a name that looks like a number wins");
         assert_eq!(find("web").unwrap().home, "/var/www");
         assert_eq!(find("4321").unwrap().home, "/");
+    }
+
+    #[test]
+    fn groups_are_added_once_by_name_or_number() {
+        let mut user = find("web").unwrap();
+        let groups = ["www", "99", "4321"].map(str::to_owned);
+        user.join_in(GROUP, &groups).unwrap();
+        assert_eq!(user.groups, [10, 99, 34, 4321]);
+        let error = user.join_in(GROUP, &["nosuch".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "unable to find group nosuch: no matching entries in group file");
     }
 
     #[test]

@@ -107,9 +107,9 @@ pub(crate) struct ContainerOptions {
     #[arg(
         short = 'v',
         long = "volume",
-        value_name = "[SOURCE:]PATH[:ro]",
-        help = "Bind a host path or a named volume: SOURCE:PATH[:ro]; PATH alone is a volume that \
-                  goes with the container (repeatable)"
+        value_name = "[SOURCE:]PATH[:OPTIONS]",
+        help = "Bind a host path or a named volume: SOURCE:PATH[:ro,nocopy]; PATH alone is a volume \
+                  without a name (repeatable)"
     )]
     pub(crate) volumes: Vec<String>,
     /// Set environment variables from a file of NAME=VALUE lines (repeatable)
@@ -196,6 +196,9 @@ pub(crate) struct RmArgs {
     /// Kill running containers first, and do not mind missing ones
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Remove their volumes that have no name, too
+    #[arg(short, long)]
+    pub(crate) volumes: bool,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,

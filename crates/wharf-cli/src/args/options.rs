@@ -8,7 +8,7 @@ mod supervision;
 mod terminal;
 
 pub(crate) use names::NamesOptions;
-pub(crate) use resources::ResourcesOptions;
+pub(crate) use resources::{LimitOptions, ResourcesOptions};
 pub(crate) use security::SecurityOptions;
 pub(crate) use storage::StorageOptions;
 pub(crate) use supervision::SupervisionOptions;

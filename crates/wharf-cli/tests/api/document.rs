@@ -42,6 +42,7 @@ fn every_path_that_can_be_asked_is_served_as_described() {
     let Some(site) = Site::new("paths") else { return };
     let id = site.run("web");
     site.wharf.ok(["create", "--name", "idle", "wharf/whoami"]);
+    site.wharf.ok(["volume", "create", "data"]);
     let document = site.get("/v1/openapi.json");
     let mut asked = 0;
     for (path, method, what) in operations(&document) {
@@ -50,6 +51,7 @@ fn every_path_that_can_be_asked_is_served_as_described() {
                 "wharf/whoami"
             }
             path if path.starts_with("/v1/networks") => "wharf",
+            path if path.starts_with("/v1/volumes") => "data",
             _ => &id,
         };
         let place = path.replace("{name}", name).replace("{id}", "0");

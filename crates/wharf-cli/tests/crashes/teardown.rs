@@ -44,7 +44,7 @@ fn after_removal_and_shutdown_the_host_is_as_it_was() {
     site.answers(8081);
     assert_eq!(site.switches()[0], "1");
 
-    site.wharf.ok(["rm", "-f", "web", "many", "aside"]);
+    site.wharf.ok(["rm", "-f", "-v", "web", "many", "aside"]);
     site.wharf.ok(["network", "rm", "side"]);
     site.wharf.ok(["shutdown"]);
     site.left_nothing(&untouched);

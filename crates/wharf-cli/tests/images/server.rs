@@ -57,7 +57,7 @@ impl Server {
 
     /// Copies an archive of an OCI layout to `name`, with more `options`.
     pub(super) fn fill(&self, archive: &Path, name: &str, options: &[&str]) {
-        let mut command = Command::new(SKOPEO);
+        let mut command = skopeo();
         command
             .args(["--insecure-policy", "copy", "--dest-tls-verify=false"])
             .args(options)
@@ -68,6 +68,14 @@ impl Server {
         assert!(output.is_success(), "skopeo: {output:?}\n{}", self.process.stderr());
     }
 
+    /// The manifest of `name` as it is.
+    pub(super) fn manifest(&self, name: &str) -> String {
+        let mut command = skopeo();
+        command.args(["inspect", "--raw", "--tls-verify=false"]).stdin(Stdio::null());
+        command.arg(format!("docker://{ADDRESS}/{name}"));
+        self.host.output(command, LIMIT).unwrap().stdout
+    }
+
     pub(super) fn kill9(&mut self) {
         self.process.kill9().unwrap();
     }
@@ -75,6 +83,15 @@ impl Server {
     pub(super) fn start_again(&mut self) {
         self.process = run(&self.host, &self.config);
     }
+}
+
+/// It keeps notes of every blob it has seen under the machine's `/var/lib`, and takes one for another
+/// that it once was; here it finds that directory empty.
+fn skopeo() -> Command {
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--mount", "--propagation=private", "--", "/bin/sh", "-c"]);
+    command.args(["mount -t tmpfs tmpfs /var/lib && exec \"$0\" \"$@\"", SKOPEO]);
+    command
 }
 
 fn run(host: &Host, config: &Path) -> Process {

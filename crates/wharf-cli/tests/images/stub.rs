@@ -21,7 +21,7 @@ pub(super) struct Content {
     pub(super) manifests: BTreeMap<String, (String, Vec<u8>)>,
     /// Bytes a second of each blob.
     pub(super) rate: Option<usize>,
-    /// After so many bytes of a blob the connection breaks, so many times.
+    /// After so many bytes of the largest blob the connection breaks, so many times.
     pub(super) breaks: (usize, usize),
     /// Whether it pays no heed to ranges.
     pub(super) no_ranges: bool,
@@ -173,22 +173,24 @@ fn serve(
         );
         return stream.write_all(text.as_bytes());
     }
+    let largest = shared.largest();
     let Some(bytes) = shared.blobs.get(&wanted).cloned() else {
         drop(shared);
         return answer(&mut stream, "404 Not Found", "text/plain", b"no such blob");
     };
+    let first = range.strip_prefix("bytes=").and_then(|it| it.strip_suffix('-'));
+    let first = first.filter(|_| !shared.no_ranges);
+    let first: usize = first.map_or(0, |first| first.parse().unwrap());
+    let rest = &bytes[first.min(bytes.len())..];
     let cut = match shared.breaks {
-        (after, times @ 1..) if bytes.len() > after => {
+        (after, times @ 1..) if rest.len() > after && wanted == largest => {
             shared.breaks.1 = times - 1;
             after
         }
         _ => usize::MAX,
     };
-    let (rate, no_ranges) = (shared.rate, shared.no_ranges);
+    let rate = shared.rate;
     drop(shared);
-    let first = range.strip_prefix("bytes=").and_then(|it| it.strip_suffix('-'));
-    let first: usize = first.filter(|_| !no_ranges).map_or(0, |first| first.parse().unwrap());
-    let rest = &bytes[first.min(bytes.len())..];
     let status = match first {
         0 => "200 OK".to_owned(),
         first => format!(

@@ -96,7 +96,7 @@ fn inspect_of_what_has_ended_has_its_code_and_no_ports() {
 
     let both = site.wharf.run(["inspect", "box", "nothing"]).unwrap();
     assert_eq!(both.code(), 1);
-    assert!(both.stderr.contains("no such container, image or network: nothing"));
+    assert!(both.stderr.contains("no such container, image, network or volume: nothing"));
     let printed: Value = serde_json::from_str(&both.stdout).unwrap();
     assert_eq!(printed.as_array().unwrap().len(), 1);
     // Images and networks go by the same verb.

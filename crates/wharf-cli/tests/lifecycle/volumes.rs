@@ -69,7 +69,7 @@ fn a_named_volume_is_filled_from_the_image_once_and_outlives_its_containers() {
 }
 
 #[test]
-fn a_volume_without_a_name_goes_with_its_container() {
+fn a_volume_without_a_name_goes_with_its_container_when_that_is_said() {
     let Some(site) = Site::new("anonymous volume") else { return };
     site.ok(&["-d", "--name", "box", "-v", "/srv"], &["sleep", "1000"]);
     assert_eq!(site.exec("box", "cat /srv/greeting; echo x > /srv/x"), "hello from the image");
@@ -78,6 +78,6 @@ fn a_volume_without_a_name_goes_with_its_container() {
     // It is the container's over a restart.
     site.wharf.ok(["restart", "-t", "0", "box"]);
     assert_eq!(site.exec("box", "cat /srv/x"), "x");
-    site.wharf.ok(["rm", "-f", "box"]);
+    site.wharf.ok(["rm", "-f", "-v", "box"]);
     assert!(!fs::exists(&source).unwrap());
 }

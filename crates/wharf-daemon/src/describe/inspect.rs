@@ -6,6 +6,7 @@ use wharf_api::ContainerState;
 use wharf_runtime::health::HealthSpec;
 use wharf_spec::{Publication, render};
 
+use super::confinement;
 use crate::health::{Health, Probe};
 use crate::paths::Paths;
 use crate::record::ContainerRecord;
@@ -34,7 +35,7 @@ pub(super) fn container(
         "HostConfig": host_config(record),
         "NetworkSettings": network_settings(record, publications),
         "RestartCount": record.restarts.count,
-        "Mounts": mounts(record),
+        "Mounts": confinement::mounts(record),
         "LogPath": dir.join(wharf_runtime::log::FILE),
         "HostnamePath": dir.join("hostname"),
         "HostsPath": dir.join("hosts"),
@@ -44,10 +45,11 @@ pub(super) fn container(
 
 fn state(record: &ContainerRecord, pid: u32, health: Option<Health>) -> Value {
     let state = record.state();
-    let running = state == ContainerState::Running;
+    let running = state.is_alive();
     let mut told = json!({
         "Status": state,
         "Running": running,
+        "Paused": state == ContainerState::Paused,
         "Restarting": state == ContainerState::Restarting,
         "Pid": if running { pid } else { 0 },
         "ExitCode": record.exit.as_ref().filter(|_| !running).map_or(0, |exit| exit.code),
@@ -118,7 +120,7 @@ fn healthcheck(spec: &HealthSpec) -> Value {
 
 fn host_config(record: &ContainerRecord) -> Value {
     let policy = record.restart_policy();
-    json!({
+    let mut config = json!({
         "AutoRemove": record.request.auto_remove,
         "RestartPolicy": {"Name": policy.name(), "MaximumRetryCount": policy.at_most()},
         "LogConfig": crate::terminal::log_config(&record.spec.terminal),
@@ -126,7 +128,11 @@ fn host_config(record: &ContainerRecord) -> Value {
         "NetworkMode": record.network,
         "PublishAllPorts": record.request.publish_all,
         "PortSpecs": record.request.publish,
-    })
+    });
+    if let Some(config) = config.as_object_mut() {
+        config.extend(confinement::describe(record));
+    }
+    config
 }
 
 fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> Value {
@@ -151,7 +157,7 @@ fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> V
 /// Docker's map: null for a port that is only exposed, its host bindings for a published one.
 fn ports(record: &ContainerRecord, publications: &[Publication]) -> Value {
     let mut found: Map<String, Value> = Map::new();
-    if record.state() != ContainerState::Running {
+    if !record.state().is_alive() {
         return Value::Object(found);
     }
     for exposed in &record.exposed {
@@ -171,18 +177,4 @@ fn ports(record: &ContainerRecord, publications: &[Publication]) -> Value {
         }
     }
     Value::Object(found)
-}
-
-fn mounts(record: &ContainerRecord) -> Vec<Value> {
-    let binds = record.spec.binds.iter();
-    binds
-        .map(|bind| {
-            json!({
-                "Type": if bind.copy_up { "volume" } else { "bind" },
-                "Source": bind.source,
-                "Destination": bind.target,
-                "RW": !bind.read_only,
-            })
-        })
-        .collect()
 }

@@ -13,6 +13,7 @@ use wharf_api::{ContainerCreate, ContainerCreated, ContainerSummary, Started, Wa
 
 use super::{Answer, Shared, json};
 use crate::daemon::Daemon;
+use crate::removal::Removal;
 
 /// A wait is answered after this long at the latest; whoever still waits asks again.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
@@ -57,6 +58,8 @@ impl Default for KillQuery {
 struct RemoveQuery {
     /// Kill it first if it runs.
     force: bool,
+    /// Remove its volumes that have no name, too.
+    volumes: bool,
 }
 
 /// Lists every container.
@@ -90,7 +93,8 @@ async fn remove(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> Answer<()> {
-    json(daemon, move |daemon| daemon.remove(&name, query.force)).await
+    let how = Removal { force: query.force, volumes: query.volumes };
+    json(daemon, move |daemon| daemon.remove(&name, how)).await
 }
 
 /// Stops a container.

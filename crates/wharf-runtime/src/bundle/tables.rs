@@ -1,28 +1,7 @@
 //! Docker's defaults, as data.
 //!
-//! From moby's `oci/defaults.go` and `oci/caps/defaults.go`; what they protect is described there
+//! From moby's `oci/defaults.go`; what they protect is described there
 //! and in the OCI runtime specification.
-
-/// Docker's fourteen default capabilities, and their numbers in `linux/capability.h`.
-pub(super) const CAPABILITIES: [(&str, u32); 14] = [
-    ("CAP_CHOWN", 0),
-    ("CAP_DAC_OVERRIDE", 1),
-    ("CAP_FOWNER", 3),
-    ("CAP_FSETID", 4),
-    ("CAP_KILL", 5),
-    ("CAP_SETGID", 6),
-    ("CAP_SETUID", 7),
-    ("CAP_SETPCAP", 8),
-    ("CAP_NET_BIND_SERVICE", 10),
-    ("CAP_NET_RAW", 13),
-    ("CAP_SYS_CHROOT", 18),
-    (MKNOD, 27),
-    ("CAP_AUDIT_WRITE", 29),
-    ("CAP_SETFCAP", 31),
-];
-
-/// Harmless only under a device filter.
-pub(super) const MKNOD: &str = "CAP_MKNOD";
 
 /// Kernel interfaces that say too much about the host.
 pub(super) const MASKED_PATHS: [&str; 11] = [

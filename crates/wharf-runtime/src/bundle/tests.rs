@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::spec::{Device, Security, Tmpfs};
 
 fn spec(dir: &Path) -> ContainerSpec {
     ContainerSpec {
@@ -28,7 +29,7 @@ fn user(uid: u32) -> User {
 }
 
 fn bind(source: &Path, target: &str) -> Bind {
-    Bind { source: source.to_owned(), target: target.into(), read_only: true, copy_up: false }
+    Bind { read_only: true, ..Bind::new(source, target) }
 }
 
 fn targets(config: &Value) -> Vec<&str> {
@@ -40,11 +41,11 @@ fn targets(config: &Value) -> Vec<&str> {
 fn libcontainer_reads_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     for layout in [Layout::Unified, Layout::Separate(vec!["/sys/fs/cgroup/devices".into()])] {
-        let config = config(&spec(dir.path()), &user(0), Path::new("/r"), &layout);
+        let config = config(&spec(dir.path()), &user(0), Path::new("/r"), &layout).unwrap();
         let read: oci_spec::runtime::Spec = serde_json::from_value(config).unwrap();
         assert_eq!(read.hostname().as_deref(), Some("box"));
         let process = read.process().as_ref().unwrap();
-        assert_eq!(process.no_new_privileges(), Some(true));
+        assert_eq!(process.no_new_privileges(), Some(false));
         assert!(process.env().as_ref().unwrap().contains(&"HOME=/home/x".to_owned()));
         let linux = read.linux().as_ref().unwrap();
         assert!(linux.masked_paths().as_ref().unwrap().contains(&"/proc/kcore".to_owned()));
@@ -54,18 +55,64 @@ fn libcontainer_reads_what_is_written() {
 
 #[test]
 fn only_root_holds_capabilities_and_mknod_needs_a_device_filter() {
-    let caps =
-        |uid, layout: &Layout| process(&[], &[], "/", &user(uid), layout)["capabilities"].clone();
+    let caps = |uid, layout: &Layout| Privileges::of(&Security::default(), &user(uid), layout);
     let separate = Layout::Separate(vec!["/sys/fs/cgroup/devices".into()]);
     let root = caps(0, &separate);
-    assert_eq!(root["bounding"], root["effective"]);
+    assert_eq!(root.bounding, root.held);
     let other = caps(7, &separate);
-    assert_eq!(
-        (other["effective"].as_array().unwrap().len(), &other["bounding"]),
-        (0, &root["bounding"])
-    );
-    let text = caps(0, &Layout::Unified).to_string();
-    assert!(!text.contains("MKNOD") && !text.contains("SYS_ADMIN"), "{text}");
+    assert_eq!((other.held.len(), &other.bounding), (0, &root.bounding));
+    let unified = caps(0, &Layout::Unified).bounding;
+    assert!(!unified.contains(&"CAP_MKNOD") && !unified.contains(&"CAP_SYS_ADMIN"), "{unified:?}");
+    let privileged = Security { privileged: true, ..Security::default() };
+    let all = Privileges::of(&privileged, &user(0), &Layout::Unified);
+    assert!(all.bounding.contains(&"CAP_MKNOD") && all.lent().count() == 0);
+}
+
+#[test]
+fn a_privileged_container_is_kept_from_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec(dir.path());
+    spec.security.privileged = true;
+    let config = config(&spec, &user(0), Path::new("/r"), &Layout::Unified).unwrap();
+    let linux = &config["linux"];
+    assert_eq!((&linux["maskedPaths"], &linux["readonlyPaths"]), (&json!([]), &json!([])));
+    assert_eq!(linux["resources"]["devices"], json!([{"allow": true, "access": "rwm"}]));
+    let sys = config["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/sys");
+    assert!(!sys.unwrap()["options"].as_array().unwrap().contains(&json!("ro")));
+}
+
+#[test]
+fn resources_and_storage_are_said_as_libcontainer_reads_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec(dir.path());
+    spec.resources.shm_size = Some(1 << 20);
+    spec.resources.ulimits = vec!["nofile=10:20".parse().unwrap(), "core=-1".parse().unwrap()];
+    let (source, target) = ("/dev/null".into(), "/dev/nothing".into());
+    spec.resources.devices = vec![Device { source, target, access: "r".into() }];
+    spec.storage.read_only = true;
+    let options = vec!["size=10".to_owned(), "exec".to_owned()];
+    spec.storage.tmpfs = vec![Tmpfs { target: "/run".into(), options }];
+    spec.security.sysctls = [("kernel.msgmax", "1"), ("net.ipv4.ip_forward", "1")]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
+    let config = config(&spec, &user(0), Path::new("/r"), &Layout::Unified).unwrap();
+    assert_eq!(config["root"]["readonly"], true);
+    assert_eq!(config["linux"]["sysctl"], json!({"kernel.msgmax": "1"}));
+    assert_eq!(config["linux"]["devices"][0]["path"], "/dev/nothing");
+    assert_eq!(config["linux"]["devices"][0]["minor"], 3);
+    let limits = json!([
+        {"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20},
+        {"type": "RLIMIT_CORE", "soft": u64::MAX, "hard": u64::MAX},
+    ]);
+    assert_eq!(config["process"]["rlimits"], limits);
+    let options = |target: &str| {
+        let mounts = config["mounts"].as_array().unwrap();
+        mounts.iter().find(|m| m["destination"] == target).unwrap()["options"].clone()
+    };
+    assert_eq!(options("/run"), json!(["nosuid", "nodev", "mode=1777", "size=10", "exec"]));
+    assert!(options("/dev/shm").as_array().unwrap().contains(&json!("size=1048576")));
+    let read: oci_spec::runtime::Spec = serde_json::from_value(config.clone()).unwrap();
+    assert_eq!(read.root().as_ref().unwrap().readonly(), Some(true));
 }
 
 #[test]
@@ -78,7 +125,7 @@ fn a_users_mount_takes_the_place_of_a_default_and_parents_come_first() {
         .iter()
         .map(|target| bind(dir.path(), target))
         .collect();
-    let config = config(&spec, &user(0), Path::new("/r"), &Layout::Unified);
+    let config = config(&spec, &user(0), Path::new("/r"), &Layout::Unified).unwrap();
     let targets = targets(&config);
     let place = |target: &str| targets.iter().position(|t| *t == target).unwrap();
     assert!(place("/a") < place("/a/b/c"));

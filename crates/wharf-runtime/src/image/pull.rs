@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -24,6 +24,9 @@ use crate::image::{ImageStore, Reference, builtin};
 
 /// As many as Docker; more share the same line.
 const DOWNLOADS: usize = 3;
+/// A large layer takes so long on a slow disk; after that its files go with the next removal.
+const UNPACK_LIMIT: Duration = Duration::from_secs(60);
+const UNPACK_POLL: Duration = Duration::from_millis(10);
 /// Indexes within indexes: two are seen in practice.
 const DEPTH_LIMIT: usize = 4;
 
@@ -158,7 +161,8 @@ impl ImageStore {
         let pin = self.layers.pin(resolved.config.layers());
         let blobs: Vec<Digest> =
             resolved.manifest.layers.iter().map(|layer| layer.digest.clone()).collect();
-        let outcome = match layers(Arc::new(shared), &resolved).await {
+        let shared = Arc::new(shared);
+        let outcome = match layers(&shared, &resolved).await {
             Ok(()) => {
                 let (store, reference) = (Arc::clone(self), pull.reference);
                 let commit = move || store.commit_pulled(&reference, resolved);
@@ -168,6 +172,9 @@ impl ImageStore {
             Err(error) => Err(error),
         };
         drop(pin);
+        if outcome.is_err() {
+            self.clear_away(&shared).await?;
+        }
         // What is in the store need not stay beside it, and a full disk stays full as long as half
         // an image is on it.
         if outcome.as_ref().map_or_else(Error::is_disk_full, |_| true) {
@@ -176,6 +183,18 @@ impl ImageStore {
             }
         }
         outcome
+    }
+
+    /// Removes the layers of a pull that came to nothing. What has been fetched stays for the next.
+    async fn clear_away(self: &Arc<Self>, shared: &Arc<Shared>) -> Result<()> {
+        // A layer that is being unpacked does not stop for the failure of another.
+        let deadline = Instant::now() + UNPACK_LIMIT;
+        while Arc::strong_count(shared) > 1 && Instant::now() < deadline {
+            tokio::time::sleep(UNPACK_POLL).await;
+        }
+        let store = Arc::clone(self);
+        let cleared = tokio::task::spawn_blocking(move || store.collect_now());
+        cleared.await.map_err(|e| Error::Layer(format!("the pull stumbled: {e}")))?
     }
 
     fn commit_pulled(&self, reference: &Reference, resolved: Resolved) -> Result<Pulled> {
@@ -244,7 +263,7 @@ fn check(manifest: &Manifest, config: &ConfigFile, wanted: &Platform) -> Result<
 }
 
 /// Gets every layer into the store.
-async fn layers(shared: Arc<Shared>, resolved: &Resolved) -> Result<()> {
+async fn layers(shared: &Arc<Shared>, resolved: &Resolved) -> Result<()> {
     let mut seen = BTreeSet::new();
     let mut running = JoinSet::new();
     let diff_ids = resolved.config.layers();
@@ -253,7 +272,7 @@ async fn layers(shared: Arc<Shared>, resolved: &Resolved) -> Result<()> {
         if seen.insert((blob.digest.clone(), diff_id.clone())) {
             let layer = Layer { blob: blob.clone(), diff_id: diff_id.clone() };
             shared.told(&layer, LayerState::Waiting);
-            running.spawn(layer.get(Arc::clone(&shared)));
+            running.spawn(layer.get(Arc::clone(shared)));
         }
     }
     // The first failure ends the others: a dropped set aborts them.
@@ -298,13 +317,13 @@ impl Layer {
         shared.registry.download(&self.blob, partial, &watch).await
     }
 
-    async fn unpack(&self, shared: &Shared, turn: &Turn) -> Result<()> {
+    async fn unpack(&self, shared: &Arc<Shared>, turn: &Turn) -> Result<()> {
         let _turn = shared.unpacks.acquire().await;
         shared.told(self, LayerState::Extracting);
-        let (store, diff_id) = (Arc::clone(&shared.store), self.diff_id.clone());
+        let (holder, diff_id) = (Arc::clone(shared), self.diff_id.clone());
         let (digest, place) = (self.blob.digest.clone(), turn.place().clone());
         let unpacked = tokio::task::spawn_blocking(move || {
-            store.layers.ensure(&diff_id, Some(&digest), || place.read())
+            holder.store.layers.ensure(&diff_id, Some(&digest), || place.read())
         });
         unpacked.await.map_err(|e| Error::Layer(format!("stumbled: {e}")))?
     }

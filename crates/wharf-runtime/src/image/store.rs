@@ -50,13 +50,15 @@ impl ImageStore {
                 .during(|| format!("make {}", directory.display()))?;
         }
         scratch::sweep(&scratch)?;
-        Ok(Self {
+        let store = Self {
             catalogue: Catalogue::new(root.to_owned()),
             layers: Layers::new(layers, scratch.clone()),
             downloads: Downloads::open(root.join("downloads"))?,
             program: PathBuf::from("/proc/self/exe"),
             scratch,
-        })
+        };
+        store.collect_now()?;
+        Ok(store)
     }
 
     /// Makes `wharf/whoami` of `program` instead of the running executable.

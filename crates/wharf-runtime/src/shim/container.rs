@@ -3,6 +3,7 @@
 //! libcontainer's own `delete` gives up at the first thing it cannot remove; ours is in
 //! [`Live::remove`], which tries everything.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -13,11 +14,12 @@ use libcontainer::syscall::syscall::SyscallType;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
-use crate::bundle;
-use crate::cgroup::{Layout, kill_leftovers};
+use crate::bundle::{self, Privileges};
+use crate::cgroup::{Layout, kill_leftovers, limits};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::inroot::Root;
+use crate::shim::confinement::Confinement;
 use crate::shim::console::{self, Ends, Wanted};
 use crate::shim::diagnostics;
 use crate::shim::executor::{CommandExecutor, find_marked};
@@ -47,7 +49,8 @@ impl Live {
     pub(super) fn create(spec: &ContainerSpec, run_dir: &Path) -> Result<(Self, Ends)> {
         let rootfs = Rootfs::mount(spec, run_dir)?;
         let user = prepare(spec, rootfs.path())?;
-        let mut config = bundle::config(spec, &user, rootfs.path(), &Layout::detect()?);
+        let layout = Layout::detect()?;
+        let mut config = bundle::config(spec, &user, rootfs.path(), &layout)?;
         if let Some(process) = config.get_mut("process") {
             console::ask_for(process, spec.terminal.tty);
         }
@@ -56,6 +59,8 @@ impl Live {
             build(spec, &user, run_dir).inspect_err(|_| clean(spec, run_dir))?;
         let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
         let pid = pid.ok_or_else(|| failed("create the container", "it has no process"))?;
+        // Its one process waits: what it is limited to holds before its command runs.
+        limit(spec, pid).inspect_err(|_| clean(spec, run_dir))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
             .during(|| format!("open process {}", pid.as_raw_nonzero()))?;
         Ok((Self { container, pid, pidfd, rootfs }, ends))
@@ -104,7 +109,9 @@ impl Live {
 fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     let root = Root::open(rootfs).during(|| "open the container's root")?;
     check_kernel_directories(&root)?;
-    let user = User::find(&root, &spec.user)?;
+    let mut user = User::find(&root, &spec.user)?;
+    user.join(&root, &spec.security.groups)?;
+    set_network_sysctls(&spec.security.sysctls)?;
     bundle::check_binds(&spec.binds)?;
     for bind in &spec.binds {
         volume::fill(&root, bind)?;
@@ -114,15 +121,41 @@ fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     Ok(user)
 }
 
+/// The network is there by now, so that settings of its interfaces can be set, too.
+fn set_network_sysctls(sysctls: &BTreeMap<String, String>) -> Result<()> {
+    for (name, value) in sysctls.iter().filter(|(name, _)| bundle::is_network_sysctl(name)) {
+        wharf_host::sysctl::set(&name.replace('.', "/"), value)?;
+    }
+    Ok(())
+}
+
+/// Limits the container's control groups, and its first process.
+fn limit(spec: &ContainerSpec, pid: Pid) -> Result<()> {
+    limits::apply(&spec.cgroup, &spec.resources.limits)?;
+    match spec.resources.oom_score_adj {
+        Some(score) => set_oom_score(&pid.as_raw_nonzero().to_string(), score),
+        None => Ok(()),
+    }
+}
+
+/// How gladly the kernel ends the process `pid` when memory runs out. Children have it from it.
+pub(super) fn set_oom_score(pid: &str, score: i32) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    fs::write(&path, score.to_string()).during(|| format!("set oom_score_adj to {score}"))
+}
+
 fn build(spec: &ContainerSpec, user: &User, run_dir: &Path) -> Result<(Container, Ends)> {
     let what = "create the container";
     let state = run_dir.join(STATE);
     fs::create_dir_all(&state).during(|| format!("make {}", state.display()))?;
+    let privileges = Privileges::of(&spec.security, user, &Layout::detect()?);
     let executor = CommandExecutor {
         args: spec.args.clone(),
         env: bundle::with_home(&spec.env, user),
         ends_with_parent: true,
         size: None,
+        confinement: Confinement::of(&spec.security, privileges)?,
+        init: spec.security.init,
     };
     let before = diagnostics::length(run_dir);
     let builder = ContainerBuilder::new(spec.id.clone(), SyscallType::default())

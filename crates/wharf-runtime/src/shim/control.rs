@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::PollFlags;
@@ -23,6 +24,8 @@ use crate::spec::ContainerSpec;
 
 /// The daemon has one connection at a time, a person looking another.
 const PEERS_LIMIT: usize = 32;
+/// A request is often followed by another one; a shim that is left alone is slim.
+const SLIM_DELAY: Duration = Duration::from_millis(500);
 
 /// Everything a shim is.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) struct Control {
     streams: Option<Streams>,
     live: Option<Live>,
     started_at: Option<Timestamp>,
+    /// When to give memory back that the last request took.
+    slim_due: Option<Instant>,
     finished: bool,
 }
 
@@ -67,6 +72,7 @@ impl Control {
             streams: None,
             live: None,
             started_at: None,
+            slim_due: None,
             finished: false,
         })
     }
@@ -93,6 +99,10 @@ impl Control {
             if is_ready(Token::Ended) {
                 self.on_exit();
             }
+            if self.slim_due.is_some_and(|due| due <= Instant::now()) {
+                self.slim_due = None;
+                wharf_host::memory::release();
+            }
         }
         Ok(())
     }
@@ -107,7 +117,9 @@ impl Control {
         wanted.extend(self.live.iter().map(|it| (Token::Ended, it.pidfd.as_fd(), PollFlags::IN)));
         let streams = self.streams.iter().flat_map(Streams::interests);
         wanted.extend(streams.map(|(token, fd, flags)| (Token::Stream(token), fd, flags)));
+        let slim = self.slim_due.map(|due| due.saturating_duration_since(Instant::now()));
         let limit = self.streams.as_ref().and_then(Streams::timeout);
+        let limit = limit.into_iter().chain(slim).min();
         streams::poll(wanted, limit).during(|| "wait for events")
     }
 
@@ -154,6 +166,7 @@ impl Control {
             Request::Delete => self.delete(),
             Request::Attach(_) => self.admit(),
         };
+        self.slim_due = Some(Instant::now() + SLIM_DELAY);
         match done {
             Ok(()) => Reply::State(self.state(None)),
             Err(e) => Reply::Error { code: e.exit_code(), message: e.to_string() },

@@ -15,14 +15,16 @@ use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::bundle;
+use crate::bundle::{self, Privileges};
 use crate::cgroup::Layout;
 use crate::command::set_variables;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit;
 use crate::inroot::Root;
+use crate::shim::confinement::Confinement;
 use crate::shim::console::{self, Ends, Wanted};
+use crate::shim::container::set_oom_score;
 use crate::shim::executor::{CommandExecutor, find_marked, unignore_signals};
 use crate::shim::session::{self, Door};
 use crate::shim::streams::Streams;
@@ -117,13 +119,16 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
     let init = container.pid().ok_or_else(|| gone(dir))?;
     let root = PathBuf::from(format!("/proc/{init}/root"));
     let root = Root::open(&root).map_err(|_| gone(dir))?;
-    let user = User::find(&root, exec.user.as_ref().unwrap_or(&spec.user))?;
+    let mut user = User::find(&root, exec.user.as_ref().unwrap_or(&spec.user))?;
+    user.join(&root, &spec.security.groups)?;
     let mut env = spec.env.clone();
     set_variables(&mut env, &exec.env);
     let env = bundle::with_home(&env, &user);
     let workdir = exec.workdir.as_ref().unwrap_or(&spec.workdir);
     check_workdir(&root, workdir)?;
-    let mut process = bundle::process(&exec.args, &env, workdir, &user, &Layout::detect()?);
+    let privileges = Privileges::of(&spec.security, &user, &Layout::detect()?);
+    let mut process = bundle::process(&exec.args, &env, workdir, &user);
+    privileges.describe(&mut process, spec);
     let session = exec.session.as_ref();
     let tty = session.is_some_and(|session| session.tty);
     console::ask_for(&mut process, tty);
@@ -133,7 +138,12 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
         env,
         ends_with_parent: exec.ends_with_parent,
         size: session.and_then(|session| session.size),
+        confinement: Confinement::of(&spec.security, privileges)?,
+        init: false,
     };
+    if let Some(score) = spec.resources.oom_score_adj {
+        set_oom_score("self", score)?;
+    }
     let failed = |text: String| {
         let action = "run a command in the container".to_owned();
         find_marked(&text).unwrap_or(Error::Shim { action, reason: text })

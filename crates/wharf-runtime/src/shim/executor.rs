@@ -1,8 +1,8 @@
 //! Executes a container's command, as the last thing the shim's code does inside the container.
 //!
 //! This runs in the container's first process, with its root, user and capabilities in place, so
-//! nothing here may load code or trust a file. A seccomp filter, once there is one, is installed
-//! in [`Executor::exec`], right before the command replaces this program.
+//! nothing here may load code or trust a file. The seccomp filter is installed in
+//! [`Executor::exec`], right before the command replaces this program.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -21,7 +21,9 @@ use wharf_spec::frame::TerminalSize;
 
 use crate::command::variable;
 use crate::error::Error;
+use crate::shim::confinement::Confinement;
 use crate::shim::console::winsize;
+use crate::shim::init::{Role, become_init};
 
 /// libcontainer carries errors out of the container as text; these say where ours is in it.
 const MARK: (&str, &str) = ("[[wharf ", "]]");
@@ -39,6 +41,10 @@ pub(super) struct CommandExecutor {
     pub(super) ends_with_parent: bool,
     /// The size its terminal has from the start.
     pub(super) size: Option<TerminalSize>,
+    /// What it is left with.
+    pub(super) confinement: Confinement,
+    /// Whether an init of ours runs it.
+    pub(super) init: bool,
 }
 
 struct Unusable {
@@ -73,6 +79,20 @@ impl CommandExecutor {
         }
     }
 
+    /// Both processes end here, the command by executing, so that nothing of libcontainer's goes on
+    /// twice.
+    fn run_under_init(&self) -> Result<(), ExecutorError> {
+        let role = become_init().map_err(|e| ExecutorError::Other(format!("init: {e}")))?;
+        let code = match role {
+            Role::Command => match self.replace_this_program() {
+                Ok(()) => 0,
+                Err(_) => NOT_EXECUTABLE.into(),
+            },
+            Role::Init(code) => code,
+        };
+        wharf_host::process::end_at_once(code)
+    }
+
     fn replace_this_program(&self) -> Result<(), ExecutorError> {
         let path = self.find().map_err(|e| ExecutorError::Other(e.message))?;
         let words = |list: &[String]| -> Result<Vec<CString>, ExecutorError> {
@@ -92,14 +112,19 @@ impl CommandExecutor {
 
 impl Executor for CommandExecutor {
     fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
+        self.confinement.take_effect()?;
         if self.ends_with_parent {
-            // Kept over exec: with no_new_privs nothing changes credentials there.
+            // After the last change of credentials, which undoes it. Kept over exec, unless the
+            // program is set-user-ID: then the daemon ends it when it finds its shim gone.
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                 .map_err(|e| ExecutorError::Other(format!("tie the command to its shim: {e}")))?;
         }
         if let Some(size) = self.size {
             // A terminal of the wrong size is better than none.
             let _set = rustix::termios::tcsetwinsize(std::io::stdin(), winsize(size));
+        }
+        if self.init {
+            return self.run_under_init();
         }
         self.replace_this_program()
     }
@@ -158,6 +183,8 @@ fn text(errno: rustix::io::Errno) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundle::Privileges;
+    use crate::spec::Security;
 
     fn code(name: &str) -> (u8, String) {
         let executor = CommandExecutor {
@@ -165,6 +192,8 @@ mod tests {
             env: vec!["PATH=/nowhere:/bin:/usr/bin".to_owned()],
             ends_with_parent: false,
             size: None,
+            confinement: Confinement::of(&Security::default(), Privileges::default()).unwrap(),
+            init: false,
         };
         executor.find().map_or_else(|e| (e.code, e.message), |path| (0, path.display().to_string()))
     }

@@ -41,6 +41,10 @@ pub(super) fn make_targets(root: &Root, spec: &ContainerSpec) -> Result<()> {
         make_target(root, &target, source.is_dir())
             .during(|| format!("make {} in the container", target.display()))?;
     }
+    for tmpfs in &spec.storage.tmpfs {
+        make_target(root, &tmpfs.target, true)
+            .during(|| format!("make {} in the container", tmpfs.target.display()))?;
+    }
     Ok(())
 }
 

@@ -13,13 +13,13 @@ fn output_of(script: &str) -> Option<String> {
 }
 
 #[test]
-fn capabilities_are_dockers_and_nothing_new_can_be_had() {
+fn capabilities_are_dockers_and_system_calls_are_filtered() {
     if !has_busybox() {
         return;
     }
     let mut fixture = Fixture::busybox("");
     // Without a shell, which would ignore SIGQUIT by itself.
-    let command = ["grep", "-E", "Cap|NoNewPrivs|Groups|SigIgn|Umask", "/proc/self/status"];
+    let command = ["grep", "-E", "Cap|NoNewPrivs|Seccomp|Groups|SigIgn|Umask", "/proc/self/status"];
     fixture.spec.args = command.map(str::to_owned).to_vec();
     let text = fixture.run().1;
     fixture.nothing_left();
@@ -28,7 +28,7 @@ fn capabilities_are_dockers_and_nothing_new_can_be_had() {
     assert!(has("CapBnd:\t00000000a80425fb") || has("CapBnd:\t00000000a00425fb"), "{text}");
     assert!(has("CapEff:\t00000000a80425fb") || has("CapEff:\t00000000a00425fb"), "{text}");
     assert!(has("CapInh:\t0000000000000000") && has("CapAmb:\t0000000000000000"), "{text}");
-    assert!(has("NoNewPrivs:\t1") && has("Umask:\t0022"), "{text}");
+    assert!(has("NoNewPrivs:\t0") && has("Umask:\t0022") && has("Seccomp:\t2"), "{text}");
     assert!(has("Groups:\t \n") || has("Groups:\t\n"), "no groups of the host's: {text}");
     let ignored = text.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
     // 32 and 33 are the C library's own and cannot be changed.

@@ -109,8 +109,7 @@ impl Fixture {
     }
 
     pub(crate) fn bind(&mut self, source: &Path, target: &str, read_only: bool, copy_up: bool) {
-        let source = source.to_owned();
-        self.spec.binds.push(Bind { source, target: target.into(), read_only, copy_up });
+        self.spec.binds.push(Bind { read_only, copy_up, ..Bind::new(source, target) });
     }
 
     pub(crate) fn launch(&mut self) -> Shim {

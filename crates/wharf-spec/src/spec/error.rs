@@ -93,11 +93,25 @@ pub enum SpecError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Not what a flag takes.
+    #[error("invalid {what} {text:?}: {reason}")]
+    Argument {
+        /// What was to be given.
+        what: &'static str,
+        /// What was written.
+        text: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
 }
 
 // === impl SpecError ===
 
 impl SpecError {
+    pub(crate) fn argument(what: &'static str, text: &str, reason: impl Into<String>) -> Self {
+        Self::Argument { what, text: text.to_owned(), reason: reason.into() }
+    }
+
     /// What would be right, where the text alone does not say it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -133,7 +147,8 @@ impl SpecError {
             | Self::OptionValue { .. }
             | Self::Expose { .. }
             | Self::Target { .. }
-            | Self::Hostname { .. } => None,
+            | Self::Hostname { .. }
+            | Self::Argument { .. } => None,
         }
     }
 }

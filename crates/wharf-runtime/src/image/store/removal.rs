@@ -73,4 +73,10 @@ impl ImageStore {
         }
         Ok(())
     }
+
+    /// Removes layers that no image has and nobody is about to use.
+    pub(in crate::image) fn collect_now(&self) -> Result<()> {
+        let locked = self.catalogue.lock()?;
+        self.collect(&locked, &mut Removed::default())
+    }
 }
