@@ -45,14 +45,9 @@ struct Kind {
 pub(crate) async fn attach(session: &Session, args: AttachArgs) -> Outcome {
     let keys = DetachKeys::parse(args.attaching.detach_keys.as_deref())?;
     let kind = kind(session, &args.container).await?;
-    if !kind.runs {
-        return Err(Exit::failed(format!(
-            "you cannot attach to a stopped container, start it first: `wharf start -a {}`",
-            args.container
-        )));
-    }
     let stdin = kind.stdin && !args.no_stdin;
-    if kind.tty && stdin {
+    // One that does not run is refused for that.
+    if kind.runs && kind.tty && stdin {
         expect_on_stdin()?;
     }
     let streams = Streams { stdin, stdout: true, stderr: true };
@@ -104,19 +99,17 @@ pub(crate) async fn start(session: &Session, id: &str, wish: Wish) -> Outcome {
     let mut output = session.post_output(&path, &()).await.map_err(Exit::from_run)?;
     loop {
         let frame = tokio::select! {
-            frame = output.next() => frame.map_err(|_| cut_off())?,
+            // That the connection broke says no more than that it ended.
+            frame = output.next() => frame.unwrap_or_default(),
             ended = signals.obey(session, id) => return ended,
         };
         match frame {
             Some(Frame::Exit(code)) => return Ok(exit_code(code)),
+            Some(Frame::Failure(text)) => return Err(Exit::at_run(text)),
             Some(frame) => show(&frame)?,
-            None => return Err(cut_off()),
+            None => return conversation::resume(session, Target::Start(id), wish, signals).await,
         }
     }
-}
-
-fn cut_off() -> Exit {
-    Exit::at_run("the daemon ended the stream; the container goes on, see `wharf ps`")
 }
 
 /// `wharf logs`.

@@ -81,6 +81,11 @@ impl Daemon {
     pub(crate) fn attach(&self, name: &str, wants: Attach) -> Result<Attached> {
         let id = self.id_of(name)?;
         let record = self.ledger.container(&id)?;
+        if record.is_restarting() {
+            return Err(Error::Conflict(
+                "you cannot attach to a restarting container, wait until it is running".into(),
+            ));
+        }
         if record.phase != Phase::Running {
             return Err(Error::Conflict(format!(
                 "you cannot attach to a stopped container, start it first: `wharf start -a {}`",

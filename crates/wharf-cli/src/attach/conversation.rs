@@ -54,10 +54,39 @@ enum Again {
 
 /// Attaches, stays, and ends with the exit code, or with 0 after leaving.
 pub(crate) async fn attach(session: &Session, target: Target<'_>, wish: Wish) -> Outcome {
-    let mut signals = Signals::watch(wish.on_signal)?;
+    let signals = Signals::watch(wish.on_signal)?;
+    let mut connection = open(session, &target, &wish).await.map_err(|e| target.failed(e))?;
+    if matches!(target, Target::Running(_)) {
+        redraw(&mut connection.writer, &wish).await;
+    }
+    stay(session, target, wish, signals, connection).await
+}
+
+/// Attaches again to a container that somebody was attached to when the daemon went.
+pub(super) async fn resume(
+    session: &Session,
+    target: Target<'_>,
+    wish: Wish,
+    signals: Signals,
+) -> Outcome {
+    match attach_again(session, &target, None, &wish).await? {
+        Again::Ended(code) => Ok(exit_code(code)),
+        Again::Attached(connection) => {
+            say_what_is_missing(&target, &wish);
+            stay(session, target, wish, signals, connection).await
+        }
+    }
+}
+
+async fn stay(
+    session: &Session,
+    target: Target<'_>,
+    wish: Wish,
+    mut signals: Signals,
+    mut connection: Connection,
+) -> Outcome {
     let mut resized = signal(SignalKind::window_change())
         .map_err(|e| Exit::at_run(format!("cannot watch the terminal's size: {e}")))?;
-    let mut connection = open(session, &target, &wish).await.map_err(|e| target.failed(e))?;
     let raw = match wish.tty && wish.streams.stdin {
         true => Some(
             RawMode::enter().map_err(|e| Exit::at_run(format!("cannot use this terminal: {e}")))?,
@@ -66,9 +95,6 @@ pub(crate) async fn attach(session: &Session, target: Target<'_>, wish: Wish) ->
     };
     let keys = wish.tty.then(|| wish.keys.clone());
     let mut input = Input::new(wish.streams.stdin, keys);
-    if matches!(target, Target::Running(_)) {
-        redraw(&mut connection.writer, &wish).await;
-    }
     let ended = loop {
         let command = connection.command.take();
         let Connection { reader, writer, .. } = &mut connection;
@@ -85,6 +111,7 @@ pub(crate) async fn attach(session: &Session, target: Target<'_>, wish: Wish) ->
                 Again::Ended(code) => break exit_code(code),
                 Again::Attached(next) => {
                     connection = Connection { command, ..next };
+                    say_what_is_missing(&target, &wish);
                     redraw(&mut connection.writer, &wish).await;
                 }
             },
@@ -148,6 +175,20 @@ async fn attach_again(
         }
         (Err(error), _) => Err(lost(name, &error)),
     }
+}
+
+/// On a terminal a word would be in the way of what is drawn there, which is drawn anew.
+fn say_what_is_missing(target: &Target<'_>, wish: &Wish) {
+    if wish.tty {
+        return;
+    }
+    let missing = match target {
+        Target::Start(name) | Target::Running(name) => {
+            format!("what was written meanwhile is in `wharf logs {name}`")
+        }
+        Target::Command(..) => "what was written meanwhile is lost".to_owned(),
+    };
+    eprintln!("wharf: warning: the daemon ended; attached again by the next one: {missing}");
 }
 
 fn lost(name: &str, error: &ClientError) -> Exit {

@@ -87,12 +87,13 @@ fn what_ended_while_no_daemon_was_there_has_its_true_code() {
 }
 
 #[test]
-fn an_attached_run_says_so_when_the_daemon_goes_and_its_container_stays() {
+fn an_attached_run_says_so_when_the_daemon_stops_and_its_container_stays() {
     let Some(site) = Site::new("attached and alone") else { return };
     let mut run = site.spawn(&["--name", "box"], "echo ready; sleep 1000");
     run.wait_for("ready", LIMIT).unwrap();
-    site.wharf.kill9("daemon").unwrap();
+    site.wharf.ok(["shutdown"]);
     let output = run.output(LIMIT).unwrap();
     assert_eq!(output.code(), 125, "{output:?}");
+    assert!(output.stderr.contains("the daemon stops; container \"box\" goes on"), "{output:?}");
     assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
 }

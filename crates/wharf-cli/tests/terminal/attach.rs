@@ -8,8 +8,8 @@ use super::site::{LIMIT, Site};
 fn several_clients_see_and_type_into_one_terminal() {
     let Some(site) = Site::new("several") else { return };
     let mut first = site.shell(&["--name", "box"]);
-    let mut second = site.on_terminal(&["attach", "box"]);
-    let mut onlooker = site.on_terminal(&["attach", "--no-stdin", "box"]);
+    let mut second = site.attached(&[], "box");
+    let mut onlooker = site.attached(&["--no-stdin"], "box");
     assert!(!onlooker.is_raw());
     second.types("echo fr''om second\r");
     for client in [&mut first, &mut second, &mut onlooker] {

@@ -12,7 +12,7 @@ fn detaching_leaves_the_program_running_and_attaching_finds_it() {
     assert_eq!(shell.ends(), 0);
     assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
 
-    let mut again = site.on_terminal(&["attach", "box"]);
+    let mut again = site.attached(&[], "box");
     again.types("echo $X; stty size\r");
     again.shows("kept\r\n24 80\r\n");
     again.types("exit 4\r");
@@ -39,7 +39,7 @@ fn the_keys_can_be_chosen_and_the_usual_ones_are_typed_then() {
     shell.shows("still\r\n");
     shell.types("\x05x");
     assert_eq!(shell.ends(), 0);
-    let attached = site.on_terminal(&["attach", "--detach-keys=Q", "box"]);
+    let attached = site.attached(&["--detach-keys=Q"], "box");
     attached.types("Q");
     assert_eq!(attached.ends(), 0);
     assert_eq!(site.wharf.state("box").as_deref(), Some("running"));

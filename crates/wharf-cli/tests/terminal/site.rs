@@ -48,6 +48,13 @@ impl Site {
         shell
     }
 
+    /// `wharf attach flags… name` to a shell of [`Site::shell`], once it shows its prompt again.
+    pub(super) fn attached(&self, flags: &[&str], name: &str) -> Pty {
+        let mut attached = self.on_terminal(&[&["attach"], flags, &[name]].concat());
+        attached.shows("ready> ");
+        attached
+    }
+
     /// `sh -c script`, in which `wharf` is a function and `$IMAGE` the image.
     pub(super) fn script(&self, script: &str) -> Output {
         self.wharf.host().output(self.script_command(script), LIMIT).unwrap()

@@ -45,6 +45,44 @@ fn a_pipe_into_a_container_outlives_a_killed_daemon() {
         (3, "got one\ngot two\nend\n"),
         "{output:?}"
     );
+    let word = "attached again by the next one: what was written meanwhile is in `wharf logs";
+    assert!(output.stderr.contains(word), "{output:?}");
+}
+
+#[test]
+fn output_alone_is_attached_to_again() {
+    let Some(site) = Site::new("killed daemon output") else { return };
+    let script = "echo begun; while ! [ -e /go ]; do sleep 0.05; done; echo end; exit 4";
+    let line = site.run_line(&["--name", "box"], &["sh", "-c", script]);
+    let mut run = site.wharf.spawn(line).unwrap();
+    run.wait_for("begun", LIMIT).unwrap();
+    site.wharf.kill9("daemon").unwrap();
+    run.wait_for("attached again", LIMIT).unwrap();
+    site.wharf.ok(["exec", "box", "touch", "/go"]);
+    let output = run.output(LIMIT).unwrap();
+    assert_eq!((output.code(), output.stdout.as_str()), (4, "begun\nend\n"), "{output:?}");
+}
+
+#[test]
+fn a_container_that_ends_while_there_is_no_daemon_gives_its_code_all_the_same() {
+    let Some(site) = Site::new("ended meanwhile") else { return };
+    let script = "echo begun; while ! [ -e /go ]; do sleep 0.05; done; exit 11";
+    for flags in [&["--name", "plain"][..], &["-i", "--name", "fed"]] {
+        let line = site.run_line(flags, &["sh", "-c", script]);
+        let mut run = site.wharf.spawn(line).unwrap();
+        run.wait_for("begun", LIMIT).unwrap();
+        let name = flags.last().unwrap();
+        let pid = site.wharf.inspect(name)["State"]["Pid"].as_i64().unwrap();
+        run.signal(rustix::process::Signal::STOP).unwrap();
+        site.wharf.kill9("daemon").unwrap();
+        std::fs::write(format!("/proc/{pid}/root/go"), "").unwrap();
+        wharf_lab::wait::until(LIMIT, "the shim's end", || {
+            site.wharf.pids_of("shim").is_empty().then_some(())
+        })
+        .unwrap();
+        run.signal(rustix::process::Signal::CONT).unwrap();
+        assert_eq!(run.output(LIMIT).unwrap().code(), 11);
+    }
 }
 
 #[test]
@@ -56,7 +94,7 @@ fn a_daemon_that_is_told_to_stop_says_so_and_the_terminal_is_as_it_was() {
         .shows("the daemon stops; container \"box\" goes on: attach again with `wharf attach box`");
     assert_eq!(shell.ends(), 125);
     assert_eq!(site.wharf.pids_of("daemon"), [] as [i32; 0], "nobody has started another");
-    let mut again = site.on_terminal(&["attach", "box"]);
+    let mut again = site.attached(&[], "box");
     again.types("echo st''ill\r");
     again.shows("still\r\n");
     again.types("exit\r");
