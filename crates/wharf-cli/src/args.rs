@@ -218,7 +218,10 @@ impl FromStr for Layout {
         match text {
             "table" => Ok(Self::Table),
             "json" => Ok(Self::Json),
-            template => template.parse().map(Self::Template),
+            template if template.contains("{{") && !template.starts_with("table ") => {
+                template.parse().map(Self::Template)
+            }
+            other => Err(TemplateError::Unknown(other.to_owned())),
         }
     }
 }

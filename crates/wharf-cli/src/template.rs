@@ -39,6 +39,9 @@ pub(crate) enum TemplateError {
          {{{{index .Field \"key\"}}}} or {{{{range .Field}}}}…{{{{end}}}}, or --format json with jq"
     )]
     Unserved(String),
+    /// No way to print.
+    #[error("{0:?} is no format: use table, json, or a template such as '{{{{.Names}}}}'")]
+    Unknown(String),
     /// Braces that do not match, or a range without its end.
     #[error("invalid template: {0}")]
     Unclosed(&'static str),
