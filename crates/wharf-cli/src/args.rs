@@ -263,7 +263,7 @@ pub(crate) struct DaemonArgs {
     /// (default: /etc/resolv.conf)
     #[arg(long, env = "WHARF_RESOLV_CONF", value_name = "PATH")]
     pub(crate) resolv_conf: Option<PathBuf>,
-    /// Registries that may be spoken to over plain HTTP, as HOST[:PORT] or a network (repeatable);
+    /// Registries that may be spoken to over plain HTTP, as HOST, HOST:PORT or a network (repeatable);
     /// this machine always may
     #[arg(
         long = "insecure-registry",

@@ -1,7 +1,7 @@
 //! Which system calls a container may make: profiles, and the filter the kernel runs for them.
 //!
-//! A profile is Docker's: the default one ([`docker`]), or a file of the user's in the same format
-//! ([`profile`]). What it says is translated into one program ([`program`]) that is installed right
+//! A profile is Docker's: the default one (`docker`), or a file of the user's in the same format
+//! (`profile`). What it says is translated into one program (`program`) that is installed right
 //! before the container's command is executed.
 
 mod docker;

@@ -18,7 +18,7 @@ pub(crate) struct PauseArgs {
 pub(crate) struct UpdateArgs {
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
-    /// When to start it again: no, on-failure[:MAX], always or unless-stopped
+    /// When to start it again: no, on-failure, on-failure:MAX, always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<String>,
     /// Names or ids

@@ -13,7 +13,7 @@ pub(crate) struct StorageOptions {
     /// Let it write to volumes and tmpfs only
     #[arg(long)]
     read_only: bool,
-    /// Mount a path, a volume or memory, as type=bind|volume|tmpfs,source=…,target=…[,readonly]
+    /// Mount a path, a volume or memory, as type=bind|volume|tmpfs,source=…,target=…,…
     /// (repeatable)
     #[arg(long, value_name = "FIELDS")]
     mount: Vec<String>,

@@ -13,7 +13,7 @@ use crate::failure::Exit;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Supervision")]
 pub(crate) struct SupervisionOptions {
-    /// When to start it again: no, on-failure[:MAX], always, unless-stopped
+    /// When to start it again: no, on-failure, on-failure:MAX, always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
     /// Signal that asks the program to end, in place of the image's own
