@@ -25,6 +25,7 @@ mod ports;
 mod prune;
 mod resources;
 mod system;
+mod upload;
 mod volumes;
 
 /// The framework's own refusals are a sentence each.

@@ -1,7 +1,6 @@
 //! `/v1/containers/{name}/files`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,18 +10,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
 use utoipa::{IntoParams, OpenApi};
 use wharf_api::FileStat;
 
-use super::{Answer, Failure, Shared, blocking};
+use super::{Answer, Failure, Shared, blocking, upload};
 use crate::daemon::Daemon;
 
 /// Each copy is a process and a thread; more at a time are no faster.
 static COPIES: Semaphore = Semaphore::const_new(8);
-/// A client that sends nothing for this long has lost interest.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Pieces on their way to a slow reader; past that the copy waits, too.
 const QUEUE: usize = 16;
 
@@ -129,23 +125,8 @@ async fn write(
     body: Body,
 ) -> Answer<()> {
     let _turn = COPIES.acquire().await;
-    let (reader, mut writer) = tokio::io::duplex(1 << 20);
-    let feed = tokio::spawn(async move {
-        let mut stream = body.into_data_stream();
-        loop {
-            let next = futures_util::StreamExt::next(&mut stream);
-            let Some(piece) = tokio::time::timeout(IDLE_LIMIT, next).await? else { break };
-            let piece = piece.map_err(std::io::Error::other)?;
-            writer.write_all(&piece).await?;
-        }
-        writer.shutdown().await
-    });
-    let handle = tokio::runtime::Handle::current();
-    let reader = tokio_util::io::SyncIoBridge::new_with_handle(reader, handle);
-    let done = blocking(daemon, move |daemon| {
-        daemon.write_files(&name, &query.path, query.owners, reader)
-    });
-    let done = done.await;
-    feed.abort();
-    done.map(axum::Json)
+    upload::read(daemon, body, move |daemon, tar| {
+        daemon.write_files(&name, &query.path, query.owners, tar)
+    })
+    .await
 }

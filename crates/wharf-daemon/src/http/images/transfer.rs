@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -12,20 +11,17 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
 use utoipa::IntoParams;
 use wharf_api::{Loaded, LoginRequest, PullEvent, PullRequest, SaveRequest};
 use wharf_runtime::image::Import;
 
-use super::super::{Answer, Failure, Shared, blocking};
+use super::super::{Answer, Failure, Shared, blocking, upload};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 
 /// Each load unpacks with a thread of its own and writes to the disk; more at a time are no faster.
 static LOADS: Semaphore = Semaphore::const_new(4);
-/// A client that sends nothing for this long has lost interest.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Pieces of an archive that nobody has read yet.
 const PIECES: usize = 16;
 const PIECE: usize = 1 << 18;
@@ -54,22 +50,7 @@ where
 {
     // Whoever waits here holds no thread.
     let _turn = LOADS.acquire().await;
-    let (reader, mut writer) = tokio::io::duplex(1 << 20);
-    let feed = tokio::spawn(async move {
-        let mut stream = body.into_data_stream();
-        loop {
-            let next = futures_util::StreamExt::next(&mut stream);
-            let Some(piece) = tokio::time::timeout(IDLE_LIMIT, next).await? else { break };
-            let piece = piece.map_err(io::Error::other)?;
-            writer.write_all(&piece).await?;
-        }
-        writer.shutdown().await
-    });
-    let handle = tokio::runtime::Handle::current();
-    let mut reader = tokio_util::io::SyncIoBridge::new_with_handle(reader, handle);
-    let done = blocking(daemon, move |daemon| work(daemon, &mut reader)).await;
-    feed.abort();
-    done.map(Json)
+    upload::read(daemon, body, work).await
 }
 
 /// Pulls an image from a registry and tells how it goes, a JSON object on a line each.
@@ -102,10 +83,12 @@ pub(super) async fn import(
     let lines: Vec<String> = lines.map(str::to_owned).collect();
     let name = query.name.as_deref().filter(|name| !name.is_empty());
     let platform = query.platform.as_deref().filter(|platform| !platform.is_empty());
-    let platform = platform.map(str::parse).transpose().map_err(Error::from)?;
-    let import = Import::new(name, &lines).map_err(Error::from)?;
-    let import = import.for_platform(platform).with_message(&query.message);
-    read(daemon, body, move |daemon, tar| daemon.import_image(tar, &import)).await
+    let import = || -> Result<Import> {
+        let platform = platform.map(str::parse).transpose()?;
+        Ok(Import::new(name, &lines)?.for_platform(platform).with_message(&query.message))
+    };
+    let import = import();
+    read(daemon, body, move |daemon, tar| daemon.import_image(tar, &import?)).await
 }
 
 /// Writes images into one archive, which is the answer.
