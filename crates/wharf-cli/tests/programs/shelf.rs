@@ -50,7 +50,7 @@ impl Shelf {
             let answer = self.wharf.host().http_get(address, path).ok()?;
             (answer.status == 200).then(|| answer.text())
         })
-        .unwrap()
+        .unwrap_or_else(|e| panic!("{e}\n{:?}", self.wharf.run(["logs", "web"])))
     }
 }
 

@@ -86,11 +86,14 @@ fn options_of_a_container_are_refused_before_it_is_made() {
         run(&["--expose", "0"], &["invalid range format for --expose: 0"]),
         run(
             &["-v", "relative/dir:/data"],
-            &["invalid volume specification: \"relative/dir:/data\""],
+            &["invalid volume specification", "relative/dir", "begins with / or ."],
         ),
         run(&["-v", "/srv:data"], &["invalid volume specification", "must be absolute"]),
         run(&["-v", "/srv:/"], &["invalid volume specification", "destination can't be '/'"]),
-        run(&["-v", "/srv:/data:z,shared"], &["invalid volume specification", "use ro or rw"]),
+        run(
+            &["-v", "/srv:/data:z,shared"],
+            &["invalid volume specification", "option \"z\"", "leave it out"],
+        ),
         run(&["-v", "/srv:/a/../b"], &["invalid volume specification"]),
         run(&["--network", "nosuch"], &["no such network: nosuch"]),
         run(&["--network", "host", "--ip", "192.0.2.7"], &["the network mode \"host\""]),

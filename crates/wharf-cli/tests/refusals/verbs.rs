@@ -28,7 +28,8 @@ fn a_container_that_is_not_there_is_named() {
     ));
     scene.refuses(&rows(125, &[("exec nosuch true", missing)]));
     let failed = scene.wharf.fails(["inspect", "nosuch"]);
-    assert!(failed.stderr.contains("no such container, image or network: nosuch"), "{failed:?}");
+    let text = "no such container, image, network or volume: nosuch";
+    assert!(failed.stderr.contains(text), "{failed:?}");
     assert_eq!((failed.code(), failed.stdout.trim()), (1, "[]"));
 }
 
