@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 /// It fetches packages and unpacks them without running a line of theirs, so that no service starts.
 const PROGRAM: &str = "mmdebstrap";
 const PACKAGES: &str = "base-files,base-passwd,dash,coreutils,sed,grep,libc-bin,\
-                        nginx-light,redis-server,postgresql,python3-minimal";
+                        nginx-light,redis-server,postgresql,python3";
 const SUITE: &str = "bookworm";
 /// Users that the packages would make when they are installed, besides base-passwd's own.
 const PASSWD: &str = "redis:x:101:101::/var/lib/redis:/usr/sbin/nologin\n\

@@ -2,16 +2,19 @@
 
 use super::shelf::Shelf;
 
+const CONFIGURATION: &str = "events {} http { server { listen 80; listen [::]:80; root /site; } }";
+
 #[test]
 fn nginx_serves_a_site_of_the_hosts_and_comes_back() {
     let Some(shelf) = Shelf::new("nginx") else { return };
     let site = shelf.lab.directory().join("site");
     std::fs::create_dir(&site).unwrap();
     std::fs::write(site.join("index.html"), "first\n").unwrap();
-    let bind = format!("{}:/var/www/html:ro", site.display());
-    // The package's own configuration, whose log directory and user the image has.
+    std::fs::write(site.join("nginx.conf"), CONFIGURATION).unwrap();
+    let bind = format!("{}:/site:ro", site.display());
     let flags = ["-p", "8080:80", "-v", &bind, "--restart", "always"];
-    let command = ["sh", "-c", "mkdir -p /var/log/nginx && exec nginx -g 'daemon off;'"];
+    let start = "mkdir -p /var/log/nginx && exec nginx -c /site/nginx.conf -g 'daemon off;'";
+    let command = ["sh", "-c", start];
     shelf.run("web", &flags, &command);
     assert_eq!(shelf.page("127.0.0.1:8080", "/"), "first\n");
     std::fs::write(site.join("index.html"), "second\n").unwrap();
