@@ -42,7 +42,7 @@ pub(super) fn print(found: &Found) {
         line(shown.kind.name(), &cells.collect::<Vec<_>>());
     }
     println!("\nmemory for each container that runs, KiB\n");
-    line("", &["user", "kernel", "its holder, RSS"].map(str::to_owned));
+    line("", &["user", "kernel", "holder RSS"].map(str::to_owned));
     for shown in &found.shown {
         let memory = |pick: fn(&crate::bench::memory::Memory) -> f64| {
             shown.memory.as_ref().map_or_else(nothing, |memory| short(pick(memory) / 1024.0))
