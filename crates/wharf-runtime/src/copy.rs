@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
@@ -117,6 +118,10 @@ fn enter(dir: &Path, spec: &CopySpec) -> Result<()> {
     let root = match spec.pid {
         Some(pid) => PathBuf::from(format!("/proc/{pid}/root")),
         None => {
+            // The daemon keeps the container from being started meanwhile; the next daemon would not
+            // know of this process, and two mounts of one writable layer corrupt it.
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                .during(|| "end with the daemon")?;
             // Nobody else sees what is mounted here, and it goes with this process.
             wharf_host::netns::unshare_mount_private()?;
             mount_at_rest(&spec.container, dir)?
