@@ -19,6 +19,7 @@ use wharf_spec::PortRange;
 use crate::Config;
 use crate::error::{Error, Result};
 use crate::events::Events;
+use crate::firewalls::Reload;
 use crate::flows::Flows;
 use crate::health::Healths;
 use crate::ledger::Ledger;
@@ -55,6 +56,7 @@ pub struct Daemon {
     pub(crate) planes: Planes,
     pub(crate) engines: Engines,
     pub(crate) flows: Flows,
+    pub(crate) reload: Reload,
     pub(crate) healths: Healths,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
@@ -114,6 +116,7 @@ impl Daemon {
             planes: Planes::open(paths.clone(), facts, config)?,
             engines: Engines::new(config.engines.clone()),
             flows: Flows::default(),
+            reload: Reload::default(),
             healths: Healths::default(),
             events: Events::new(),
             metrics: Metrics::new(),

@@ -1,6 +1,7 @@
 //! Firewalls of others: what they do to what is published.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use wharf_plan::firewall::{Family, Incoming, Obstacle, exposure, input_obstacle};
 use wharf_plan::{HostFacts, Path, PathPlan, Plane};
@@ -9,6 +10,25 @@ use wharf_spec::Publication;
 use crate::daemon::Daemon;
 use crate::error::Result;
 use crate::planes::TABLE;
+
+/// How long a firewall may take to make its rules anew until what is there counts as meant. firewalld
+/// takes half a second, on an overloaded machine six.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+
+/// Since when a firewall is making its rules anew, if one is.
+#[derive(Debug, Default)]
+pub(crate) struct Reload(Mutex<Option<Instant>>);
+
+// === impl Reload ===
+
+impl Reload {
+    /// Whether to wait for its end, given whether one is seen `now`.
+    fn is_awaited(&self, seen: bool, now: Instant) -> bool {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = seen.then(|| since.unwrap_or(now));
+        since.is_some_and(|since| now.duration_since(since) < RELOAD_LIMIT)
+    }
+}
 
 // === impl Daemon ===
 
@@ -19,6 +39,11 @@ impl Daemon {
         let found = wharf_nft::foreign::read(TABLE);
         for unread in &found.unread {
             tracing::debug!(unread, "rules of others that cannot be read");
+        }
+        // Nobody new gets in meanwhile, on no plane. To change over to the relay and back would only
+        // have clients meet rules that are half made.
+        if self.reload.is_awaited(found.ruleset.is_being_reloaded(), Instant::now()) {
+            return Ok(false);
         }
         if *self.planes.facts().firewall == found.ruleset {
             return Ok(false);
@@ -75,4 +100,20 @@ fn incoming(publication: &Publication, family: Family) -> Option<Incoming<'stati
 fn blocked(obstacle: &Obstacle, asked: Incoming<'_>) -> String {
     let (ports, proto, remedy) = (asked.ports, asked.proto, asked.remedy(obstacle));
     format!("other hosts cannot reach {ports}/{proto}: {obstacle}; `{remedy}` lets them in")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_is_awaited_but_not_for_ever() {
+        let (reload, began) = (Reload::default(), Instant::now());
+        assert!(!reload.is_awaited(false, began));
+        assert!(reload.is_awaited(true, began));
+        assert!(reload.is_awaited(true, began + RELOAD_LIMIT / 2));
+        assert!(!reload.is_awaited(true, began + RELOAD_LIMIT));
+        assert!(!reload.is_awaited(false, began + RELOAD_LIMIT));
+        assert!(reload.is_awaited(true, began + RELOAD_LIMIT), "another one");
+    }
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wharf_host::process::Signal;
-use wharf_network::{Leftover, Network, Owner as LinkOwner, leftovers, remove_leftover};
+use wharf_network::{
+    Leftover, Network, Owner as LinkOwner, leftovers, remove_leftover, remove_stray_routes,
+};
 use wharf_runtime::cgroup::{kill_leftovers, names_below, remove_cgroup_parent};
 use wharf_runtime::client::Shim;
 use wharf_runtime::shim::Phase as ShimPhase;
@@ -174,6 +176,9 @@ impl Daemon {
         for leftover in leftovers().unwrap_or_default().iter().filter(|l| stranger(l)) {
             note("remove a stray link", remove_leftover(leftover));
         }
+        let networks = self.ledger.read(|state| state.networks.clone());
+        let wanted: Vec<_> = networks.values().collect();
+        note("remove stray routes", remove_stray_routes(&wanted));
         let parent = self.paths.cgroup_parent();
         for id in names_below(&parent)
             .unwrap_or_default()

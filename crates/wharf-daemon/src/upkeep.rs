@@ -2,9 +2,7 @@
 //!
 //! Each answers what was wrong, a few words for each thing, and nothing when nothing was.
 
-use std::collections::BTreeSet;
-
-use wharf_host::link::{Link, Links, forget_neighbours};
+use wharf_host::link::{Link, Links};
 use wharf_host::probe;
 use wharf_network::{Network, ensure_bridge, ensure_routes, lost_address, rejoin};
 
@@ -49,7 +47,6 @@ impl Daemon {
             }
             wrong.extend(mend_routes(&links, network)?);
         }
-        let mut joined = BTreeSet::new();
         for record in self.running_records() {
             for endpoint in record.places().map(|place| place.endpoint) {
                 let master = links.iter().find(|link| link.name == endpoint.bridge);
@@ -57,13 +54,10 @@ impl Daemon {
                 let alone =
                     veth.is_some_and(|veth| veth.master != master.map(|it| it.index) || !veth.up);
                 if alone && rejoin(endpoint)? {
-                    joined.insert(endpoint.bridge.clone());
                     wrong.push(format!("container {} was off its network", record.name));
                 }
             }
         }
-        // Whoever was asked for while nobody was there would be asked again after a second only.
-        joined.iter().try_for_each(|bridge| forget_neighbours(bridge))?;
         wrong.extend(self.retry_lost());
         Ok(wrong)
     }

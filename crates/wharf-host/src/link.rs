@@ -28,7 +28,7 @@ mod tests;
 
 pub use self::change::{Change, Veth};
 pub use self::mac::Mac;
-pub use self::neighbours::forget_neighbours;
+pub use self::neighbours::introduce_neighbour;
 pub use self::solicited::settle_ipv6;
 use crate::error::{Error, Result};
 use crate::netlink::{Family, Netlink};

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 mod lookup;
 mod rule;
+mod swallow;
 #[cfg(test)]
 mod tests;
 
@@ -280,17 +281,19 @@ impl Routes {
     }
 
     fn list_family(&mut self, family: AddressFamily) -> Result<Vec<Route>> {
+        Ok(self.messages(family)?.iter().filter_map(Route::read).collect())
+    }
+
+    fn messages(&mut self, family: AddressFamily) -> Result<Vec<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         let answers =
             tolerate_missing_family(self.netlink.dump("list routes", Message::GetRoute(message)))?;
-        Ok(answers
-            .iter()
-            .filter_map(|answer| match answer {
-                Message::NewRoute(message) => Route::read(message),
-                _ => None,
-            })
-            .collect())
+        let route = |answer| match answer {
+            Message::NewRoute(message) => Some(message),
+            _ => None,
+        };
+        Ok(answers.into_iter().filter_map(route).collect())
     }
 }
 

@@ -20,6 +20,9 @@ const SETTLING: Duration = Duration::from_millis(100);
 
 /// Makes the network's bridge, or mends it: addresses, settings, up. Returns its index.
 ///
+/// While the bridge is gone, packets for the network are dropped without a word: a client that is
+/// connecting tries again, and does not give up as it would when told that there is no way.
+///
 /// # Errors
 /// [`Error::ForeignLink`] when the name belongs to an interface that is not ours, which is left
 /// alone; [`Error::NoIpv6`] when the network has IPv6 and the kernel has not.
@@ -31,6 +34,7 @@ pub fn ensure_bridge(network: &Network) -> Result<u32> {
     };
     check_ours(&link, network)?;
     set_up_ipv6(network)?;
+    swallow_strays(network)?;
     let addresses = network.bridge_addresses();
     let mut changes: Vec<Change<'_>> =
         addresses.iter().map(|net| Change::Address { link: link.index, net: *net }).collect();
@@ -55,6 +59,7 @@ pub fn lost_address(network: &Network, bridge: u32) -> Result<Option<IpNet>> {
 /// with the addresses, and never again. Answers which were gone; costs the same however many routes
 /// the host has.
 pub fn ensure_routes(network: &Network, bridge: u32) -> Result<Vec<IpNet>> {
+    swallow_strays(network)?;
     let mut routes = Routes::open()?;
     let mut gone = Vec::new();
     for net in network.bridge_addresses() {
@@ -76,6 +81,15 @@ pub fn ensure_routes(network: &Network, bridge: u32) -> Result<Vec<IpNet>> {
     Ok(gone)
 }
 
+/// Has packets for the network swallowed for as long as there is no bridge to send them to.
+fn swallow_strays(network: &Network) -> Result<()> {
+    let mut routes = Routes::open()?;
+    for net in network.bridge_addresses() {
+        routes.swallow(net.trunc())?;
+    }
+    Ok(())
+}
+
 /// Whether packets for the subnet of `net`, the bridge's own address in it, go to the bridge. Any
 /// other address of the subnet tells, but for the first: of IPv6 that is anycast to routers.
 fn leads_to(routes: &mut Routes, net: IpNet, bridge: u32) -> Result<bool> {
@@ -84,11 +98,15 @@ fn leads_to(routes: &mut Routes, net: IpNet, bridge: u32) -> Result<bool> {
     Ok(routes.way_to(other)?.is_some_and(|way| way.link == bridge))
 }
 
-/// Deletes the network's bridge; `false` when it was gone.
+/// Deletes the network's bridge and its routes; `false` when the bridge was gone.
 ///
 /// # Errors
 /// [`Error::ForeignLink`] when the name belongs to an interface that is not ours.
 pub fn remove_bridge(network: &Network) -> Result<bool> {
+    let mut routes = Routes::open()?;
+    for net in network.bridge_addresses() {
+        routes.stop_swallowing(net.trunc())?;
+    }
     let mut links = Links::open()?;
     let Some(link) = links.find(&network.bridge)? else { return Ok(false) };
     check_ours(&link, network)?;

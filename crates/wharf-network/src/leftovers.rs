@@ -1,9 +1,13 @@
-//! Interfaces of ours that are still there: after a crash, the alias tells whose they were.
+//! Interfaces and routes of ours that are still there after a crash; an interface's alias tells whose
+//! it was.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wharf_host::link::{Link, Links};
+use wharf_host::route::Routes;
 
 use crate::error::Result;
+use crate::network::Network;
 
 /// Every interface we make has this in front of its owner's identity as its alias.
 const MARK: &str = "wharf:";
@@ -31,6 +35,22 @@ pub enum Owner {
 /// wanted is for the caller, who knows the networks and containers there should be.
 pub fn leftovers() -> Result<Vec<Leftover>> {
     Ok(Links::open()?.list()?.into_iter().filter_map(ours).collect())
+}
+
+/// Deletes the routes of networks that are not among `wanted`; answers to where they led.
+pub fn remove_stray_routes(wanted: &[&Network]) -> Result<Vec<IpNet>> {
+    let mut routes = Routes::open()?;
+    let kept: Vec<IpNet> = wanted
+        .iter()
+        .flat_map(|network| network.bridge_addresses())
+        .map(|net| net.trunc())
+        .collect();
+    let mut strays = routes.swallowed()?;
+    strays.retain(|net| !kept.contains(net));
+    for net in &strays {
+        routes.stop_swallowing(*net)?;
+    }
+    Ok(strays)
 }
 
 /// Deletes an interface that [`leftovers`] found; `false` when it was gone.

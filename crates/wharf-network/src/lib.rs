@@ -25,7 +25,7 @@ pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use host_view::{HostView, Taken};
 pub use ipam::Leases;
-pub use leftovers::{Leftover, Owner, leftovers, remove_leftover};
+pub use leftovers::{Leftover, Owner, leftovers, remove_leftover, remove_stray_routes};
 pub use mode::GatewayMode;
 pub use network::{DEFAULT_NETWORK, Driver, Network, NetworkRequest, Requested, Subnet};
 pub use plug::{is_plugged, lead_out, plug, rejoin, unplug};

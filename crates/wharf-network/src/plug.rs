@@ -6,7 +6,7 @@
 
 use std::net::Ipv6Addr;
 
-use wharf_host::link::{Change, Links, Veth, settle_ipv6};
+use wharf_host::link::{Change, Links, Veth, introduce_neighbour, settle_ipv6};
 use wharf_host::netns::Netns;
 use wharf_host::route::Route;
 use wharf_host::sysctl;
@@ -66,17 +66,22 @@ pub fn is_plugged(endpoint: &Endpoint) -> Result<bool> {
 }
 
 /// Makes the host's end a port of the bridge again, after the bridge was lost and made anew;
-/// the end inside has kept all it had. `false` when the pair is gone.
+/// the end inside has kept all it had, and whoever asked for it meanwhile need not ask again.
+/// `false` when the pair is gone.
 pub fn rejoin(endpoint: &Endpoint) -> Result<bool> {
     let mut links = Links::open()?;
     let master = bridge_index(&mut links, endpoint)?;
     let name = endpoint.host_veth.as_str();
     let joined = [Change::Master { name, master }, Change::Hairpin(name), Change::Up(name)];
     match links.apply(&joined) {
-        Ok(()) => settle(&mut links, &[name, &endpoint.bridge]).map(|()| true),
-        Err(e) if e.is_not_found() => Ok(false),
-        Err(e) => Err(e.into()),
+        Ok(()) => settle(&mut links, &[name, &endpoint.bridge])?,
+        Err(e) if e.is_not_found() => return Ok(false),
+        Err(e) => return Err(e.into()),
     }
+    for net in endpoint.addresses() {
+        introduce_neighbour(master, net.addr(), endpoint.mac)?;
+    }
+    Ok(true)
 }
 
 fn join(links: &mut Links, endpoint: &Endpoint, netns: &Netns, bridge: u32) -> Result<()> {

@@ -54,6 +54,9 @@ fn disturb(scene: &Scene, firewalld: Option<&Firewalld>, done: &AtomicUsize) {
         sh(&scene.host, "nft flush ruleset");
         if step % (FLUSHES / KILLED_DAEMONS) == 1 {
             assert_eq!(scene.wharf.kill9("daemon").unwrap(), 1);
+            // The next one has to be there before the next flush: a table whose owner is dead is
+            // anybody's, and what it was rewriting ends with it.
+            persist(scene, &["ports"]);
         }
         if step % (FLUSHES / RELOADS) == 3 {
             // It wants to delete its table before it makes it anew.
@@ -63,7 +66,8 @@ fn disturb(scene: &Scene, firewalld: Option<&Firewalld>, done: &AtomicUsize) {
             }
         }
         match step {
-            5 => drop(scene.wharf.kill9("relay").unwrap()),
+            // Not together with a daemon: nobody would be left who holds the listening sockets.
+            6 => drop(scene.wharf.kill9("relay").unwrap()),
             8 => drop(sh(&scene.host, REMOVE_POLICY_RULES)),
             12 => drop(sh(&scene.host, "ip link del wharf0")),
             _ => {}

@@ -68,6 +68,10 @@ impl Host {
     fn links(&self) -> Links {
         Links::open_in(&self.netns).unwrap()
     }
+
+    fn swallowed(&self) -> Vec<IpNet> {
+        wharf_host::route::Routes::open_in(&self.netns).unwrap().swallowed().unwrap()
+    }
 }
 
 impl Container {
@@ -261,6 +265,8 @@ fn a_lost_bridge_comes_back_and_its_containers_rejoin_it() {
     let error = host.run(|| rejoin(&container.endpoint)).unwrap_err();
     assert!(matches!(error, Error::BridgeMissing { .. }), "{error}");
 
+    // Whoever sends something there hears nothing, and tries again.
+    assert_eq!(host.swallowed().len(), 2);
     host.run(|| ensure_bridge(&host.network)).unwrap();
     assert!(!host.run(|| is_plugged(&container.endpoint)).unwrap());
     assert!(host.run(|| rejoin(&container.endpoint)).unwrap());
@@ -293,8 +299,10 @@ fn unplugging_and_removing_can_be_repeated() {
     assert!(host.run(|| unplug(&container.endpoint)).unwrap());
     assert!(!host.run(|| unplug(&container.endpoint)).unwrap());
     assert_eq!(Links::open_in(&container.netns).unwrap().find("eth0").unwrap(), None);
+    assert_eq!(host.swallowed().len(), 2);
     assert!(host.run(|| remove_bridge(&host.network)).unwrap());
     assert!(!host.run(|| remove_bridge(&host.network)).unwrap());
+    assert_eq!(host.swallowed(), []);
     let error = host.run(|| plug(&container.endpoint, &container.netns)).unwrap_err();
     assert!(matches!(error, Error::BridgeMissing { .. }), "{error}");
 }
