@@ -13,14 +13,26 @@ use crate::connect::Session;
 use crate::failure::{Exit, Outcome, print_line};
 use crate::template::Template;
 
+mod filter;
+
+use filter::Filter;
+
 /// Ids are shown at this length where they need not be whole, as in Docker.
 pub(crate) const SHORT_ID: usize = 12;
 const COMMAND_WIDTH: usize = 22;
 
 /// `wharf ps`.
 pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
+    let filter = Filter::new(&args.filter)?;
+    let last = args.last.or(args.latest.then_some(1));
+    let all = args.all || last.is_some() || filter.is_about_state();
     let mut found: Vec<ContainerSummary> = session.get("/v1/containers").await?;
-    found.retain(|c| args.all || c.state.is_alive() || c.state == ContainerState::Restarting);
+    found.retain(|c| all || c.state.is_alive() || c.state == ContainerState::Restarting);
+    found.retain(|c| filter.passes(c));
+    if let Some(count) = last {
+        // They come with the latest first.
+        found.truncate(count);
+    }
     match args.format.unwrap_or_default() {
         Layout::Table => {}
         Layout::Json => return print_json(&found),
@@ -73,9 +85,14 @@ fn fields(container: &ContainerSummary, whole: bool) -> Value {
 
 /// Prints a line for each of `found`.
 pub(crate) fn print_each(template: &Template, found: impl IntoIterator<Item = Value>) -> Outcome {
+    let render = |value: &Value| template.render(value).map_err(|e| Exit::failed(e.to_string()));
+    if let Some(headings) = template.headings() {
+        let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+        let rows = found.into_iter().map(|value| render(&value)).collect::<Result<_, _>>()?;
+        return print_table(&headings, rows);
+    }
     for value in found {
-        let line = template.render(&value).map_err(|e| Exit::failed(e.to_string()))?;
-        print_line(&line)?;
+        print_line(&render(&value)?.concat())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,6 +22,7 @@ use crate::flows;
 use crate::planes::DesiredState;
 use crate::publications::CONTAINER_STOPPED;
 use crate::record::{ContainerRecord, Owner, Phase};
+use crate::removal::remove_dir;
 
 // === impl Daemon ===
 
@@ -111,8 +112,23 @@ impl Daemon {
             Phase::Removing => self.finish_removal(&record),
             // Between its end and its removal.
             Phase::Exited if record.request.auto_remove => self.remove_in_turn(&record.id),
-            Phase::Created | Phase::Exited => self.start_if_owed(&record),
+            Phase::Created | Phase::Exited => {
+                self.clear_away(&record)?;
+                self.start_if_owed(&record)
+            }
         }
+    }
+
+    /// What a container at rest has on the host is what its end, or a failed start, has not come to
+    /// take away.
+    fn clear_away(&self, record: &ContainerRecord) -> Result<()> {
+        let run_dir = self.paths.shim(&record.id);
+        if !run_dir.exists() {
+            return Ok(());
+        }
+        self.kill_hard(record)?;
+        self.leave_networks(record)?;
+        remove_dir(&run_dir)
     }
 
     fn undo_start(self: &Arc<Self>, record: &ContainerRecord) -> Result<()> {
@@ -191,7 +207,7 @@ impl Daemon {
         for dir in strays
             .filter(|dir| dir.file_name().is_none_or(|n| !known.contains(&*n.to_string_lossy())))
         {
-            note("remove a stray container directory", std::fs::remove_dir_all(&dir));
+            note("remove a stray container directory", remove_dir(&dir));
         }
     }
 

@@ -17,6 +17,9 @@ pub struct Exit {
     pub code: i32,
     /// When.
     pub finished_at: Timestamp,
+    /// Whether one of its processes was ended because its memory was used up.
+    #[serde(default)]
+    pub oom_killed: bool,
 }
 
 /// How the container of the shim in `run_dir` ended; `None` if it has not.

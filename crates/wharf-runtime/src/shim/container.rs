@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -132,16 +133,21 @@ fn set_network_sysctls(sysctls: &BTreeMap<String, String>) -> Result<()> {
 /// Limits the container's control groups, and its first process.
 fn limit(spec: &ContainerSpec, pid: Pid) -> Result<()> {
     limits::apply(&spec.cgroup, &spec.resources.limits)?;
-    match spec.resources.oom_score_adj {
-        Some(score) => set_oom_score(&pid.as_raw_nonzero().to_string(), score),
-        None => Ok(()),
-    }
+    set_oom_score(&pid.as_raw_nonzero().to_string(), spec.resources.oom_score_adj)
 }
 
-/// How gladly the kernel ends the process `pid` when memory runs out. Children have it from it.
-pub(super) fn set_oom_score(pid: &str, score: i32) -> Result<()> {
+/// How gladly the kernel ends the process `pid` when memory runs out; children have it from it. Where
+/// nothing is said it is not the daemon's own, which is low so that it outlives what it serves.
+pub(super) fn set_oom_score(pid: &str, score: Option<i32>) -> Result<()> {
     let path = format!("/proc/{pid}/oom_score_adj");
-    fs::write(&path, score.to_string()).during(|| format!("set oom_score_adj to {score}"))
+    let written = fs::write(&path, score.unwrap_or_default().to_string());
+    match (written, score) {
+        // A daemon that is ended more gladly than others may not make it less so for its children.
+        (Err(error), None) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        (written, _) => {
+            written.during(|| format!("set oom_score_adj to {}", score.unwrap_or_default()))
+        }
+    }
 }
 
 fn build(spec: &ContainerSpec, user: &User, run_dir: &Path) -> Result<(Container, Ends)> {

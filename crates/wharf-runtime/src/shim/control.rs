@@ -10,6 +10,7 @@ use rustix::event::PollFlags;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::cgroup::was_short_of_memory;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit::{self, Exit};
@@ -281,7 +282,8 @@ impl Control {
     fn on_exit(&mut self) {
         let Some(live) = self.live.take() else { return };
         let code = live.reap().map_or(255, exit::code);
-        let exit = Exit { code, finished_at: Timestamp::now() };
+        let oom_killed = was_short_of_memory(&self.spec.cgroup);
+        let exit = Exit { code, finished_at: Timestamp::now(), oom_killed };
         if let Err(error) = durable::write_json(&self.dir.join(exit::FILE), &exit) {
             report(&self.dir, &error);
         }

@@ -141,9 +141,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
         confinement: Confinement::of(&spec.security, privileges)?,
         init: false,
     };
-    if let Some(score) = spec.resources.oom_score_adj {
-        set_oom_score("self", score)?;
-    }
+    set_oom_score("self", spec.resources.oom_score_adj)?;
     let failed = |text: String| {
         let action = "run a command in the container".to_owned();
         find_marked(&text).unwrap_or(Error::Shim { action, reason: text })
