@@ -13,6 +13,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use wharf_api::options::HealthCheck;
 use wharf_runtime::client::exec_command;
+use wharf_runtime::exit;
 use wharf_runtime::health::{HealthSpec, SaidHealth};
 use wharf_runtime::spec::ExecSpec;
 
@@ -173,7 +174,7 @@ async fn outcome(mut command: Command, limit: Duration) -> (i32, String) {
         (child.wait().await, out + &err)
     };
     match tokio::time::timeout(limit, whole).await {
-        Ok((Ok(status), output)) => (crate::exec::code(status), output),
+        Ok((Ok(status), output)) => (exit::code(status), output),
         Ok((Err(error), _)) => (state::NOT_RUN, format!("waiting for the check: {error}")),
         Err(_) => {
             let _ended = tokio::time::timeout(KILL_LIMIT, child.kill()).await;

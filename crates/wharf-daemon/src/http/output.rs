@@ -123,8 +123,13 @@ async fn exec(
     upgrade: Upgrade,
     Json(request): Json<ExecRequest>,
 ) -> Result<Response, Failure> {
-    if !request.tty && (!request.stdin || request.detach) {
-        return Ok(frames(crate::exec::stream(&daemon, &name, request).await?));
+    if !request.tty && request.detach {
+        blocking(daemon, move |daemon| crate::exec::detach(daemon, &name, request)).await?;
+        return Ok(frames(tokio::sync::mpsc::channel(1).1));
+    }
+    if !request.tty && !request.stdin {
+        let run = move |daemon: &Arc<Daemon>| crate::exec::stream(daemon, &name, request);
+        return Ok(frames(blocking(daemon, run).await?));
     }
     if !request.detach {
         upgrade.expect()?;

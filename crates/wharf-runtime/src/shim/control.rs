@@ -280,7 +280,7 @@ impl Control {
     /// everything else has happened, too.
     fn on_exit(&mut self) {
         let Some(live) = self.live.take() else { return };
-        let code = live.reap().map_or(255, exit::code);
+        let code = live.reap().map_or(255, exit::code_of);
         let exit = Exit { code, finished_at: Timestamp::now() };
         if let Err(error) = durable::write_json(&self.dir.join(exit::FILE), &exit) {
             report(&self.dir, &error);

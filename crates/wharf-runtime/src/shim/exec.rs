@@ -60,6 +60,8 @@ pub fn run_exec(dir: &Path, spec: &Path) -> i32 {
 }
 
 fn run(dir: &Path, file: &Path) -> Result<i32> {
+    // Ctrl-C at a daemon in the foreground is for the daemon.
+    wharf_host::process::become_daemon_session()?;
     let what = || format!("use {}", dir.display());
     let dir = dir.canonicalize().during(what)?;
     let exec = durable::read_json::<ExecSpec>(file)?.ok_or_else(|| gone(&dir))?;
@@ -224,7 +226,7 @@ fn wait(child: Pid, signals: &Signals) -> Result<i32> {
 fn reap(child: Pid) -> Result<i32> {
     let status = rustix::process::waitpid(Some(child), WaitOptions::empty());
     let status = status.during(|| "wait for the command")?;
-    Ok(status.map_or(255, |(_, status)| exit::code(status)))
+    Ok(status.map_or(255, |(_, status)| exit::code_of(status)))
 }
 
 pub(super) fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) {

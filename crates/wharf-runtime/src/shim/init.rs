@@ -88,7 +88,7 @@ fn reap(command: Pid) -> Option<i32> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == command.as_raw() => {
-                ended = Some(exit::code(status));
+                ended = Some(exit::code_of(status));
             }
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => return ended,
