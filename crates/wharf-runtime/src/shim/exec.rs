@@ -108,6 +108,9 @@ fn gone(dir: &Path) -> Error {
     Error::Shim { action, reason: format!("there is no container in {}", dir.display()) }
 }
 
+/// The beginning of a view's name; what follows is its command's process.
+const VIEW: &str = "exec-";
+
 /// A command's own view of the container's state: libcontainer makes a socket beside the state for
 /// every command and leaves it there.
 struct StateView {
@@ -241,7 +244,8 @@ pub(super) fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) 
 impl StateView {
     fn of(dir: &Path, id: &str) -> Result<Self> {
         let what = || format!("use the state of the container in {}", dir.display());
-        let view = Self { place: dir.join(format!("exec-{}", std::process::id())) };
+        sweep_views(dir);
+        let view = Self { place: dir.join(format!("{VIEW}{}", std::process::id())) };
         fs::create_dir_all(view.place.join(id)).during(what)?;
         let files = fs::read_dir(dir.join(STATE).join(id)).map_err(|_| gone(dir))?;
         for file in files.filter_map(std::result::Result::ok) {
@@ -254,9 +258,50 @@ impl StateView {
     }
 }
 
+/// Removes what commands that were killed left in `dir`, whoever has their number now.
+fn sweep_views(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(VIEW)?.parse::<u32>().ok());
+        let is_left = number.is_some_and(|number| {
+            number == std::process::id() || !Path::new(&format!("/proc/{number}")).exists()
+        });
+        if is_left {
+            let _another_was_faster = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 impl Drop for StateView {
     fn drop(&mut self) {
         // The container may have been removed meanwhile, and this with it.
         let _gone_is_fine = fs::remove_dir_all(&self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_that_a_killed_command_left_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |path: &str| {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+            fs::write(dir.path().join(path).join("state.json"), "{}").unwrap();
+        };
+        let (own, ended) = (format!("exec-{}", std::process::id()), format!("exec-{}", u32::MAX));
+        made(&format!("{STATE}/box"));
+        made(&format!("{own}/box"));
+        made(&format!("{ended}/box"));
+        let running = format!("exec-{}", rustix::process::getppid().unwrap().as_raw_nonzero());
+        made(&running);
+        let view = StateView::of(dir.path(), "box").unwrap();
+        assert_eq!(view.place, dir.path().join(&own));
+        assert!(view.place.join("box/state.json").exists());
+        assert!(!dir.path().join(ended).exists(), "nobody else would remove it");
+        assert!(dir.path().join(running).exists());
+        drop(view);
+        assert!(!dir.path().join(own).exists());
     }
 }
