@@ -169,7 +169,7 @@ impl Control {
         self.slim_due = Some(Instant::now() + SLIM_DELAY);
         match done {
             Ok(()) => Reply::State(self.state(None)),
-            Err(e) => Reply::Error { code: e.exit_code(), message: e.to_string() },
+            Err(e) => Reply::of(&e),
         }
     }
 
