@@ -62,7 +62,8 @@ impl Live {
         // Its one process waits: what it is limited to holds before its command runs.
         limit(spec, pid).inspect_err(|_| clean(spec, run_dir))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .during(|| format!("open process {}", pid.as_raw_nonzero()))?;
+            .during(|| format!("open process {}", pid.as_raw_nonzero()))
+            .inspect_err(|_| clean(spec, run_dir))?;
         Ok((Self { container, pid, pidfd, rootfs }, ends))
     }
 
