@@ -22,6 +22,7 @@ use crate::shim::wire::{
     session_socket,
 };
 use crate::shim::{Attach, State};
+use crate::signal;
 use crate::spec::{ContainerSpec, ExecSpec};
 
 /// A shim needs some milliseconds to be there; a loaded machine more.
@@ -117,8 +118,8 @@ impl Shim {
     }
 
     /// Sends the command a signal.
-    pub fn kill(&self, signal: Signal) -> Result<()> {
-        let request = Request::Kill { signal: signal.as_raw() };
+    pub fn kill(&self, signal: impl Into<signal::Signal>) -> Result<()> {
+        let request = Request::Kill { signal: signal.into().number() };
         self.ask(request, "signal the container", ANSWER_LIMIT).map(|_| ())
     }
 

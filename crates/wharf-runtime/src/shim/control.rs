@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::PollFlags;
-use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::durable;
@@ -19,7 +18,7 @@ use crate::shim::peer::Peer;
 use crate::shim::report;
 use crate::shim::streams::{self, Streams};
 use crate::shim::wire::{Attach, Phase, Reply, Request, SOCKET, SocketDir, State};
-use crate::signal;
+use crate::signal::{self, Signal};
 use crate::spec::ContainerSpec;
 
 /// The daemon has one connection at a time, a person looking another.
@@ -223,7 +222,7 @@ impl Control {
 
     fn kill(&self, signal: i32) -> Result<()> {
         let invalid = || Error::Spec(format!("invalid signal: {signal}"));
-        let signal = Signal::from_named_raw(signal).ok_or_else(invalid)?;
+        let signal = Signal::of_number(signal).ok_or_else(invalid)?;
         match &self.live {
             Some(live) => live.signal(signal),
             None => Err(self.wrong("signal the container")),
