@@ -133,6 +133,7 @@ fn spec(request: ExecRequest, session: Option<ExecSession>) -> ExecSpec {
         env: request.env,
         workdir: request.workdir,
         user: request.user,
+        privileged: request.privileged,
         session,
         ends_with_parent: false,
     }

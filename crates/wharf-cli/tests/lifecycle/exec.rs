@@ -72,6 +72,27 @@ fn a_command_is_held_as_tightly_as_the_container() {
 }
 
 #[test]
+fn a_privileged_command_has_what_the_container_has_not() {
+    let Some(site) = Site::new("exec privileged") else { return };
+    site.detached("box", "sleep 1000");
+    let mount = "mkdir -p /tmp/m; mount -t tmpfs none /tmp/m && echo mounted; \
+                 grep CapBnd /proc/self/status";
+    let plain = site.exec("box", mount);
+    assert!(!plain.contains("mounted"), "{plain}");
+    let exec = |flags: &[&str], script: &str| {
+        site.wharf.ok([&["exec", "--privileged"], flags, &["box", "sh", "-c", script]].concat())
+    };
+    let privileged = exec(&[], mount);
+    assert!(privileged.starts_with("mounted\n"), "{privileged}");
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let bounding = own.lines().find(|line| line.starts_with("CapBnd")).unwrap();
+    assert_eq!(privileged.lines().last(), Some(bounding));
+    // As at run, another user than root can get them and has none.
+    let eff = exec(&["-u", "alice"], "grep CapEff /proc/self/status");
+    assert!(eff.ends_with("0000000000000000"), "{eff}");
+}
+
+#[test]
 fn a_detached_command_goes_on_by_itself() {
     let Some(site) = Site::new("exec detached") else { return };
     site.detached("box", "sleep 1000");

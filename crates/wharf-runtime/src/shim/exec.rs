@@ -29,7 +29,7 @@ use crate::shim::executor::{CommandExecutor, find_marked, unignore_signals};
 use crate::shim::session::{self, Door};
 use crate::shim::streams::Streams;
 use crate::shim::wire::{SPEC, STATE};
-use crate::spec::{ContainerSpec, ExecSession, ExecSpec};
+use crate::spec::{ContainerSpec, ExecSession, ExecSpec, Security};
 use crate::user::User;
 
 /// Passed on to the command.
@@ -131,7 +131,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
     let env = bundle::with_home(&env, &user);
     let workdir = exec.workdir.as_ref().unwrap_or(&spec.workdir);
     check_workdir(&root, workdir)?;
-    let privileges = Privileges::of(&spec.security, &user, &Layout::detect()?);
+    let privileges = Privileges::of(&allowed(spec, exec), &user, &Layout::detect()?);
     let mut process = bundle::process(&exec.args, &env, workdir, &user);
     privileges.describe(&mut process, spec);
     let session = exec.session.as_ref();
@@ -173,6 +173,14 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
         .map_err(|e| failed(e.to_string()))?;
     let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| failed("it has no process".to_owned()))?;
     Ok((pid, coming.map(|coming| coming.take(&user)).transpose()?))
+}
+
+/// What the command may do: its system calls stay those of the container's profile, as that is for
+/// who has its capabilities.
+fn allowed(spec: &ContainerSpec, exec: &ExecSpec) -> Security {
+    let mut security = spec.security.clone();
+    security.privileged |= exec.privileged;
+    security
 }
 
 /// libcontainer's text would not say what was not found.
