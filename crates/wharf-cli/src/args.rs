@@ -29,7 +29,7 @@ pub(crate) use image::{
 };
 pub(crate) use limits::{PauseArgs, StatsArgs, TopArgs, UpdateArgs};
 pub(crate) use network::{
-    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs,
+    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkListArgs,
 };
 pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
