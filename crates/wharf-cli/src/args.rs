@@ -31,7 +31,7 @@ pub(crate) use image::{
 pub(crate) use limits::{PauseArgs, StatsArgs, TopArgs, UpdateArgs};
 pub(crate) use long::ContainerCommand;
 pub(crate) use network::{
-    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs,
+    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkListArgs,
 };
 pub(crate) use prune::{PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};

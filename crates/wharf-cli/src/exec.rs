@@ -24,6 +24,7 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
         env: environment(&args.env),
         workdir: args.workdir,
         user: args.user,
+        privileged: args.privileged,
         detach: args.detach,
         stdin,
         tty: args.tty,

@@ -1,5 +1,6 @@
 //! Listings: `ps`, `inspect`, `version`, and how tables and JSON are printed.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -66,7 +67,6 @@ pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
 
 /// A container as templates see it, with Docker's names.
 fn fields(container: &ContainerSummary, whole: bool) -> Value {
-    let labels = container.labels.iter().map(|(key, value)| format!("{key}={value}"));
     let command = if whole { container.command.clone() } else { elide(&container.command) };
     json!({
         "ID": if whole { container.id.clone() } else { short(&container.id) },
@@ -79,7 +79,7 @@ fn fields(container: &ContainerSummary, whole: bool) -> Value {
         "Status": container.status,
         "Ports": container.ports_text,
         "Networks": container.networks.join(","),
-        "Labels": labels.collect::<Vec<_>>().join(","),
+        "Labels": joined(&container.labels),
     })
 }
 
@@ -99,10 +99,18 @@ pub(crate) fn print_each(template: &Template, found: impl IntoIterator<Item = Va
 
 /// `wharf inspect`: a container, an image or a network of that name, whichever there is first.
 pub(crate) async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
+    inspect_each(args, async |name| inspect_any(session, name).await).await
+}
+
+/// `wharf … inspect` of things that `ask` knows by name.
+pub(crate) async fn inspect_each(
+    args: InspectArgs,
+    ask: impl AsyncFn(&str) -> Result<Value, Exit>,
+) -> Outcome {
     let mut found = Vec::new();
     let mut code = ExitCode::SUCCESS;
     for name in &args.names {
-        match inspect_any(session, name).await {
+        match ask(name).await {
             Ok(value) => found.push(value),
             Err(exit) => code = exit.report(),
         }
@@ -173,6 +181,12 @@ pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<String>>) -> Outcome {
 /// The first twelve digits of an id.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(SHORT_ID).collect()
+}
+
+/// Labels as templates see them, with Docker's commas.
+pub(crate) fn joined(labels: &BTreeMap<String, String>) -> String {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.join(",")
 }
 
 fn elide(command: &str) -> String {

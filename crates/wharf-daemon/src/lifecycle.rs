@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf_api::Started;
-use wharf_host::process::Signal;
+use wharf_host::process::Signal as Named;
 use wharf_network::Network;
 use wharf_runtime::cgroup::kill_leftovers;
 use wharf_runtime::client::Shim;
 use wharf_runtime::exit::exit_status;
-use wharf_runtime::signal;
+use wharf_runtime::signal::{self, Signal};
 use wharf_spec::Target;
 
 use crate::clock;
@@ -133,7 +133,7 @@ impl Daemon {
             }
             // Nothing was started yet, or the shim does not answer.
             if shim.delete().is_err() {
-                shim.pid().signal(Signal::KILL)?;
+                shim.pid().signal(Named::KILL)?;
                 shim.pid().wait_exit(KILL_LIMIT)?;
             }
         }

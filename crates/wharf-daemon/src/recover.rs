@@ -56,8 +56,11 @@ impl Daemon {
             return false;
         }
         let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
-        let state = shim.and_then(|shim| shim.state().ok());
-        let runs = state.is_some_and(|state| state.phase == ShimPhase::Running);
+        let runs = shim.is_some_and(|shim| match shim.state() {
+            Ok(state) => state.phase == ShimPhase::Running,
+            // One that is slow to answer is no dead one: what it has published stays.
+            Err(_) => record.phase == Phase::Running && shim.is_alive(),
+        });
         if record.phase == Phase::Starting && runs {
             let told = self.ledger.update_container(&record.id, |record| {
                 record.phase = Phase::Running;

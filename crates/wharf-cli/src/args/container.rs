@@ -298,6 +298,9 @@ pub(crate) struct ExecArgs {
     /// User and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
+    /// Give it every capability
+    #[arg(long)]
+    pub(crate) privileged: bool,
     /// Feed its standard input
     #[arg(short, long)]
     pub(crate) interactive: bool,

@@ -7,6 +7,7 @@ use wharf_runtime::health::HealthSpec;
 use wharf_spec::{HostPorts, PortSpec, Publication, render};
 
 use super::confinement;
+use super::network::endpoint_id;
 use crate::health::{Health, Probe};
 use crate::paths::Paths;
 use crate::record::{ContainerRecord, Place};
@@ -175,7 +176,7 @@ fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> V
     let nowhere =
         || json!({"IPAddress": "", "Gateway": "", "GlobalIPv6Address": "", "MacAddress": ""});
     let mut settings = first.unwrap_or_else(nowhere).as_object().cloned().unwrap_or_default();
-    for own in ["NetworkID", "Aliases", "DNSNames"] {
+    for own in ["NetworkID", "EndpointID", "Aliases", "DNSNames"] {
         settings.remove(own);
     }
     settings.insert("Ports".into(), ports(record, publications));
@@ -194,6 +195,7 @@ fn place(place: Place<'_>, record: &ContainerRecord) -> Value {
         "IPv6Gateway": endpoint.gateway6.map(|a| a.to_string()).unwrap_or_default(),
         "MacAddress": endpoint.mac.to_string(),
         "NetworkID": endpoint.network,
+        "EndpointID": endpoint_id(&endpoint.network, &record.id),
         "Aliases": place.aliases,
         "DNSNames": crate::naming::names(record, place.aliases),
     })

@@ -13,7 +13,7 @@ use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 use crate::bundle::{self, Privileges};
 use crate::cgroup::{Layout, kill_leftovers, limits};
@@ -28,6 +28,7 @@ use crate::shim::rootfs::Rootfs;
 use crate::shim::target::{check_kernel_directories, make_targets, make_workdir};
 use crate::shim::volume;
 use crate::shim::wire::STATE;
+use crate::signal::Signal;
 use crate::spec::ContainerSpec;
 use crate::user::User;
 
@@ -63,7 +64,8 @@ impl Live {
         // Its one process waits: what it is limited to holds before its command runs.
         limit(spec, pid).inspect_err(|_| clean(spec, run_dir))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .during(|| format!("open process {}", pid.as_raw_nonzero()))?;
+            .during(|| format!("open process {}", pid.as_raw_nonzero()))
+            .inspect_err(|_| clean(spec, run_dir))?;
         Ok((Self { container, pid, pidfd, rootfs }, ends))
     }
 
@@ -77,10 +79,11 @@ impl Live {
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+        match wharf_host::signal::send(&self.pidfd, signal) {
+            Ok(()) => Ok(()),
             // It has just ended; whoever asked will hear of that.
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(e) => Err(e).during(|| format!("send {signal:?} to the container")),
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::SRCH) => Ok(()),
+            Err(e) => Err(e).during(|| format!("send signal {} to the container", signal.number())),
         }
     }
 

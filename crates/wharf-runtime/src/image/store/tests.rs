@@ -320,10 +320,18 @@ fn what_a_crash_left_is_removed_at_open_but_not_what_is_in_use() {
     let (dir, store) = store();
     let root = dir.path().join("images");
     fs::create_dir_all(root.join("scratch/new-stale/content/deep")).unwrap();
+    let drafts = [".new-1", "meta/.new-2", "layers/.new-3"].map(|name| root.join(name));
+    for draft in &drafts {
+        fs::write(draft, "half").unwrap();
+    }
+    let written = fs::File::create(root.join("meta/.new-4")).unwrap();
+    written.lock().unwrap();
     let busy = scratch::Scratch::new(&root.join("scratch")).unwrap();
     let again = ImageStore::open(&root).unwrap();
     assert!(!root.join("scratch/new-stale").exists());
     assert!(busy.path().parent().unwrap().exists());
+    assert!(drafts.iter().all(|draft| !draft.exists()));
+    assert!(root.join("meta/.new-4").exists());
     drop((store, again));
 }
 
