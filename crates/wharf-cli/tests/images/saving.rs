@@ -87,7 +87,7 @@ fn a_root_file_system_is_imported() {
         "-c",
         "CMD [\"cat\", \"/srv/greeting\"]",
         "--change",
-        "ENV A=b c",
+        "ENV A=\"b c\"",
         "-m",
         "by hand",
         tar.to_str().unwrap(),

@@ -84,7 +84,7 @@ fn what_cannot_be_written_down_is_refused() {
         (&["--dns-option", "a\nnameserver 192.0.2.1"], "invalid --dns-option"),
         (&["--add-host", "db"], "invalid --add-host \"db\": use NAME:ADDRESS"),
         (&["--network-alias", "a b"], "invalid --network-alias"),
-        (&["--domainname", "x_y"], "invalid --domainname"),
+        (&["--domainname", "x+y"], "invalid --domainname"),
         (&["--link", "db:database"], "use --network with the same network for both"),
         (&["--network", "name=blue,x=y"], "\"x=y\" is not understood"),
         (
