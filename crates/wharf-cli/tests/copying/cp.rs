@@ -148,6 +148,27 @@ fn a_file_in_a_volume_is_found_while_nothing_runs() {
     assert_eq!(text(here.join("kept")), "kept\n");
 }
 
+/// As if it had been filled when the container was made, and only then.
+#[test]
+fn a_volume_has_what_the_image_has_before_its_container_starts() {
+    let Some((site, here)) = boxed("cp new volume", true) else { return };
+    let to = here.join("got").display().to_string();
+    let create = |name: &str, volume: &str| {
+        let line = ["create", "--name", name, "-v", volume, &site.image(), "sleep", "1000"];
+        site.wharf.ok(line);
+    };
+    create("one", "one:/srv");
+    site.wharf.ok(["cp", "one:/srv/greeting", &to]);
+    assert_eq!(text(here.join("got")), "hello from the image\n");
+    create("two", "two:/srv");
+    site.wharf.ok(["cp", &to, "two:/srv/mine"]);
+    site.wharf.ok(["start", "two"]);
+    assert_eq!(site.exec("two", "ls /srv"), "greeting\nmine");
+    site.exec("two", "rm -r /srv/*");
+    site.wharf.ok(["restart", "-t", "0", "two"]);
+    assert_eq!(site.exec("two", "ls /srv"), "", "it was emptied");
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let Some((site, _)) = boxed("cp refused", true) else { return };

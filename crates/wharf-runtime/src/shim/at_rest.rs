@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{Context, Result};
 use crate::inroot::Root;
 use crate::shim::rootfs::Rootfs;
+use crate::shim::volume;
 use crate::spec::{Bind, ContainerSpec};
 
 const DIRECTORY_MODE: u32 = 0o755;
@@ -17,6 +18,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 pub(crate) fn mount_at_rest(spec: &ContainerSpec, dir: &Path) -> Result<PathBuf> {
     let root = Rootfs::mount(spec, dir)?.keep();
     let inside = Root::open(&root).during(|| format!("open {}", root.display()))?;
+    volume::fill_all(&inside, spec)?;
     let mut binds: Vec<&Bind> = spec.binds.iter().collect();
     binds.sort_by_key(|bind| bind.target.components().count());
     for bind in binds {
