@@ -19,6 +19,9 @@ use crate::spec::ContainerSpec;
 mod read;
 mod write;
 
+pub use read::archive;
+pub use write::unpack;
+
 /// What is to be done, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopySpec {
@@ -107,9 +110,9 @@ fn run(dir: &Path, file: &Path) -> Result<()> {
             serde_json::to_writer(std::io::stdout(), &stat).map_err(|e| Error::json("answer", e))
         }
         CopyTask::Read { path, follow, name } => {
-            read::archive(path, *follow, name.as_deref(), std::io::stdout().lock())
+            archive(path, *follow, name.as_deref(), std::io::stdout().lock())
         }
-        CopyTask::Write { path, owners } => write::unpack(path, *owners, std::io::stdin().lock()),
+        CopyTask::Write { path, owners } => unpack(path, *owners, std::io::stdin().lock()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files in and out of containers, with Docker's rules for what lands where.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use super::site::Site;
@@ -167,6 +167,48 @@ fn a_volume_has_what_the_image_has_before_its_container_starts() {
     site.exec("two", "rm -r /srv/*");
     site.wharf.ok(["restart", "-t", "0", "two"]);
     assert_eq!(site.exec("two", "ls /srv"), "", "it was emptied");
+}
+
+#[test]
+fn pipes_arrive_as_pipes_both_ways() {
+    let Some((site, here)) = boxed("cp pipes", true) else { return };
+    let to = here.join("new").display().to_string();
+    site.wharf.ok(["cp", "box:/d", &to]);
+    let fifo = fs::symlink_metadata(here.join("new/fifo")).unwrap();
+    assert!(fifo.file_type().is_fifo());
+    // The second time, links and pipes are there already.
+    for _ in 0..2 {
+        site.wharf.ok(["cp", &format!("{to}/."), "box:/back"]);
+        assert_eq!(site.exec("box", "test -p /back/fifo && cat /back/hard"), "one");
+    }
+}
+
+#[test]
+fn files_of_the_kernel_have_what_can_be_read_of_them() {
+    let Some((site, here)) = boxed("cp proc", true) else { return };
+    let to = here.join("got").display().to_string();
+    site.wharf.ok(["cp", "box:/proc/version", &to]);
+    assert_eq!(text(here.join("got")), fs::read_to_string("/proc/version").unwrap());
+    site.wharf.ok(["cp", "box:/sys/class/net/lo/mtu", &to]);
+    assert_eq!(text(here.join("got")), "65536\n");
+}
+
+/// Left out without a word, it would look as if it had been copied.
+#[test]
+fn a_stream_with_a_name_that_leads_out_is_refused() {
+    let Some((site, here)) = boxed("cp out", true) else { return };
+    let mut header = tar::Header::new_gnu();
+    header.as_gnu_mut().unwrap().name[..4].copy_from_slice(b"../x");
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut builder = tar::Builder::new(fs::File::create(here.join("tar")).unwrap());
+    builder.append(&header, std::io::empty()).unwrap();
+    builder.finish().unwrap();
+    let mut command = site.wharf.command(["cp", "-", "box:/d/sub"]);
+    let output = command.stdin(fs::File::open(here.join("tar")).unwrap()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("climbs out with '..'"), "{said}");
 }
 
 #[test]

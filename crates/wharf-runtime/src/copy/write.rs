@@ -1,16 +1,26 @@
 //! Into a container: a tar stream becomes files.
 
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::error::{Context, Error, Result};
+use rustix::fs::StatVfsMountFlags;
+use tar::{Entry, EntryType};
 
-/// Unpacks `from` in the directory `path`.
-pub(super) fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
+use crate::error::{Context, Error, Result};
+use crate::inroot::relative;
+
+mod node;
+
+/// Unpacks `from` in the directory `path`; owners are kept, or everything is the caller's.
+pub fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
     let what = || format!("copy to {}", path.display());
     let target = std::fs::canonicalize(path).during(what)?;
     if !target.is_dir() {
         return Err(Error::Spec(format!("{} is not a directory", path.display())));
+    }
+    if is_read_only(&target) {
+        return Err(protected(&target));
     }
     let mut archive = tar::Archive::new(from);
     archive.set_preserve_permissions(true);
@@ -18,11 +28,68 @@ pub(super) fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
     archive.set_overwrite(true);
     for entry in archive.entries().during(what)? {
         let mut entry = entry.during(what)?;
-        let name = entry.path().during(what)?.into_owned();
+        let name = relative(&entry.path_bytes())
+            .map_err(|why| Error::Spec(format!("the archive is refused: {why}")))?;
         refuse_change_of_kind(&target.join(&name), entry.header().entry_type().is_dir())?;
-        entry.unpack_in(&target).during(|| format!("write {}", name.display()))?;
+        match unpack_entry(&mut entry, &target, &name, owners) {
+            Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {
+                return Err(protected(&target.join(&name)));
+            }
+            unpacked => unpacked.during(|| format!("write {}", name.display()))?,
+        }
     }
     Ok(())
+}
+
+fn unpack_entry(
+    entry: &mut Entry<'_, impl Read>,
+    target: &Path,
+    name: &Path,
+    owners: bool,
+) -> io::Result<()> {
+    match entry.header().entry_type() {
+        EntryType::Fifo | EntryType::Char | EntryType::Block => {
+            return node::make(entry.header(), target, name, owners);
+        }
+        EntryType::Link => {
+            let first = entry.link_name_bytes().unwrap_or_default();
+            let first = relative(&first).map_err(io::Error::other)?;
+            if is_same(&target.join(first), &target.join(name)) {
+                return Ok(());
+            }
+            // The library takes the place of files, but not with a link to one.
+            node::clear(target, name)?;
+        }
+        _ => {}
+    }
+    match entry.unpack_in(target)? {
+        true => Ok(()),
+        false => Err(io::Error::other("the archive names no place in the directory")),
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let number =
+        |path| std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    number(one).is_some_and(|one| number(other) == Some(one))
+}
+
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// With Docker's words: the root and what is mounted in it are protected by different options.
+fn protected(path: &Path) -> Error {
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    let of_root = path.ancestors().find_map(device) == device(Path::new("/"));
+    let text = if of_root {
+        "container rootfs is marked read-only: copy to a volume that can be written to, or make the \
+         container without --read-only"
+    } else {
+        "mounted volume is marked read-only: copy to another place, or make the container with that \
+         volume without ro"
+    };
+    Error::Spec(text.to_owned())
 }
 
 /// As Docker, neither puts a file in a directory's place nor a directory in a file's.
@@ -39,3 +106,6 @@ fn refuse_change_of_kind(path: &Path, will_be_dir: bool) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
