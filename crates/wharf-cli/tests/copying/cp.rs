@@ -170,6 +170,47 @@ fn a_volume_has_what_the_image_has_before_its_container_starts() {
 }
 
 #[test]
+fn what_a_container_may_not_write_to_is_not_written_to_while_it_rests() {
+    let Some((site, here)) = boxed("cp read-only", true) else { return };
+    let [deep, flat, free] = ["deep", "flat", "free"].map(|name| here.join(name));
+    for dir in [&deep, &flat, &free] {
+        fs::create_dir(dir).unwrap();
+    }
+    let flat_option = format!(
+        "type=bind,source={},target=/flat,readonly,bind-recursive=disabled",
+        flat.display()
+    );
+    let line = [
+        "--read-only",
+        "-v",
+        &format!("{}:/deep:ro", deep.display()),
+        "--mount",
+        &flat_option,
+        "-v",
+        &format!("{}:/free", free.display()),
+    ];
+    fs::write(here.join("file"), "x").unwrap();
+    let file = here.join("file").display().to_string();
+    let mut create = vec!["create".to_owned(), "--name".to_owned(), "ro".to_owned()];
+    create.extend(line.iter().map(|word| (*word).to_owned()));
+    create.extend([site.image(), "sleep".to_owned(), "1000".to_owned()]);
+    site.wharf.ok(create);
+    for running in [false, true] {
+        if running {
+            site.wharf.ok(["start", "ro"]);
+        }
+        let root = "container rootfs is marked read-only: ";
+        site.refused(&["cp", &file, "ro:/srv/x"], 1, root);
+        for place in ["ro:/deep/x", "ro:/flat/x"] {
+            site.refused(&["cp", &file, place], 1, "mounted volume is marked read-only: ");
+        }
+        site.wharf.ok(["cp", &file, "ro:/free/x"]);
+        fs::remove_file(free.join("x")).unwrap();
+    }
+    assert_eq!(fs::read_dir(&deep).unwrap().count() + fs::read_dir(&flat).unwrap().count(), 0);
+}
+
+#[test]
 fn pipes_arrive_as_pipes_both_ways() {
     let Some((site, here)) = boxed("cp pipes", true) else { return };
     let to = here.join("new").display().to_string();
