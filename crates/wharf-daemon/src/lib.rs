@@ -14,6 +14,7 @@ mod crash;
 mod create;
 mod daemon;
 mod describe;
+mod disk_usage;
 mod doctor;
 mod error;
 mod events;
