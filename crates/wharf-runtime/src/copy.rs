@@ -113,7 +113,9 @@ fn run(dir: &Path, file: &Path) -> Result<()> {
         CopyTask::Read { path, follow, name } => {
             archive(path, *follow, name.as_deref(), std::io::stdout().lock())
         }
-        CopyTask::Write { path, owners } => unpack(path, *owners, std::io::stdin().lock()),
+        CopyTask::Write { path, owners } => {
+            write::unpack_inside(path, *owners, std::io::stdin().lock())
+        }
     }
 }
 

@@ -176,6 +176,8 @@ fn what_a_container_may_not_write_to_is_not_written_to_while_it_rests() {
     for dir in [&deep, &flat, &free] {
         fs::create_dir(dir).unwrap();
     }
+    fs::create_dir_all(here.join("tree/not")).unwrap();
+    fs::write(here.join("tree/not/x"), "x").unwrap();
     let flat_option = format!(
         "type=bind,source={},target=/flat,readonly,bind-recursive=disabled",
         flat.display()
@@ -188,6 +190,8 @@ fn what_a_container_may_not_write_to_is_not_written_to_while_it_rests() {
         &flat_option,
         "-v",
         &format!("{}:/free", free.display()),
+        "-v",
+        &format!("{}:/free/not:ro", deep.display()),
     ];
     fs::write(here.join("file"), "x").unwrap();
     let file = here.join("file").display().to_string();
@@ -205,6 +209,9 @@ fn what_a_container_may_not_write_to_is_not_written_to_while_it_rests() {
             site.refused(&["cp", &file, place], 1, "mounted volume is marked read-only: ");
         }
         site.wharf.ok(["cp", &file, "ro:/free/x"]);
+        // A directory that can be written to, with one below it that cannot.
+        let tree = format!("{}/.", here.join("tree").display());
+        site.refused(&["cp", &tree, "ro:/free"], 1, "mounted volume is marked read-only: ");
         fs::remove_file(free.join("x")).unwrap();
     }
     assert_eq!(fs::read_dir(&deep).unwrap().count() + fs::read_dir(&flat).unwrap().count(), 0);

@@ -12,15 +12,17 @@ use crate::inroot::relative;
 
 mod node;
 
+const ROOT: &str = "container rootfs is marked read-only: copy to a volume that can be written to, \
+                    or make the container without --read-only";
+const VOLUME: &str = "mounted volume is marked read-only: copy to another place, or make the \
+                      container with that volume without ro";
+
 /// Unpacks `from` in the directory `path`; owners are kept, or everything is the caller's.
 pub fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
     let what = || format!("copy to {}", path.display());
     let target = std::fs::canonicalize(path).during(what)?;
     if !target.is_dir() {
         return Err(Error::Spec(format!("{} is not a directory", path.display())));
-    }
-    if is_read_only(&target) {
-        return Err(protected(&target));
     }
     let mut archive = tar::Archive::new(from);
     archive.set_preserve_permissions(true);
@@ -31,14 +33,24 @@ pub fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
         let name = relative(&entry.path_bytes())
             .map_err(|why| Error::Spec(format!("the archive is refused: {why}")))?;
         refuse_change_of_kind(&target.join(&name), entry.header().entry_type().is_dir())?;
-        match unpack_entry(&mut entry, &target, &name, owners) {
-            Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {
-                return Err(protected(&target.join(&name)));
-            }
-            unpacked => unpacked.during(|| format!("write {}", name.display()))?,
-        }
+        unpack_entry(&mut entry, &target, &name, owners)
+            .during(|| format!("write {}", name.display()))?;
     }
     Ok(())
+}
+
+/// The same in a container, with Docker's words for what it may not write to.
+pub(super) fn unpack_inside(path: &Path, owners: bool, from: impl Read) -> Result<()> {
+    if is_read_only(path) {
+        return Err(Error::Spec(if is_on_root(path) { ROOT } else { VOLUME }.to_owned()));
+    }
+    match unpack(path, owners, from) {
+        // The directory itself can be written to: it is something mounted below it.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::ReadOnlyFilesystem => {
+            Err(Error::Spec(VOLUME.to_owned()))
+        }
+        unpacked => unpacked,
+    }
 }
 
 fn unpack_entry(
@@ -78,18 +90,9 @@ fn is_read_only(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// With Docker's words: the root and what is mounted in it are protected by different options.
-fn protected(path: &Path) -> Error {
+fn is_on_root(path: &Path) -> bool {
     let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
-    let of_root = path.ancestors().find_map(device) == device(Path::new("/"));
-    let text = if of_root {
-        "container rootfs is marked read-only: copy to a volume that can be written to, or make the \
-         container without --read-only"
-    } else {
-        "mounted volume is marked read-only: copy to another place, or make the container with that \
-         volume without ro"
-    };
-    Error::Spec(text.to_owned())
+    device(path) == device(Path::new("/"))
 }
 
 /// As Docker, neither puts a file in a directory's place nor a directory in a file's.
