@@ -135,6 +135,8 @@ pub struct ExecRequest {
     pub workdir: Option<String>,
     /// The user; the container's own when absent.
     pub user: Option<String>,
+    /// Give it every capability the daemon has.
+    pub privileged: bool,
     /// Do not wait for it and show none of its output.
     pub detach: bool,
     /// Feed its standard input from the client; the request must ask for an upgrade.

@@ -63,7 +63,7 @@ pub struct NetworkSubnet {
     pub gateway_mode: String,
 }
 
-/// A network, as `wharf network ls` and `inspect` show it.
+/// A network, as `wharf network ls` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NetworkSummary {
     /// Its id, 64 hexadecimal digits.

@@ -12,6 +12,7 @@ mod container;
 mod explain;
 mod image;
 mod limits;
+mod long;
 mod network;
 mod options;
 mod prune;
@@ -28,10 +29,11 @@ pub(crate) use image::{
     PullOptions, PullWhen, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use limits::{PauseArgs, StatsArgs, TopArgs, UpdateArgs};
+pub(crate) use long::ContainerCommand;
 pub(crate) use network::{
-    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs,
+    NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkDisconnectArgs, NetworkListArgs,
 };
-pub(crate) use prune::{ContainerCommand, PruneArgs, SystemCommand};
+pub(crate) use prune::{PruneArgs, SystemCommand};
 pub(crate) use publish::{EventFormat, EventsArgs, PortsArgs, PublishArgs, UnpublishArgs};
 pub(crate) use volume::{
     VolumeCommand, VolumeCreateArgs, VolumeListArgs, VolumePruneArgs, VolumeRmArgs,
@@ -218,9 +220,7 @@ impl FromStr for Layout {
         match text {
             "table" => Ok(Self::Table),
             "json" => Ok(Self::Json),
-            template if template.contains("{{") && !template.starts_with("table ") => {
-                template.parse().map(Self::Template)
-            }
+            template if template.contains("{{") => template.parse().map(Self::Template),
             other => Err(TemplateError::Unknown(other.to_owned())),
         }
     }

@@ -23,7 +23,7 @@ fn read_one(path: &Path) -> Result<Vec<String>, Exit> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LIMIT {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
         return Err(Exit::at_run(format!(
             "{} is larger than {LIMIT} bytes: name a file of NAME=value lines",
             path.display()

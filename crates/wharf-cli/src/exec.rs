@@ -24,13 +24,14 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
         env: environment(&args.env),
         workdir: args.workdir,
         user: args.user,
+        privileged: args.privileged,
         detach: args.detach,
         stdin,
         tty: args.tty,
         rows: size.map_or(0, |size| size.rows),
         columns: size.map_or(0, |size| size.columns),
     };
-    if (stdin || args.tty) && !args.detach {
+    if !args.detach {
         let streams = Streams { stdin, stdout: true, stderr: true };
         let on_signal = if args.tty { OnSignal::Leave } else { OnSignal::Default };
         let wish = Wish { streams, tty: args.tty, keys, on_signal };
@@ -38,9 +39,6 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
     }
     let path = format!("/v1/containers/{}/exec", Part(&args.container));
     let mut output = session.post_output(&path, &request).await.map_err(Exit::from_run)?;
-    match attach::drain(&mut output).await? {
-        Some(code) => Ok(attach::exit_code(code)),
-        None if args.detach => Ok(ExitCode::SUCCESS),
-        None => Err(Exit::at_run("the daemon ended the stream before the command did")),
-    }
+    attach::drain(&mut output).await.map_err(Exit::into_run)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use wharf_api::ErrorCode;
 use wharf_api::client::ClientError;
 
 /// What a verb comes to.
@@ -38,9 +37,7 @@ impl Exit {
             ClientError::Api(api) => api.exit_code.unwrap_or(Self::RUN_FAILED),
             _ => Self::RUN_FAILED,
         };
-        let refusals = [ErrorCode::Invalid, ErrorCode::PortInUse, ErrorCode::Limit];
-        let refused = code == Self::RUN_FAILED
-            && matches!(&error, ClientError::Api(api) if refusals.contains(&api.code));
+        let refused = code == Self::RUN_FAILED && matches!(&error, ClientError::Api(_));
         Self { message: error.to_string(), code, refused }
     }
 
@@ -49,7 +46,7 @@ impl Exit {
         Self { code: Self::RUN_FAILED, ..self }
     }
 
-    /// Whether the daemon refused what was asked, before anything had happened.
+    /// Whether the daemon refused what was asked, for another reason than the container's command.
     pub(crate) fn is_refusal(&self) -> bool {
         self.refused
     }

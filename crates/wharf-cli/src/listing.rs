@@ -1,5 +1,6 @@
 //! Listings: `ps`, `inspect`, `version`, and how tables and JSON are printed.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -13,14 +14,26 @@ use crate::connect::Session;
 use crate::failure::{Exit, Outcome, print_line};
 use crate::template::Template;
 
+mod filter;
+
+use filter::Filter;
+
 /// Ids are shown at this length where they need not be whole, as in Docker.
 pub(crate) const SHORT_ID: usize = 12;
 const COMMAND_WIDTH: usize = 22;
 
 /// `wharf ps`.
 pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
+    let filter = Filter::new(&args.filter)?;
+    let last = args.last.or(args.latest.then_some(1));
+    let all = args.all || last.is_some() || filter.is_about_state();
     let mut found: Vec<ContainerSummary> = session.get("/v1/containers").await?;
-    found.retain(|c| args.all || c.state.is_alive() || c.state == ContainerState::Restarting);
+    found.retain(|c| all || c.state.is_alive() || c.state == ContainerState::Restarting);
+    found.retain(|c| filter.passes(c));
+    if let Some(count) = last {
+        // They come with the latest first.
+        found.truncate(count);
+    }
     match args.format.unwrap_or_default() {
         Layout::Table => {}
         Layout::Json => return print_json(&found),
@@ -54,7 +67,6 @@ pub(crate) async fn ps(session: &Session, args: PsArgs) -> Outcome {
 
 /// A container as templates see it, with Docker's names.
 fn fields(container: &ContainerSummary, whole: bool) -> Value {
-    let labels = container.labels.iter().map(|(key, value)| format!("{key}={value}"));
     let command = if whole { container.command.clone() } else { elide(&container.command) };
     json!({
         "ID": if whole { container.id.clone() } else { short(&container.id) },
@@ -67,25 +79,38 @@ fn fields(container: &ContainerSummary, whole: bool) -> Value {
         "Status": container.status,
         "Ports": container.ports_text,
         "Networks": container.networks.join(","),
-        "Labels": labels.collect::<Vec<_>>().join(","),
+        "Labels": joined(&container.labels),
     })
 }
 
 /// Prints a line for each of `found`.
 pub(crate) fn print_each(template: &Template, found: impl IntoIterator<Item = Value>) -> Outcome {
+    let render = |value: &Value| template.render(value).map_err(|e| Exit::failed(e.to_string()));
+    if let Some(headings) = template.headings() {
+        let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+        let rows = found.into_iter().map(|value| render(&value)).collect::<Result<_, _>>()?;
+        return print_table(&headings, rows);
+    }
     for value in found {
-        let line = template.render(&value).map_err(|e| Exit::failed(e.to_string()))?;
-        print_line(&line)?;
+        print_line(&render(&value)?.concat())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `wharf inspect`: a container, an image or a network of that name, whichever there is first.
 pub(crate) async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
+    inspect_each(args, async |name| inspect_any(session, name).await).await
+}
+
+/// `wharf … inspect` of things that `ask` knows by name.
+pub(crate) async fn inspect_each(
+    args: InspectArgs,
+    ask: impl AsyncFn(&str) -> Result<Value, Exit>,
+) -> Outcome {
     let mut found = Vec::new();
     let mut code = ExitCode::SUCCESS;
     for name in &args.names {
-        match inspect_any(session, name).await {
+        match ask(name).await {
             Ok(value) => found.push(value),
             Err(exit) => code = exit.report(),
         }
@@ -156,6 +181,12 @@ pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<String>>) -> Outcome {
 /// The first twelve digits of an id.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(SHORT_ID).collect()
+}
+
+/// Labels as templates see them, with Docker's commas.
+pub(crate) fn joined(labels: &BTreeMap<String, String>) -> String {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.join(",")
 }
 
 fn elide(command: &str) -> String {

@@ -20,6 +20,7 @@ mod failure;
 mod images;
 mod joining;
 mod listing;
+mod misread;
 mod networks;
 mod ports;
 mod processes;
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
     if let Some(args) = docker_proxy::arguments(std::env::args_os()) {
         return docker_proxy::run(&args);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread::report(&error),
+    };
     match dispatch(cli.command) {
         Ok(code) => code,
         Err(exit) => exit.report(),
@@ -51,6 +55,10 @@ fn main() -> ExitCode {
 
 /// The processes of ours run on their own; everything else is a conversation with the daemon.
 fn dispatch(command: Command) -> Outcome {
+    let command = match command {
+        Command::Container(long) => long.short(),
+        other => other,
+    };
     match command {
         Command::Daemon(args) => processes::daemon(&args),
         Command::Relay(args) => processes::relay(args),
@@ -96,7 +104,9 @@ async fn converse(command: Command) -> Outcome {
         Command::Rename(args) => containers::rename(&session, args).await,
         Command::Cp(args) => cp::cp(&session, args).await,
         Command::Ps(args) => listing::ps(&session, args).await,
-        Command::Container(command) => container(&session, command).await,
+        Command::Container(ContainerCommand::Prune(args)) => {
+            prune::prune(&session, &args, &[prune::CONTAINERS]).await
+        }
         Command::System(SystemCommand::Prune(args)) => {
             prune::prune(&session, &args, &[prune::CONTAINERS, prune::NETWORKS, prune::IMAGES])
                 .await
@@ -126,14 +136,5 @@ async fn converse(command: Command) -> Outcome {
         Command::Shutdown(args) => containers::shutdown(&session, args).await,
         Command::Version(args) => listing::version(&session, args).await,
         _ => Err(Exit::failed("this verb runs on its own")),
-    }
-}
-
-async fn container(session: &Session, command: ContainerCommand) -> Outcome {
-    match command {
-        ContainerCommand::Ls(args) => listing::ps(session, args).await,
-        ContainerCommand::Inspect(args) => listing::inspect(session, args).await,
-        ContainerCommand::Rm(args) => containers::rm(session, args).await,
-        ContainerCommand::Prune(args) => prune::prune(session, &args, &[prune::CONTAINERS]).await,
     }
 }

@@ -2,17 +2,18 @@
 
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
 use wharf_api::client::Part;
 use wharf_api::{NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSummary};
 
 use crate::args::{
-    Format, InspectArgs, ListArgs, NetworkCommand, NetworkConnectArgs, NetworkCreateArgs,
-    NetworkDisconnectArgs,
+    InspectArgs, Layout, NetworkCommand, NetworkConnectArgs, NetworkCreateArgs,
+    NetworkDisconnectArgs, NetworkListArgs,
 };
 use crate::connect::Session;
 use crate::create::labels;
 use crate::failure::{Outcome, for_each, print_line};
-use crate::listing::{print_json, print_table, short};
+use crate::listing::{inspect_each, joined, print_each, print_json, print_table, short};
 use crate::prune;
 
 /// `wharf network …`.
@@ -66,10 +67,19 @@ async fn disconnect(session: &Session, args: NetworkDisconnectArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(session: &Session, args: ListArgs) -> Outcome {
+async fn list(session: &Session, args: NetworkListArgs) -> Outcome {
     let found: Vec<NetworkSummary> = session.get("/v1/networks").await?;
-    if args.format == Format::Json {
-        return print_json(&found);
+    let id = |it: &NetworkSummary| if args.no_trunc { it.id.clone() } else { short(&it.id) };
+    match args.format.unwrap_or_default() {
+        Layout::Table => {}
+        Layout::Json => return print_json(&found),
+        Layout::Template(template) => {
+            return print_each(&template, found.iter().map(|it| fields(it, id(it))));
+        }
+    }
+    if args.quiet {
+        found.iter().try_for_each(|it| print_line(&id(it)))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let rows = found.iter().map(|network| {
         let subnets: Vec<&str> = network.subnets.iter().map(|s| s.subnet.as_str()).collect();
@@ -77,7 +87,7 @@ async fn list(session: &Session, args: ListArgs) -> Outcome {
         let mode = if network.internal { format!("{mode}, internal") } else { mode.to_owned() };
         let name = network.name.clone();
         vec![
-            short(&network.id),
+            id(network),
             name,
             network.driver.clone(),
             network.bridge.clone(),
@@ -88,15 +98,23 @@ async fn list(session: &Session, args: ListArgs) -> Outcome {
     print_table(&["NETWORK ID", "NAME", "DRIVER", "BRIDGE", "MODE", "SUBNETS"], rows.collect())
 }
 
+/// A network as templates see it, with Docker's names.
+fn fields(network: &NetworkSummary, id: String) -> Value {
+    let has = |sign| network.subnets.iter().any(|side| side.subnet.contains(sign));
+    json!({
+        "ID": id,
+        "Name": network.name,
+        "Driver": network.driver,
+        "Scope": network.scope,
+        "IPv4": has('.'),
+        "IPv6": has(':'),
+        "Internal": network.internal,
+        "CreatedAt": network.created,
+        "Labels": joined(&network.labels),
+    })
+}
+
 async fn inspect(session: &Session, args: InspectArgs) -> Outcome {
-    let mut found: Vec<NetworkSummary> = Vec::new();
-    let mut code = ExitCode::SUCCESS;
-    for name in &args.names {
-        match session.get(&format!("/v1/networks/{}", Part(name))).await {
-            Ok(network) => found.push(network),
-            Err(error) => code = crate::failure::Exit::from(error).report(),
-        }
-    }
-    print_json(&found)?;
-    Ok(code)
+    let ask = async |name: &str| Ok(session.get(&format!("/v1/networks/{}", Part(name))).await?);
+    inspect_each(args, ask).await
 }

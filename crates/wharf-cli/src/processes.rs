@@ -95,6 +95,9 @@ pub(crate) fn log_to_stderr() {
     let _set = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell of a line that it cannot write by `eprintln!`, to the same full disk, which
+        // panics: whoever had something to say would end.
+        .log_internal_errors(false)
         .with_ansi(false)
         .try_init();
 }

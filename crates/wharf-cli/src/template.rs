@@ -1,9 +1,11 @@
 //! `--format '{{…}}'`: the part of Go's templates that scripts written for Docker use most.
 //!
 //! Served are fields (`{{.Name}}`, `{{.State.Status}}`), a key with any character in it
-//! (`{{index .Config.Labels "a.b"}}`), `{{json .Field}}`, and
-//! `{{range .Field}}…{{end}}` over a list or the values of an object. Whatever else Go's templates
-//! can do is refused, with a pointer to `--format json`.
+//! (`{{index .Config.Labels "a.b"}}`), an entry of a list (`{{(index .Mounts 0).Source}}`),
+//! `{{json .Field}}`, and
+//! `{{range .Field}}…{{end}}` over a list or the values of an object. `table ` in front makes a table
+//! of it, with tabs between columns. Whatever else Go's templates can do is refused, with a pointer
+//! to `--format json`.
 
 use std::str::FromStr;
 
@@ -15,7 +17,11 @@ mod tests;
 
 /// A template, read and found to be one that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Template(Vec<Node>);
+pub(crate) struct Template {
+    /// One, or those of a table.
+    columns: Vec<Vec<Node>>,
+    is_table: bool,
+}
 
 /// A piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +67,25 @@ pub(crate) enum TemplateError {
 // === impl Template ===
 
 impl Template {
-    /// Prints `value`.
-    pub(crate) fn render(&self, value: &Value) -> Result<String, TemplateError> {
-        let mut text = String::new();
-        render(&self.0, value, &mut text)?;
-        Ok(text)
+    /// Prints `value`, column by column.
+    pub(crate) fn render(&self, value: &Value) -> Result<Vec<String>, TemplateError> {
+        let column = |nodes: &Vec<Node>| {
+            let mut text = String::new();
+            render(nodes, value, &mut text).map(|()| text)
+        };
+        self.columns.iter().map(column).collect()
+    }
+
+    /// What stands above each column, if it is a table.
+    pub(crate) fn headings(&self) -> Option<Vec<String>> {
+        let heading = |nodes: &Vec<Node>| {
+            let fields = nodes.iter().filter_map(|node| match node {
+                Node::Field(path) | Node::Json(path) => path.last().map(|name| heading(name)),
+                Node::Text(_) | Node::Range(..) => None,
+            });
+            fields.collect::<Vec<_>>().join(" ")
+        };
+        self.is_table.then(|| self.columns.iter().map(heading).collect())
     }
 }
 
@@ -73,8 +93,32 @@ impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, TemplateError> {
-        parse::parse(text).map(Self)
+        let Some(columns) = text.strip_prefix("table ") else {
+            return Ok(Self { columns: vec![parse::parse(text)?], is_table: false });
+        };
+        // A shell passes `\t` on as it is.
+        let columns = columns.replace("\\t", "\t");
+        let columns = columns.trim().split('\t').map(parse::parse).collect::<Result<_, _>>()?;
+        Ok(Self { columns, is_table: true })
     }
+}
+
+/// `CREATED AT` for `CreatedAt`, and Docker's words where its headings have others.
+fn heading(field: &str) -> String {
+    match field {
+        "RunningFor" | "CreatedSince" => return "CREATED".to_owned(),
+        _ => {}
+    }
+    let mut text = String::new();
+    let mut was_lower = false;
+    for letter in field.chars() {
+        if was_lower && letter.is_ascii_uppercase() {
+            text.push(' ');
+        }
+        was_lower = letter.is_ascii_lowercase();
+        text.push(letter.to_ascii_uppercase());
+    }
+    text
 }
 
 fn render(nodes: &[Node], value: &Value, text: &mut String) -> Result<(), TemplateError> {
@@ -96,6 +140,11 @@ fn render(nodes: &[Node], value: &Value, text: &mut String) -> Result<(), Templa
 fn find<'a>(value: &'a Value, path: &[String]) -> Result<&'a Value, TemplateError> {
     path.iter().try_fold(value, |value, name| match value {
         Value::Object(fields) => fields.get(name).ok_or_else(|| no_field(name, fields)),
+        Value::Array(list) => {
+            let entry = name.parse::<usize>().ok().and_then(|number| list.get(number));
+            let there = || format!("{} entries", list.len());
+            entry.ok_or_else(|| TemplateError::NoField { name: name.clone(), there: there() })
+        }
         // Go finds nothing in nothing.
         Value::Null => Ok(value),
         _ => Err(TemplateError::Kind(name.clone(), "field of a plain value")),

@@ -5,6 +5,7 @@ mod crashes {
     mod carrying;
     mod changes;
     mod disk;
+    mod endings;
     mod processes;
     mod site;
     mod steps;

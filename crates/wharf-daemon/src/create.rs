@@ -21,6 +21,7 @@ use crate::names;
 use crate::naming;
 use crate::privileges;
 use crate::record::{ContainerRecord, Phase};
+use crate::removal::remove_dir;
 use crate::resources;
 use crate::restart::Restarts;
 use crate::terminal;
@@ -43,9 +44,16 @@ impl Daemon {
         let spec = ContainerSpec { resources, security, ..self.spec(&id, &request, &image)? };
         let record = self.record(id, request, &image, spec, exposed)?;
         crash::point("create.recorded");
-        let finished = self.finish_create(&record, &image.config.volumes);
+        let finished = self
+            .images
+            .confirm(&image)
+            .map_err(Error::from)
+            .and_then(|()| self.finish_create(&record, &image.config.volumes));
         if let Err(error) = finished {
-            self.discard(&record)?;
+            // It is tried again when the daemon starts, and not what the caller asked about.
+            if let Err(error) = self.discard(&record) {
+                tracing::warn!(id = record.short_id(), %error, "discarding a container half made");
+            }
             return Err(error);
         }
         warnings.extend(finished?);
@@ -88,11 +96,7 @@ impl Daemon {
     /// Undoes a container nobody has been told of.
     pub(crate) fn discard(&self, record: &ContainerRecord) -> Result<()> {
         self.discard_volumes(&record.id)?;
-        let dir = self.paths.container(&record.id);
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir)
-                .map_err(Error::io(format!("remove {}", dir.display())))?;
-        }
+        remove_dir(&self.paths.container(&record.id))?;
         self.erase(record)
     }
 

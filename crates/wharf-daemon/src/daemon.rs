@@ -17,6 +17,7 @@ use wharf_runtime::image::registry::Hosts;
 use wharf_spec::PortRange;
 
 use crate::Config;
+use crate::ballast::Ballast;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::firewalls::Reload;
@@ -57,6 +58,7 @@ pub struct Daemon {
     pub(crate) engines: Engines,
     pub(crate) flows: Flows,
     pub(crate) reload: Reload,
+    pub(crate) ballast: Ballast,
     pub(crate) healths: Healths,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
@@ -117,6 +119,7 @@ impl Daemon {
             engines: Engines::new(config.engines.clone()),
             flows: Flows::default(),
             reload: Reload::default(),
+            ballast: Ballast::at(paths.ballast()),
             healths: Healths::default(),
             events: Events::new(),
             metrics: Metrics::new(),

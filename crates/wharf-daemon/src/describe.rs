@@ -18,6 +18,9 @@ use crate::record::{ContainerRecord, Owner, PublicationRecord};
 
 mod confinement;
 mod inspect;
+mod network;
+
+pub(crate) use network::network;
 
 // === impl Daemon ===
 

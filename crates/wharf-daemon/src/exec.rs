@@ -1,7 +1,6 @@
 //! Commands in running containers: a process of ours joins the container and runs them.
 
 use std::process::Stdio;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -9,7 +8,8 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use wharf_api::ExecRequest;
 use wharf_api::frame::Frame;
-use wharf_runtime::client::{attach_to_session, exec_command, exec_session};
+use wharf_runtime::client::{attach_to_session, exec_command, exec_detached, exec_session};
+use wharf_runtime::exit;
 use wharf_runtime::shim::Attach;
 use wharf_runtime::spec::{ExecSession, ExecSpec};
 
@@ -22,22 +22,16 @@ use crate::terminal;
 /// Pieces of output waiting for a slow reader; past that the command waits, too.
 const QUEUE: usize = 16;
 const PIECE: usize = 32 << 10;
-const SIGNALLED: i32 = 128;
 
-/// Runs a command in the container `name`; gives its output and then its exit code, or nothing but
-/// the start when it is to run on its own.
-pub(crate) async fn stream(
-    daemon: &Arc<Daemon>,
+/// Runs a command in the container `name`; gives its output and then its exit code.
+pub(crate) fn stream(
+    daemon: &Daemon,
     name: &str,
     request: ExecRequest,
 ) -> Result<mpsc::Receiver<Bytes>> {
     let record = running(daemon, name)?;
-    let id = &record.id;
-    let detach = request.detach;
-    let spec = spec(request, None);
     let exe = wharf_host::process::current_exe();
-    let dir = daemon.paths.shim(id);
-    let command = exec_command(&exe, &dir, &spec)?;
+    let command = exec_command(&exe, &daemon.paths.shim(&record.id), &spec(request, None))?;
     let mut command = Command::from(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(Error::io("start a process in the container"))?;
@@ -50,16 +44,21 @@ pub(crate) async fn stream(
             pump(stderr, outputs.1, Frame::Stderr),
         );
         let frame = match child.wait().await {
-            Ok(status) => Frame::Exit(code(status)),
+            Ok(status) => Frame::Exit(exit::code(status)),
             Err(error) => Frame::Failure(format!("waiting for the command: {error}")),
         };
         // The reader may have left; the command has ended all the same.
         let _sent = sender.send(frame.encode()).await;
     });
-    if detach {
-        return Ok(mpsc::channel(1).1);
-    }
     Ok(receiver)
+}
+
+/// Runs a command in the container `name` on its own: nobody reads what it says, and it does not
+/// end with this process.
+pub(crate) fn detach(daemon: &Daemon, name: &str, request: ExecRequest) -> Result<()> {
+    let record = running(daemon, name)?;
+    let exe = wharf_host::process::current_exe();
+    Ok(exec_detached(&exe, &daemon.paths.shim(&record.id), &spec(request, None))?)
 }
 
 /// A command that clients attach to.
@@ -134,14 +133,10 @@ fn spec(request: ExecRequest, session: Option<ExecSession>) -> ExecSpec {
         env: request.env,
         workdir: request.workdir,
         user: request.user,
+        privileged: request.privileged,
         session,
         ends_with_parent: false,
     }
-}
-
-pub(crate) fn code(status: std::process::ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or(0))
 }
 
 /// Passes output on; when nobody reads it any more it is read away, so that the command does not

@@ -13,6 +13,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use wharf_api::options::HealthCheck;
 use wharf_runtime::client::exec_command;
+use wharf_runtime::exit;
 use wharf_runtime::health::{HealthSpec, SaidHealth};
 use wharf_runtime::spec::ExecSpec;
 
@@ -32,6 +33,9 @@ static AT_A_TIME: Semaphore = Semaphore::const_new(16);
 const OUTPUT_LIMIT: u64 = 4096;
 /// A killed process is gone at once unless the kernel holds it.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// While a check runs, whether its container still does is looked at this often.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The health of every container that runs and has a check.
 #[derive(Debug, Default)]
@@ -119,12 +123,28 @@ impl Watching {
                 () = &mut ended => break,
                 () = tokio::time::sleep(pause) => {}
             }
+            // What stands still is neither well nor unwell.
+            if self.stands_still() {
+                continue;
+            }
             tokio::select! {
                 () = &mut ended => break,
+                () = self.pause() => {}
                 probe = self.probe() => self.note(probe),
             }
         }
         self.daemon.healths.forget(&self.id);
+    }
+
+    fn stands_still(&self) -> bool {
+        self.daemon.ledger.container(&self.id).is_ok_and(|record| record.paused)
+    }
+
+    /// Waits until the container stands still: its check does as well, and says nothing.
+    async fn pause(&self) {
+        while !self.stands_still() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn note(&self, probe: Probe) {
@@ -139,19 +159,21 @@ impl Watching {
     async fn probe(&self) -> Probe {
         let _turn = AT_A_TIME.acquire().await;
         let started = clock::now();
-        let (code, output) = match self.command() {
+        let (code, output) = match self.command().await {
             Ok(command) => outcome(command, self.spec.timeout).await,
             Err(error) => (state::NOT_RUN, error.to_string()),
         };
         Probe { started, ended: clock::now(), code, output }
     }
 
-    fn command(&self) -> Result<Command> {
+    async fn command(&self) -> Result<Command> {
         let exec =
             ExecSpec { args: self.spec.command(), ends_with_parent: true, ..ExecSpec::default() };
-        let exe = wharf_host::process::current_exe();
-        let mut command =
-            Command::from(exec_command(&exe, &self.daemon.paths.shim(&self.id), &exec)?);
+        let dir = self.daemon.paths.shim(&self.id);
+        let describe = move || exec_command(&wharf_host::process::current_exe(), &dir, &exec);
+        let described = tokio::task::spawn_blocking(describe).await;
+        let described = described.map_err(|e| Error::io("describe a health check")(e.into()))?;
+        let mut command = Command::from(described?);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Whoever stops waiting for it, because the container has ended, ends it.
         command.kill_on_drop(true);
@@ -173,7 +195,7 @@ async fn outcome(mut command: Command, limit: Duration) -> (i32, String) {
         (child.wait().await, out + &err)
     };
     match tokio::time::timeout(limit, whole).await {
-        Ok((Ok(status), output)) => (crate::exec::code(status), output),
+        Ok((Ok(status), output)) => (exit::code(status), output),
         Ok((Err(error), _)) => (state::NOT_RUN, format!("waiting for the check: {error}")),
         Err(_) => {
             let _ended = tokio::time::timeout(KILL_LIMIT, child.kill()).await;

@@ -1,9 +1,11 @@
 //! Images, as the API shows them.
 
 use std::io::Read;
+use std::time::Duration;
 
 use wharf_api::{HistoryEntry, ImageRemoved, ImageSummary, Loaded, Pruned, TagRequest};
 use wharf_runtime::Digest;
+use wharf_runtime::health::SaidHealth;
 use wharf_runtime::image::{Image, Import, Save};
 
 use crate::daemon::Daemon;
@@ -51,7 +53,8 @@ impl Daemon {
 
     /// Removes an image or one of its names.
     pub fn remove_image(&self, name: &str, force: bool) -> Result<ImageRemoved> {
-        let removed = found(name, self.images.remove(name, &self.images_in_use(), force))?;
+        let removed =
+            self.freeing(|| found(name, self.images.remove(name, || self.images_in_use(), force)))?;
         self.events.tell("image", "delete", name, Some(name));
         Ok(ImageRemoved {
             untagged: removed.untagged,
@@ -61,7 +64,7 @@ impl Daemon {
 
     /// Removes images without a name that nothing uses; with `all`, also those with names.
     pub fn prune_images(&self, all: bool) -> Result<Pruned> {
-        let removed = self.images.prune(&self.images_in_use(), all)?;
+        let removed = self.freeing(|| Ok(self.images.prune(|| self.images_in_use(), all)?))?;
         for id in &removed.deleted {
             self.events.tell("image", "delete", id.hex(), None);
         }
@@ -123,6 +126,22 @@ fn found<T>(name: &str, result: wharf_runtime::Result<T>) -> Result<T> {
     }
 }
 
+/// Times in nanoseconds, 0 where the image says nothing, as in Docker.
+fn healthcheck(said: &SaidHealth) -> serde_json::Value {
+    if said.test.is_empty() {
+        return serde_json::Value::Null;
+    }
+    let time = |time: Option<Duration>| time.map_or(0, |time| time.as_nanos());
+    serde_json::json!({
+        "Test": said.test,
+        "Interval": time(said.interval),
+        "Timeout": time(said.timeout),
+        "StartPeriod": time(said.start_period),
+        "StartInterval": time(said.start_interval),
+        "Retries": said.retries.unwrap_or(0),
+    })
+}
+
 fn describe(image: &Image) -> serde_json::Value {
     let set = |items: &[String]| {
         items
@@ -151,6 +170,7 @@ fn describe(image: &Image) -> serde_json::Value {
             "Volumes": set(&config.volumes),
             "Labels": config.labels,
             "StopSignal": config.stop_signal,
+            "Healthcheck": healthcheck(&config.health),
         },
     })
 }

@@ -6,6 +6,7 @@
 //! and the next one finds its way from the ledger and the host (module `recover`).
 
 mod attach;
+mod ballast;
 pub mod clock;
 mod config;
 mod connect;
@@ -62,6 +63,8 @@ mod volumes;
 mod watch;
 
 pub use config::Config;
-pub use crash::{CHANGE_STEPS as CRASH_CHANGE_STEPS, STEPS as CRASH_STEPS};
+pub use crash::{
+    CHANGE_STEPS as CRASH_CHANGE_STEPS, END_STEPS as CRASH_END_STEPS, STEPS as CRASH_STEPS,
+};
 pub use error::{Error, Result};
 pub use serve::run;

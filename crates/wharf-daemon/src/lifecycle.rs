@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf_api::Started;
-use wharf_host::process::Signal;
+use wharf_host::process::Signal as Named;
 use wharf_network::Network;
 use wharf_runtime::cgroup::kill_leftovers;
 use wharf_runtime::client::Shim;
 use wharf_runtime::exit::exit_status;
-use wharf_runtime::signal;
+use wharf_runtime::signal::{self, Signal};
 use wharf_spec::Target;
 
 use crate::clock;
+use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::listening;
@@ -87,9 +88,11 @@ impl Daemon {
         self.wake(&record)?;
         if let Some(shim) = Shim::adopt(&self.paths.shim(id))?
             && shim.kill(asked).is_ok()
-            && matches!(shim.wait_exit(limit.unwrap_or(own)), Ok(Some(_)))
         {
-            return Ok(());
+            crash::point("stop.signalled");
+            if matches!(shim.wait_exit(limit.unwrap_or(own)), Ok(Some(_))) {
+                return Ok(());
+            }
         }
         self.kill_hard(&record)
     }
@@ -130,7 +133,7 @@ impl Daemon {
             }
             // Nothing was started yet, or the shim does not answer.
             if shim.delete().is_err() {
-                shim.pid().signal(Signal::KILL)?;
+                shim.pid().signal(Named::KILL)?;
                 shim.pid().wait_exit(KILL_LIMIT)?;
             }
         }
@@ -160,8 +163,11 @@ impl Daemon {
             record.paused = false;
             record.exit = Some(exit);
         })?;
+        crash::point("settle.recorded");
         let withdrawn = self.withdraw_container(id);
+        crash::point("settle.withdrawn");
         let unplugged = self.leave_networks(&record);
+        crash::point("settle.unplugged");
         let _gone = std::fs::remove_dir_all(self.paths.shim(id));
         self.events.tell("container", "die", id, Some(&record.name));
         // Whoever waits for the end of a container with --rm finds it gone.
@@ -183,10 +189,12 @@ impl Daemon {
 
     fn exit_of(&self, record: &ContainerRecord) -> ExitRecord {
         match exit_status(&self.paths.shim(&record.id)) {
-            Ok(Some(exit)) => {
-                ExitRecord { code: exit.code, finished: exit.finished_at.to_string() }
-            }
-            _ => ExitRecord { code: KILLED, finished: clock::now() },
+            Ok(Some(exit)) => ExitRecord {
+                code: exit.code,
+                finished: exit.finished_at.to_string(),
+                oom_killed: exit.oom_killed,
+            },
+            _ => ExitRecord { code: KILLED, finished: clock::now(), oom_killed: false },
         }
     }
 

@@ -12,6 +12,7 @@ use wharf_network::{
 
 use crate::clock;
 use crate::daemon::Daemon;
+use crate::describe;
 use crate::error::{Error, Result};
 use crate::ledger::State;
 use crate::record::Phase;
@@ -33,7 +34,7 @@ impl Daemon {
             return Err(error);
         }
         self.events.tell("network", "create", &network.id, Some(&name));
-        self.inspect_network(&name)
+        self.ledger.read(|state| state.find_network(&name).map(|network| summary(network, state)))
     }
 
     /// Lists the networks.
@@ -41,9 +42,9 @@ impl Daemon {
         self.ledger.read(|state| state.networks.values().map(|n| summary(n, state)).collect())
     }
 
-    /// Describes one network.
-    pub fn inspect_network(&self, name: &str) -> Result<NetworkSummary> {
-        self.ledger.read(|state| state.find_network(name).map(|network| summary(network, state)))
+    /// Everything about one network, with Docker's field names.
+    pub fn inspect_network(&self, name: &str) -> Result<serde_json::Value> {
+        self.ledger.read(|state| Ok(describe::network(state.find_network(name)?, state)))
     }
 
     /// Removes a network no container belongs to.

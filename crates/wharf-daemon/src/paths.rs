@@ -75,6 +75,11 @@ impl Paths {
         self.state.join("wharf.redb")
     }
 
+    /// The file that keeps room for removals.
+    pub fn ballast(&self) -> PathBuf {
+        self.state.join("ballast")
+    }
+
     /// The image store.
     pub fn images(&self) -> PathBuf {
         self.state.join("images")

@@ -117,6 +117,9 @@ pub(crate) struct ExitRecord {
     pub code: i32,
     /// When (RFC 3339).
     pub finished: String,
+    /// Whether memory was used up.
+    #[serde(default)]
+    pub oom_killed: bool,
 }
 
 /// Where a container is in its life. Every step that touches the host is announced here first, so

@@ -22,6 +22,7 @@ use crate::flows;
 use crate::planes::DesiredState;
 use crate::publications::CONTAINER_STOPPED;
 use crate::record::{ContainerRecord, Owner, Phase};
+use crate::removal::remove_dir;
 
 // === impl Daemon ===
 
@@ -55,8 +56,11 @@ impl Daemon {
             return false;
         }
         let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
-        let state = shim.and_then(|shim| shim.state().ok());
-        let runs = state.is_some_and(|state| state.phase == ShimPhase::Running);
+        let runs = shim.is_some_and(|shim| match shim.state() {
+            Ok(state) => state.phase == ShimPhase::Running,
+            // One that is slow to answer is no dead one: what it has published stays.
+            Err(_) => record.phase == Phase::Running && shim.is_alive(),
+        });
         if record.phase == Phase::Starting && runs {
             let told = self.ledger.update_container(&record.id, |record| {
                 record.phase = Phase::Running;
@@ -111,8 +115,23 @@ impl Daemon {
             Phase::Removing => self.finish_removal(&record),
             // Between its end and its removal.
             Phase::Exited if record.request.auto_remove => self.remove_in_turn(&record.id),
-            Phase::Created | Phase::Exited => self.start_if_owed(&record),
+            Phase::Created | Phase::Exited => {
+                self.clear_away(&record)?;
+                self.start_if_owed(&record)
+            }
         }
+    }
+
+    /// What a container at rest has on the host is what its end, or a failed start, has not come to
+    /// take away.
+    fn clear_away(&self, record: &ContainerRecord) -> Result<()> {
+        let run_dir = self.paths.shim(&record.id);
+        if !run_dir.exists() {
+            return Ok(());
+        }
+        self.kill_hard(record)?;
+        self.leave_networks(record)?;
+        remove_dir(&run_dir)
     }
 
     fn undo_start(self: &Arc<Self>, record: &ContainerRecord) -> Result<()> {
@@ -191,7 +210,7 @@ impl Daemon {
         for dir in strays
             .filter(|dir| dir.file_name().is_none_or(|n| !known.contains(&*n.to_string_lossy())))
         {
-            note("remove a stray container directory", std::fs::remove_dir_all(&dir));
+            note("remove a stray container directory", remove_dir(&dir));
         }
     }
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use wharf_runtime::remove_tree;
+
 use crate::crash;
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -39,7 +41,7 @@ impl Daemon {
             if how.volumes {
                 self.ledger.update_container(&id, |record| record.with_volumes = true)?;
             }
-            self.remove_in_turn(&id)
+            self.freeing(|| self.remove_in_turn(&id))
         })
     }
 
@@ -94,11 +96,6 @@ impl Daemon {
     }
 }
 
-fn remove_dir(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("remove {}", path.display()))(error))
-        }
-        _ => Ok(()),
-    }
+pub(crate) fn remove_dir(path: &Path) -> Result<()> {
+    remove_tree(path).map_err(Error::io(format!("remove {}", path.display())))
 }

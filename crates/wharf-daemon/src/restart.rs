@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn exit(code: i32) -> ExitRecord {
-        ExitRecord { code, finished: clock::now() }
+        ExitRecord { code, finished: clock::now(), oom_killed: false }
     }
 
     #[test]

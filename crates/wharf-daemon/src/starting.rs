@@ -98,29 +98,30 @@ impl Starting<'_> {
 
     fn launch(&self, spec: &ContainerSpec) -> Result<Shim> {
         let dir = self.daemon.paths.shim(&self.record.id);
-        let _old = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
         let exe = wharf_host::process::current_exe();
         Shim::launch(&exe, &dir, spec).map_err(runtime_failure)
     }
 
-    /// Takes back whatever a failed start has done. Nothing here stops at a failure; what cannot be
-    /// undone now is found again at the next start of the daemon.
+    /// Takes back whatever a failed start has done. Nothing here stops at a failure. The shim's
+    /// directory stays while the shim may live, and the ledger is told last: what could not be
+    /// undone is found again by the next start of the container, or of the daemon.
     fn undo(&self) {
         let (daemon, record) = (self.daemon, self.record);
+        let killed = daemon.kill_hard(record);
+        if killed.is_ok() {
+            let _gone = std::fs::remove_dir_all(daemon.paths.shim(&record.id));
+        }
+        crash::point("undo.killed");
+        let withdrawn = daemon.withdraw_container(&record.id);
+        let unplugged = daemon.leave_networks(record);
         let settled = daemon.ledger.update_container(&record.id, |record| {
             record.phase = record.phase_at_rest();
         });
-        let failures = [
-            settled.err(),
-            daemon.withdraw_container(&record.id).err(),
-            daemon.kill_hard(record).err(),
-            daemon.leave_networks(record).err(),
-        ];
+        let failures = [killed.err(), withdrawn.err(), unplugged.err(), settled.err()];
         for error in failures.into_iter().flatten() {
             tracing::warn!(id = record.short_id(), %error, "undoing a failed start");
         }
-        let _gone = std::fs::remove_dir_all(daemon.paths.shim(&record.id));
     }
 }
 

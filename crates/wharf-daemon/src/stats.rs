@@ -100,7 +100,11 @@ impl Daemon {
 impl Process {
     /// `None` when it has ended meanwhile.
     fn read(pid: u32) -> Option<Self> {
-        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+        // A process calls itself what it likes.
+        let read = |file: &str| {
+            let bytes = fs::read(format!("/proc/{pid}/{file}")).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
         let stat = read("stat")?;
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -206,6 +210,16 @@ mod tests {
         assert_eq!(row[1], std::process::id().to_string());
         assert!(row[7].contains("wharf"), "{row:?}");
         assert!(Process::read(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn a_process_does_not_hide_behind_a_name_that_is_no_text() {
+        let comm = fs::read("/proc/self/comm").unwrap();
+        fs::write("/proc/self/comm", b"\xff) (\xfe").unwrap();
+        let found = Process::read(std::process::id());
+        fs::write("/proc/self/comm", comm.trim_ascii_end()).unwrap();
+        let parent = u32::try_from(rustix::process::getppid().unwrap().as_raw_nonzero().get());
+        assert_eq!(found.unwrap().ppid, parent.unwrap());
     }
 
     #[test]

@@ -45,7 +45,8 @@ async fn settle(daemon: Arc<Daemon>, id: String) {
     let mut pause = SETTLE_PAUSE;
     loop {
         let (shared, name) = (Arc::clone(&daemon), id.clone());
-        let settle = move || shared.in_turn(&name, || shared.settle(&name));
+        // What fills the disk may be what has ended just now.
+        let settle = move || shared.in_turn(&name, || shared.freeing(|| shared.settle(&name)));
         match tokio::task::spawn_blocking(settle).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => tracing::error!(%error, id, "settling a container that has ended"),

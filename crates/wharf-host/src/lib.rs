@@ -24,6 +24,7 @@ pub mod reserve;
 pub mod round_trip;
 pub mod route;
 pub mod sandbox;
+pub mod signal;
 pub mod sysctl;
 pub mod transparent;
 #[cfg(feature = "uring")]

@@ -208,16 +208,17 @@ impl Pid {
         rustix::process::pidfd_send_signal(pidfd, signal).during(what)
     }
 
-    /// Waits until it has ended, at most `limit`; tells whether it has.
+    /// Waits until it has ended, at most `limit`; tells whether it has. A limit beyond what a clock
+    /// can tell is none.
     pub fn wait_exit(&self, limit: Duration) -> Result<bool> {
         let what = || format!("wait for process {}", self.pid);
         let Some(pidfd) = self.open()? else { return Ok(true) };
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now().checked_add(limit);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = rustix::event::Timespec::try_from(left).unwrap_or_default();
+            let left = deadline.map(|it| it.saturating_duration_since(Instant::now()));
+            let timeout = left.and_then(|left| rustix::event::Timespec::try_from(left).ok());
             let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&timeout)) {
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
                 Ok(ready) => return Ok(ready > 0),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(Error::kernel(what(), e)),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wharf_host::netns::Netns;
@@ -19,6 +19,8 @@ use crate::host::HostResolvers;
 
 /// Questions of all containers that wait for an answer; each holds a socket.
 const PENDING: usize = 2_048;
+/// Sockets that are opened at a time, on threads which others need as well.
+static OPENING: Semaphore = Semaphore::const_new(16);
 /// A resolver that is asked for something it does not know yet may take this long; libc waits 5 s
 /// for everything.
 const ATTEMPT: Duration = Duration::from_millis(2_200);
@@ -136,20 +138,59 @@ async fn udp(resolver: SocketAddr, inside: Option<&Netns>) -> io::Result<UdpSock
 
 async fn tcp(resolver: SocketAddr, inside: Option<&Netns>) -> io::Result<TcpStream> {
     let Some(netns) = inside else { return TcpStream::connect(resolver).await };
-    let open = move || -> io::Result<std::net::TcpStream> {
-        let stream = std::net::TcpStream::connect_timeout(&resolver, ATTEMPT)?;
-        stream.set_nonblocking(true)?;
-        Ok(stream)
+    // Where a socket was opened is where it connects from: the waiting is done out here.
+    let open = match resolver {
+        SocketAddr::V4(_) => TcpSocket::new_v4,
+        SocketAddr::V6(_) => TcpSocket::new_v6,
     };
-    TcpStream::from_std(within(netns, open).await?)
+    within(netns, open).await?.connect(resolver).await
 }
 
-/// Opens a socket inside another namespace, on a thread that is made for it.
+/// Opens a socket inside another namespace, on a thread that is made for it. `open` does not wait.
 async fn within<T: Send + 'static>(
     netns: &Netns,
     open: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    let _turn = OPENING.acquire().await.map_err(io::Error::other)?;
     let netns = netns.try_clone().map_err(io::Error::other)?;
     let opened = tokio::task::spawn_blocking(move || netns.run(open));
     opened.await.map_err(io::Error::other)?.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use wharf_host::link::Links;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_silent_resolver_holds_no_thread_that_others_need() {
+        let Ok(netns) = Netns::create() else {
+            eprintln!("skipped: making network namespaces needs root");
+            return;
+        };
+        // Nobody answers at this address, nor says that nobody does.
+        let mut links = Links::open_in(&netns).unwrap();
+        links.add_bridge("silent", None, None).unwrap();
+        let silent = links.find("silent").unwrap().unwrap();
+        links.add_address(silent.index, "192.0.2.1/24".parse().unwrap()).unwrap();
+        links.set_up("silent").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let resolver = SocketAddr::from(([192, 0, 2, 53], PORT));
+            let asked = tokio::spawn(async move { tcp(resolver, Some(&netns)).await });
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert!(!asked.is_finished());
+            let before = Instant::now();
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert!(before.elapsed() < Duration::from_secs(1));
+            asked.abort();
+        });
+    }
 }

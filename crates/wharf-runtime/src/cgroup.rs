@@ -19,6 +19,7 @@ pub mod limits;
 mod usage;
 
 pub use freezer::{freeze, is_frozen, thaw};
+pub(crate) use usage::was_short_of_memory;
 pub use usage::{Usage, processes, usage};
 
 /// A killed process is gone within milliseconds unless it hangs in a device or a file system.

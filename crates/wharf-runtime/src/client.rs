@@ -22,6 +22,7 @@ use crate::shim::wire::{
     session_socket,
 };
 use crate::shim::{Attach, State};
+use crate::signal;
 use crate::spec::{ContainerSpec, ExecSpec};
 
 /// A shim needs some milliseconds to be there; a loaded machine more.
@@ -117,8 +118,8 @@ impl Shim {
     }
 
     /// Sends the command a signal.
-    pub fn kill(&self, signal: Signal) -> Result<()> {
-        let request = Request::Kill { signal: signal.as_raw() };
+    pub fn kill(&self, signal: impl Into<signal::Signal>) -> Result<()> {
+        let request = Request::Kill { signal: signal.into().number() };
         self.ask(request, "signal the container", ANSWER_LIMIT).map(|_| ())
     }
 
@@ -234,11 +235,7 @@ pub fn exec_session(
     attach: Attach,
 ) -> Result<Option<UnixStream>> {
     let session = exec.session.clone().unwrap_or_default();
-    let file = describe(run_dir, exec)?;
-    let words = ["shim-exec".into(), "--dir".into(), run_dir.into(), "--spec".into(), file];
-    let mut start = Detached::new(program, words.map(PathBuf::into_os_string));
-    start.env = vec![("LISTEN_FDS".into(), "0".into())];
-    let number = spawn_detached(start)?;
+    let number = spawn_exec(program, run_dir, exec)?;
     if !session.awaits_client {
         return Ok(None);
     }
@@ -259,6 +256,20 @@ pub fn exec_session(
         }
         sleep(LAUNCH_POLL);
     }
+}
+
+/// Starts a command without streams in the container of the shim in `run_dir`. It ends by itself,
+/// and nobody hears how.
+pub fn exec_detached(program: &Path, run_dir: &Path, exec: &ExecSpec) -> Result<()> {
+    spawn_exec(program, run_dir, exec).map(drop)
+}
+
+fn spawn_exec(program: &Path, run_dir: &Path, exec: &ExecSpec) -> Result<u32> {
+    let file = describe(run_dir, exec)?;
+    let words = ["shim-exec".into(), "--dir".into(), run_dir.into(), "--spec".into(), file];
+    let mut start = Detached::new(program, words.map(PathBuf::into_os_string));
+    start.env = vec![("LISTEN_FDS".into(), "0".into())];
+    Ok(spawn_detached(start)?)
 }
 
 /// Attaches to a command of [`exec_session`]; `None` when there is none of that id, any more or yet.

@@ -1,6 +1,8 @@
 //! How a container ended.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitStatus;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,9 @@ pub struct Exit {
     pub code: i32,
     /// When.
     pub finished_at: Timestamp,
+    /// Whether one of its processes was ended because its memory was used up.
+    #[serde(default)]
+    pub oom_killed: bool,
 }
 
 /// How the container of the shim in `run_dir` ended; `None` if it has not.
@@ -25,7 +30,12 @@ pub fn exit_status(run_dir: &Path) -> Result<Option<Exit>> {
 }
 
 /// The exit code a shell would give this status.
-pub(crate) fn code(status: rustix::process::WaitStatus) -> i32 {
-    let signal = status.terminating_signal().map(|signal| 128 + signal);
-    status.exit_status().or(signal).unwrap_or(255)
+pub fn code(status: ExitStatus) -> i32 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    status.code().or(signal).unwrap_or(255)
+}
+
+/// The same for a process that was waited for by its number.
+pub(crate) fn code_of(status: rustix::process::WaitStatus) -> i32 {
+    code(ExitStatus::from_raw(status.as_raw()))
 }

@@ -25,8 +25,10 @@ pub mod whoami;
 mod bundle;
 mod durable;
 mod inroot;
+mod tree;
 mod user;
 
 pub use bundle::devices::check as check_devices;
 pub use digest::Digest;
 pub use error::{Error, Result};
+pub use tree::remove_tree;

@@ -115,6 +115,9 @@ pub struct ExecSpec {
     pub workdir: Option<String>,
     /// As [`ContainerSpec::user`]; the container's own when absent.
     pub user: Option<String>,
+    /// Every capability, whatever the container's own processes have.
+    #[serde(default)]
+    pub privileged: bool,
     /// Whether the command is killed when the process that waits for it is.
     #[serde(default)]
     pub ends_with_parent: bool,

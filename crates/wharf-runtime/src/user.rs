@@ -95,6 +95,11 @@ impl User {
         } else if let Some(entry) = &entry {
             groups = listed().filter(|g| g.has(entry.name)).map(|g| g.gid).collect();
         }
+        // A process could otherwise give up its own group, and with it what that is denied, by
+        // executing a set-group-id program (CVE-2022-36109).
+        if !groups.contains(&gid) {
+            groups.insert(0, gid);
+        }
         let home = if home.is_empty() { "/" } else { home };
         Ok(Self { uid, gid, groups, home: home.to_owned() })
     }
@@ -163,14 +168,14 @@ mod tests {
     #[test]
     fn names_numbers_and_groups_are_found() {
         assert_eq!(ids(""), (0, 0, vec![0, 10]));
-        assert_eq!(ids("web"), (33, 34, vec![10, 99]));
-        assert_eq!(ids("33"), (33, 34, vec![10, 99]));
-        assert_eq!(ids("web:ssl"), (33, 99, vec![]));
-        assert_eq!(ids("web:5"), (33, 5, vec![]));
-        assert_eq!(ids("4321"), (4321, 0, vec![]));
-        assert_eq!(ids("4321:4322"), (4321, 4322, vec![]));
-        assert_eq!(ids(":ssl"), (0, 99, vec![]));
-        assert_eq!(ids("1000"), (7, 7, vec![]), "a name that looks like a number wins");
+        assert_eq!(ids("web"), (33, 34, vec![34, 10, 99]));
+        assert_eq!(ids("33"), (33, 34, vec![34, 10, 99]));
+        assert_eq!(ids("web:ssl"), (33, 99, vec![99]));
+        assert_eq!(ids("web:5"), (33, 5, vec![5]));
+        assert_eq!(ids("4321"), (4321, 0, vec![0]));
+        assert_eq!(ids("4321:4322"), (4321, 4322, vec![4322]));
+        assert_eq!(ids(":ssl"), (0, 99, vec![99]));
+        assert_eq!(ids("1000"), (7, 7, vec![7]), "a name that looks like a number wins");
         assert_eq!(find("web").unwrap().home, "/var/www");
         assert_eq!(find("4321").unwrap().home, "/");
     }
@@ -180,7 +185,7 @@ mod tests {
         let mut user = find("web").unwrap();
         let groups = ["www", "99", "4321"].map(str::to_owned);
         user.join_in(GROUP, &groups).unwrap();
-        assert_eq!(user.groups, [10, 99, 34, 4321]);
+        assert_eq!(user.groups, [34, 10, 99, 4321]);
         let error = user.join_in(GROUP, &["nosuch".to_owned()]).unwrap_err().to_string();
         assert_eq!(error, "unable to find group nosuch: no matching entries in group file");
     }

@@ -79,7 +79,7 @@ name!(ContainerName, "container");
 name!(NetworkName, "network");
 
 /// Refuses what is not a host name by RFC 1123: labels of letters, digits and inner hyphens,
-/// at most 63 bytes each and 253 together.
+/// at most 63 bytes each and 253 together. Underscores pass, too, as in Docker.
 ///
 /// The kernel sets at most 64 bytes (`__NEW_UTS_LEN`), so not every valid name can be a
 /// container's own; that is for whoever sets it to say.
@@ -93,7 +93,7 @@ pub fn validate_hostname(name: &str) -> Result<(), SpecError> {
 }
 
 fn label_fault(label: &str) -> Option<&'static str> {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if label.is_empty() {
         Some("a part between dots is empty")
     } else if label.len() > LABEL_MAX {
@@ -101,7 +101,7 @@ fn label_fault(label: &str) -> Option<&'static str> {
     } else if label.starts_with('-') || label.ends_with('-') {
         Some("a part between dots begins or ends with a hyphen")
     } else if !label.bytes().all(letter) {
-        Some("only letters, digits, hyphens and dots are allowed")
+        Some("only letters, digits, hyphens, underscores and dots are allowed")
     } else {
         None
     }
@@ -149,10 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn host_names_follow_rfc_1123() {
+    fn host_names_follow_rfc_1123_and_may_have_underscores() {
         let label = "a".repeat(63);
         let longest = [&*label, &label, &label, &"a".repeat(61)].join(".");
-        for name in ["web", "3com", "web-1.example.org", "A", &label, &longest] {
+        for name in ["web", "3com", "web-1.example.org", "my_host", "A", &label, &longest] {
             assert_eq!(validate_hostname(name), Ok(()), "{name}");
         }
     }
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_refused_host_name_is_told_why() {
         let (label, long) = ("a".repeat(64), "a.".repeat(127));
-        let names = ["", "a..b", "web.", "-a", "a-", "a_b", "é", &label, &long];
+        let names = ["", "a..b", "web.", "-a", "a-", "a b", "é", &label, &long];
         let texts = names.map(|name| match validate_hostname(name).unwrap_err() {
             SpecError::Hostname { reason, .. } => reason,
             other => panic!("{other}"),
@@ -171,8 +171,8 @@ mod tests {
         a part between dots is empty
         a part between dots begins or ends with a hyphen
         a part between dots begins or ends with a hyphen
-        only letters, digits, hyphens and dots are allowed
-        only letters, digits, hyphens and dots are allowed
+        only letters, digits, hyphens, underscores and dots are allowed
+        only letters, digits, hyphens, underscores and dots are allowed
         a part between dots is longer than 63 characters
         it is longer than 253 characters
         ");

@@ -1,6 +1,9 @@
-//! The whole program, once, on whatever kernel runs: a container is reached on every plane.
+//! The whole program, once, on whatever kernel runs: a container is reached on every plane, and kept
+//! within its limits where there are control groups of version 2 only.
 //!
 //! `cargo xtask test --vm` runs this inside the guest.
+
+mod limits;
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +41,7 @@ pub(crate) fn check_program(program: &Path) -> Result<()> {
     let seen = scene.remote.told("tcp", &format!("10.1.0.2:{FREE}"))?.source;
     ensure!(seen.to_string() == "10.1.0.1", "the container sees {seen}, not the client");
     scene.wharf.ok(["rm", "-f", "web"]);
+    limits::keep(&scene)?;
     scene.wharf.ok(["shutdown", "--all"]);
     scene.wharf.settles_to(&before, SETTLED_LIMIT)?;
     assert_same(&before, &scene.wharf.snapshot()?);

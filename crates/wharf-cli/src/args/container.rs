@@ -220,6 +220,16 @@ pub(crate) struct PsArgs {
     /// Show containers that do not run, too
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Only containers that fit: name=, id=, status=, exited=, label=, network=, ancestor=
+    /// (repeatable)
+    #[arg(short, long, value_name = "CONDITION")]
+    pub(crate) filter: Vec<String>,
+    /// Only the so many that were made last, whether they run or not
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "latest")]
+    pub(crate) last: Option<usize>,
+    /// Only the one that was made last
+    #[arg(short, long)]
+    pub(crate) latest: bool,
     /// Print ids only
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -288,6 +298,9 @@ pub(crate) struct ExecArgs {
     /// User and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
+    /// Give it every capability
+    #[arg(long)]
+    pub(crate) privileged: bool,
     /// Feed its standard input
     #[arg(short, long)]
     pub(crate) interactive: bool,

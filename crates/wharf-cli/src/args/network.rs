@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{InspectArgs, ListArgs, PruneArgs};
+use super::{InspectArgs, Layout, PruneArgs};
 
 /// `wharf network …`.
 #[derive(Debug, Subcommand)]
@@ -12,7 +12,7 @@ pub(crate) enum NetworkCommand {
     /// Make a network
     Create(NetworkCreateArgs),
     /// List networks
-    Ls(ListArgs),
+    Ls(NetworkListArgs),
     /// Show everything about networks, as JSON
     Inspect(InspectArgs),
     /// Give a container a place on a network, at once if it runs
@@ -54,6 +54,20 @@ pub(crate) struct NetworkCreateArgs {
     pub(crate) label: Vec<String>,
     /// Name of the network
     pub(crate) name: String,
+}
+
+/// `wharf network ls`.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkListArgs {
+    /// Print ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print ids at full length
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// How to print: table, json, or a template such as '{{.Name}}' [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
 }
 
 /// `wharf network connect`.

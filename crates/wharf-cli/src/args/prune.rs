@@ -1,8 +1,6 @@
-//! Verbs that take away what nothing uses, and Docker's longer names for verbs.
+//! Verbs that take away what nothing uses.
 
 use clap::{Args, Subcommand};
-
-use super::{InspectArgs, PsArgs, RmArgs};
 
 /// `wharf … prune`.
 #[derive(Debug, Args)]
@@ -10,20 +8,6 @@ pub(crate) struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,
-}
-
-/// `wharf container …`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ContainerCommand {
-    /// List containers, as `wharf ps`
-    #[command(visible_alias = "list")]
-    Ls(PsArgs),
-    /// Show everything about containers
-    Inspect(InspectArgs),
-    /// Remove containers, as `wharf rm`
-    Rm(RmArgs),
-    /// Remove all containers that do not run
-    Prune(PruneArgs),
 }
 
 /// `wharf system …`.

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Format, InspectArgs};
+use super::{InspectArgs, Layout};
 
 /// `wharf volume …`.
 #[derive(Debug, Subcommand)]
@@ -35,9 +35,9 @@ pub(crate) struct VolumeListArgs {
     /// Print names only
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    /// How to print: table, json, or a template such as '{{.Name}}' [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Layout>,
 }
 
 /// `wharf volume rm`.

@@ -41,7 +41,7 @@ fn take(action: &str, nodes: &mut Vec<Node>, open: &mut Vec<Open>) -> Read<()> {
             if open.len() >= DEPTH_LIMIT {
                 return Err(unserved());
             }
-            let path = path(rest).ok_or_else(unserved)?;
+            let path = whole(rest).ok_or_else(unserved)?;
             open.push((path, std::mem::take(nodes)));
         }
         "end" if rest.is_empty() => {
@@ -49,9 +49,8 @@ fn take(action: &str, nodes: &mut Vec<Node>, open: &mut Vec<Open>) -> Read<()> {
             let inner = std::mem::replace(nodes, before);
             nodes.push(Node::Range(path, inner));
         }
-        "json" => nodes.push(Node::Json(path(rest).ok_or_else(unserved)?)),
-        "index" => nodes.push(Node::Field(index(rest).ok_or_else(unserved)?)),
-        _ => nodes.push(Node::Field(path(action).ok_or_else(unserved)?)),
+        "json" => nodes.push(Node::Json(whole(rest).ok_or_else(unserved)?)),
+        _ => nodes.push(Node::Field(whole(action).ok_or_else(unserved)?)),
     }
     Ok(())
 }
@@ -67,14 +66,54 @@ fn path(text: &str) -> Option<Vec<String>> {
     names.iter().all(is_name).then_some(names)
 }
 
-/// `.Field "key"…`
-fn index(text: &str) -> Option<Vec<String>> {
-    let (field, mut keys) = text.split_once(char::is_whitespace)?;
-    let mut path = path(field)?;
-    while !keys.trim().is_empty() {
-        let (key, rest) = keys.trim_start().strip_prefix('"')?.split_once('"')?;
-        path.push(key.to_owned());
-        keys = rest;
+/// The whole of `text`: see [`expression`].
+fn whole(text: &str) -> Option<Vec<String>> {
+    let (path, rest) = expression(text, DEPTH_LIMIT)?;
+    rest.trim().is_empty().then_some(path)
+}
+
+/// A field, or `index` with one and its keys; what is left of `text` behind it.
+fn expression(text: &str, depth: usize) -> Option<(Vec<String>, &str)> {
+    let text = text.trim_start();
+    match text.strip_prefix("index") {
+        Some(rest) if rest.starts_with([' ', '(']) => {
+            let (mut path, mut rest) = operand(rest, depth)?;
+            while let Some((key, left)) = key(rest) {
+                path.push(key);
+                rest = left;
+            }
+            Some((path, rest))
+        }
+        _ => operand(text, depth),
     }
-    Some(path)
+}
+
+/// `.Field`, or an expression in brackets and fields of that.
+fn operand(text: &str, depth: usize) -> Option<(Vec<String>, &str)> {
+    let text = text.trim_start();
+    let Some(inner) = text.strip_prefix('(') else {
+        let end = text.find([' ', ')', '(']).unwrap_or(text.len());
+        let (field, rest) = text.split_at(end);
+        return Some((path(field)?, rest));
+    };
+    let (mut found, rest) = expression(inner, depth.checked_sub(1)?)?;
+    let rest = rest.trim_start().strip_prefix(')')?;
+    let end = rest.find([' ', ')', '(']).unwrap_or(rest.len());
+    let (fields, rest) = rest.split_at(end);
+    if !fields.is_empty() {
+        found.extend(path(fields)?);
+    }
+    Some((found, rest))
+}
+
+/// `"key"` of an object, or the number of an entry of a list.
+fn key(text: &str) -> Option<(String, &str)> {
+    let text = text.trim_start();
+    if let Some(rest) = text.strip_prefix('"') {
+        let (key, rest) = rest.split_once('"')?;
+        return Some((key.to_owned(), rest));
+    }
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, rest) = text.split_at(end);
+    (!number.is_empty()).then(|| (number.to_owned(), rest))
 }

@@ -29,8 +29,8 @@ fn reached(scene: &Scene, from: &Host, name: &str, expected: bool) -> Vec<String
 fn route_to(scene: &Scene, from: &Host, network: &str, host: [&str; 2]) {
     let text = scene.wharf.ok(["network", "inspect", network]);
     let inspected: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for subnet in inspected[0]["subnets"].as_array().unwrap() {
-        let subnet = subnet["subnet"].as_str().unwrap();
+    for subnet in inspected[0]["IPAM"]["Config"].as_array().unwrap() {
+        let subnet = subnet["Subnet"].as_str().unwrap();
         from.route(subnet, host[usize::from(subnet.contains(':'))]).unwrap();
     }
 }

@@ -7,8 +7,9 @@ use wharf_lab::{rootfs, wait};
 
 use super::site::{LIMIT, Site};
 
-/// The state directory is a small file system, seen by the daemon only.
-const SCRIPT: &str = "mount -t tmpfs -o size=24m tmpfs \"$WHARF_STATE_DIR\" && exec \"$0\" daemon";
+/// The state directory is a small file system, seen by the daemon only, and its log is there, too.
+const SCRIPT: &str = "mount -t tmpfs -o size=24m tmpfs \"$WHARF_STATE_DIR\" &&
+    exec \"$0\" daemon 2>\"$WHARF_STATE_DIR/daemon.log\"";
 
 #[test]
 fn a_full_disk_refuses_what_is_new_and_harms_nothing_that_is() {
@@ -43,11 +44,21 @@ fn a_full_disk_refuses_what_is_new_and_harms_nothing_that_is() {
     assert_eq!(site.wharf.state("box").as_deref(), Some("running"));
     assert!(!site.host.can_connect("127.0.0.1:8081"));
 
+    assert_eq!(site.wharf.listed("late"), None, "nothing is left of what was refused");
+
     // With room again, everything works again, without a new daemon.
     site.wharf.ok(["exec", "box", "rm", "/big", "/rest"]);
-    site.wharf.ok(["rm", "-f", "late"]);
     let again = run("late", "8081:80");
     assert!(again.is_success(), "{again:?}");
+
+    // The end of what fills the disk is told, and it can be removed from a full disk.
+    let filled = site.wharf.run(["run", "--name", "glutton", &image, "sh", "-c", fill]).unwrap();
+    assert!(filled.stderr.contains("No space left"), "{filled:?}");
+    assert_eq!(site.wharf.state("glutton").as_deref(), Some("exited"));
+    assert!(!run("more", "8082:80").is_success());
+    site.wharf.ok(["rm", "glutton"]);
+    assert!(run("more", "8082:80").is_success());
+    site.wharf.ok(["rm", "-f", "more"]);
     site.wharf.ok(["rm", "-f", "box", "late"]);
     site.wharf.ok(["shutdown"]);
     daemon.wait(LIMIT).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::site::Site;
+use super::site::{LIMIT, Site};
 
 #[test]
 fn a_command_in_a_container_gives_its_output_and_its_code() {
@@ -72,6 +72,27 @@ fn a_command_is_held_as_tightly_as_the_container() {
 }
 
 #[test]
+fn a_privileged_command_has_what_the_container_has_not() {
+    let Some(site) = Site::new("exec privileged") else { return };
+    site.detached("box", "sleep 1000");
+    let mount = "mkdir -p /tmp/m; mount -t tmpfs none /tmp/m && echo mounted; \
+                 grep CapBnd /proc/self/status";
+    let plain = site.exec("box", mount);
+    assert!(!plain.contains("mounted"), "{plain}");
+    let exec = |flags: &[&str], script: &str| {
+        site.wharf.ok([&["exec", "--privileged"], flags, &["box", "sh", "-c", script]].concat())
+    };
+    let privileged = exec(&[], mount);
+    assert!(privileged.starts_with("mounted\n"), "{privileged}");
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let bounding = own.lines().find(|line| line.starts_with("CapBnd")).unwrap();
+    assert_eq!(privileged.lines().last(), Some(bounding));
+    // As at run, another user than root can get them and has none.
+    let eff = exec(&["-u", "alice"], "grep CapEff /proc/self/status");
+    assert!(eff.ends_with("0000000000000000"), "{eff}");
+}
+
+#[test]
 fn a_detached_command_goes_on_by_itself() {
     let Some(site) = Site::new("exec detached") else { return };
     site.detached("box", "sleep 1000");
@@ -85,4 +106,34 @@ fn a_detached_command_goes_on_by_itself() {
     let left: Vec<_> =
         site.wharf.processes().into_iter().filter(|(_, it)| it.contains("sleep")).collect();
     assert_eq!(left, []);
+}
+
+#[test]
+fn a_detached_command_outlives_the_daemon() {
+    let Some(site) = Site::new("exec without daemon") else { return };
+    site.detached("box", "sleep 1000");
+    let script =
+        "while ! [ -e /go ]; do sleep 0.05; done; echo heard; echo >&2 too; echo ok > /done";
+    site.wharf.ok(["exec", "-d", "box", "sh", "-c", script]);
+    site.wharf.kill9("daemon").unwrap();
+    site.exec("box", "touch /go");
+    let wait = "for i in $(seq 200); do [ -s /done ] && break; sleep 0.05; done; cat /done";
+    assert_eq!(site.exec("box", wait), "ok");
+}
+
+#[test]
+fn commands_do_not_hear_what_is_typed_at_a_daemon_in_the_foreground() {
+    let Some(site) = Site::new("exec session") else { return };
+    let daemon = site.wharf.daemon().unwrap();
+    site.detached("box", "sleep 1000");
+    let mut run = site.wharf.spawn(["exec", "box", "sh", "-c", "echo ready; sleep 1000"]).unwrap();
+    run.wait_for("ready", LIMIT).unwrap();
+    let session = |pid: i32| {
+        rustix::process::getsid(rustix::process::Pid::from_raw(pid)).map(|it| it.as_raw_nonzero())
+    };
+    let ours = session(daemon.pid().try_into().unwrap()).unwrap();
+    let commands = site.wharf.pids_of("shim-exec");
+    assert_eq!(commands.len(), 1);
+    assert_ne!(session(commands[0]).unwrap(), ours);
+    daemon.stop().unwrap();
 }

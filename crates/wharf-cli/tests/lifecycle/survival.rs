@@ -63,6 +63,32 @@ fn containers_and_ports_outlive_a_daemon_that_was_told_to_stop() {
 }
 
 #[test]
+fn the_ports_of_a_shim_that_is_slow_to_answer_stay() {
+    let Some(site) = Site::new("slow shim") else { return };
+    let (id, pid) = run_box(&site);
+    let shims = site.wharf.pids_of("shim");
+    let signal = |signal| {
+        for shim in &shims {
+            let shim = rustix::process::Pid::from_raw(*shim).unwrap();
+            rustix::process::kill_process(shim, signal).unwrap();
+        }
+    };
+    site.wharf.kill9("daemon").unwrap();
+    signal(rustix::process::Signal::STOP);
+    // It waits ten seconds for the answer.
+    wharf_lab::wait::until(LIMIT, "a daemon that has found its way", || {
+        let listed = site.wharf.run(["ps", "-q"]).ok()?;
+        listed.is_success().then_some(())
+    })
+    .unwrap();
+    signal(rustix::process::Signal::CONT);
+    answers(&site);
+    the_container_is_in_good_hands(&site, &id, &pid);
+    answers(&site);
+    site.wharf.ok(["rm", "-f", "box"]);
+}
+
+#[test]
 fn what_ended_while_no_daemon_was_there_has_its_true_code() {
     let Some(site) = Site::new("ended alone") else { return };
     let script = "while ! [ -e /data/go ]; do sleep 0.05; done; echo over; exit 21";

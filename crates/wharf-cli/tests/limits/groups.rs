@@ -29,6 +29,13 @@ fn memory_is_limited_and_a_program_that_wants_more_is_ended() {
         "head -c 200m /dev/zero | tail >/dev/null; exit $?",
     );
     assert_eq!(output.code(), 137, "{output:?}");
+    for (script, expected) in [("tail /dev/zero", "true"), ("true", "false")] {
+        let flags = ["--name", "short", "-m", "16m", "--memory-swap", "16m"];
+        let _ended = site.run(&flags, script);
+        let told = site.wharf.ok(["inspect", "-f", "{{.State.OOMKilled}}", "short"]);
+        assert_eq!(told.trim(), expected, "{script}");
+        site.wharf.ok(["rm", "short"]);
+    }
     // A command run in it later is in the same group.
     site.detached("box", &["-m", "16m", "--memory-swap", "16m"], "sleep 1000");
     let output =
@@ -104,6 +111,7 @@ fn the_score_for_the_day_memory_runs_out_is_set_for_all_of_it() {
     let Some(site) = Site::new("oom score") else { return };
     let script = "cat /proc/self/oom_score_adj";
     assert_eq!(site.says(&["--oom-score-adj", "500"], script), "500");
+    assert_eq!(site.says(&[], script), "0");
     site.detached("box", &["--oom-score-adj", "300"], "sleep 1000");
     assert_eq!(site.exec("box", script), "300");
     // Its shim is not the one to go first.

@@ -21,14 +21,14 @@ fn a_network_is_made_listed_inspected_and_removed() {
     assert_eq!(id.len(), 64);
     let blue = scene.network("blue");
     assert_eq!(
-        (&blue["id"], &blue["name"], &blue["driver"]),
+        (&blue["Id"], &blue["Name"], &blue["Driver"]),
         (&id.as_str().into(), &"blue".into(), &"bridge".into())
     );
-    assert_eq!((&blue["internal"], &blue["scope"]), (&false.into(), &"local".into()));
-    assert_eq!(blue["labels"], serde_json::json!({ "team": "red" }));
-    let subnet = serde_json::json!({ "subnet": "10.77.0.0/24", "gateway": "10.77.0.9", "gateway_mode": "nat" });
-    assert_eq!(blue["subnets"], serde_json::json!([subnet]));
-    let bridge = blue["bridge"].as_str().unwrap().to_owned();
+    assert_eq!((&blue["Internal"], &blue["Scope"]), (&false.into(), &"local".into()));
+    assert_eq!(blue["Labels"], serde_json::json!({ "team": "red" }));
+    let subnet = serde_json::json!({ "Subnet": "10.77.0.0/24", "Gateway": "10.77.0.9" });
+    assert_eq!(blue["IPAM"]["Config"], serde_json::json!([subnet]));
+    let bridge = scene.bridge("blue");
     assert!(scene.host.interfaces().unwrap().contains(&bridge));
     assert_eq!(
         scene.wharf.ok(["network", "inspect", &id[..12]]),
@@ -48,16 +48,58 @@ fn a_network_is_made_listed_inspected_and_removed() {
 }
 
 #[test]
+fn networks_and_volumes_are_printed_as_scripts_for_docker_expect() {
+    let Some(scene) = Scene::new("templates") else { return };
+    let line = ["network", "create", "--ipv6", "--label", "team=red", "--label", "a=b", "blue"];
+    let id = scene.wharf.ok(line);
+    let rows = [
+        (&["--format", "{{.Name}} {{.Driver}} {{.Scope}}"][..], "blue bridge local"),
+        (&["--format", "{{.ID}}"], &id[..12]),
+        (&["--format", "{{.ID}}", "--no-trunc"], &id),
+        (&["-q"], &id[..12]),
+        (&["--format", "{{.IPv6}} {{.Internal}} {{.Labels}}"], "true false a=b,team=red"),
+    ];
+    for (flags, expected) in rows {
+        let listed = scene.wharf.ok([&["network", "ls"], flags].concat());
+        assert_eq!(listed.lines().next(), Some(expected), "{flags:?}");
+        assert_eq!(listed.lines().count(), 2, "the default one, too: {listed}");
+    }
+    let template = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
+    let subnets = scene.wharf.ok(["network", "inspect", "-f", template, "blue"]);
+    assert_eq!(subnets.split_whitespace().collect::<Vec<_>>(), scene.subnets("blue"));
+    assert_eq!(scene.wharf.ok(["inspect", "--format", "{{.Name}}", "blue"]), "blue");
+
+    scene.wharf.ok(["volume", "create", "--label", "team=red", "data"]);
+    let listed = ["volume", "ls", "--format", "{{.Name}} {{.Driver}} {{.Labels}} {{.Links}}"];
+    assert_eq!(scene.wharf.ok(listed), "data local team=red 0");
+    let place = scene.wharf.ok(["volume", "ls", "--format", "{{.Mountpoint}}"]);
+    assert_eq!(scene.wharf.ok(["volume", "inspect", "-f", "{{.Mountpoint}}", "data"]), place);
+    for verb in ["network", "volume"] {
+        let failed = scene.wharf.fails([verb, "ls", "--format", "{{.Nothing}}"]);
+        assert!(failed.stderr.contains("no field \"Nothing\" here"), "{failed:?}");
+    }
+}
+
+#[test]
 fn the_default_network_has_both_families_and_its_bridge_is_wharf0() {
     let Some(scene) = Scene::new("default") else { return };
     scene.wharf.ok(["run", "-d", "--name", "web", "wharf/whoami"]);
     let network = scene.network("wharf");
-    assert_eq!(network["bridge"], "wharf0");
+    assert_eq!(scene.bridge("wharf"), "wharf0");
     let subnets = scene.subnets("wharf");
     assert!(subnets[0].starts_with("10.201."), "{subnets:?}");
     assert!(subnets[1].starts_with("fd"), "a unique local subnet: {subnets:?}");
-    let member = network["containers"].as_object().unwrap().values().next().unwrap().clone();
-    assert_eq!(member["name"], "web");
+    let member = network["Containers"].as_object().unwrap().values().next().unwrap().clone();
+    assert_eq!(member["Name"], "web");
+    // The same as in the inspection of the container, but for the prefix.
+    let place = &scene.wharf.inspect("web")["NetworkSettings"]["Networks"]["wharf"];
+    for field in ["EndpointID", "MacAddress"] {
+        assert_eq!(member[field], place[field], "{field}");
+    }
+    for (field, there) in [("IPv4Address", "IPAddress"), ("IPv6Address", "GlobalIPv6Address")] {
+        let address = member[field].as_str().unwrap().split('/').next();
+        assert_eq!(address, place[there].as_str(), "{field}");
+    }
     let failed = scene.wharf.fails(["network", "rm", "wharf"]);
     assert!(failed.stderr.contains("is the default one and cannot be removed"), "{failed:?}");
 }
@@ -261,14 +303,12 @@ fn gateway_modes_are_listed_and_an_isolated_bridge_has_no_address() {
     }
     let mode = |name: &str| {
         let network = scene.network(name);
-        let modes: Vec<_> = network["subnets"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|s| s["gateway_mode"].clone())
-            .collect();
+        let modes = ["ipv4", "ipv6"].map(|family| {
+            let option = format!("com.docker.network.bridge.gateway_mode_{family}");
+            network["Options"][option].as_str().unwrap().to_owned()
+        });
         assert_eq!(modes[0], modes[1], "{name}");
-        (modes[0].as_str().unwrap().to_owned(), network["internal"] == true)
+        (modes[0].clone(), network["Internal"] == true)
     };
     let modes = ["a", "b", "c", "d", "e"].map(mode);
     let expected = [
@@ -279,8 +319,8 @@ fn gateway_modes_are_listed_and_an_isolated_bridge_has_no_address() {
         ("nat", true),
     ];
     assert_eq!(modes, expected.map(|(mode, internal)| (mode.to_owned(), internal)));
-    assert_eq!(scene.network("d")["subnets"][0]["gateway"], serde_json::Value::Null);
-    let bridge = scene.network("d")["bridge"].as_str().unwrap().to_owned();
+    assert_eq!(scene.network("d")["IPAM"]["Config"][0]["Gateway"], serde_json::Value::Null);
+    let bridge = scene.bridge("d");
     let addresses = scene.host.snapshot().unwrap();
     let own = addresses
         .section("addresses")

@@ -20,11 +20,17 @@ impl Scene {
         found[0].clone()
     }
 
+    /// The interface of a network.
+    pub(crate) fn bridge(&self, name: &str) -> String {
+        let options = &self.network(name)["Options"];
+        options["com.docker.network.bridge.name"].as_str().unwrap().to_owned()
+    }
+
     /// The subnets of a network, IPv4 first.
     pub(crate) fn subnets(&self, name: &str) -> Vec<String> {
         let network = self.network(name);
-        let subnets = network["subnets"].as_array().unwrap();
-        subnets.iter().map(|subnet| subnet["subnet"].as_str().unwrap().to_owned()).collect()
+        let subnets = network["IPAM"]["Config"].as_array().unwrap();
+        subnets.iter().map(|subnet| subnet["Subnet"].as_str().unwrap().to_owned()).collect()
     }
 
     /// One of the addresses in `wharf inspect`, empty when there is none.

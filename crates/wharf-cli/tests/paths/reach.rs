@@ -20,8 +20,8 @@ const SILENCE: Duration = Duration::from_millis(500);
 fn route_to(scene: &Scene, network: &str) {
     let inspected = scene.wharf.ok(["network", "inspect", network]);
     let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
-    for subnet in inspected[0]["subnets"].as_array().unwrap() {
-        let subnet = subnet["subnet"].as_str().unwrap();
+    for subnet in inspected[0]["IPAM"]["Config"].as_array().unwrap() {
+        let subnet = subnet["Subnet"].as_str().unwrap();
         let via = if subnet.contains(':') { HOST[2] } else { HOST[0] };
         scene.remote.route(subnet, via).unwrap();
     }

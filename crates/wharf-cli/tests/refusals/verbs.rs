@@ -44,7 +44,7 @@ fn a_running_container_is_not_removed_without_force() {
             ("rm web", says),
             (
                 "kill -s NOPE web",
-                &["invalid signal: NOPE: use a name such as TERM or a number 1-31"],
+                &["invalid signal: NOPE: use a name such as TERM or RTMIN+3, or a number of 1-31 or 34-64"],
             ),
             ("kill -s 0 web", &["invalid signal: 0"]),
             ("port web 81", &["no public port '81' published for web"]),

@@ -19,6 +19,31 @@ fn a_container_is_stopped_by_the_signal_it_was_told() {
 }
 
 #[test]
+fn real_time_signals_are_sent_by_name_and_by_number() {
+    let Some(site) = Site::new("real-time signals") else { return };
+    let script = "trap 'echo three' 37; trap 'echo last' 63; trap 'exit 8' 34; echo set
+        while :; do sleep 0.02; done";
+    for (name, init) in [("plain", &[][..]), ("watched", &["--init"])] {
+        let flags = [&["-d", "--name", name, "--stop-signal", "RTMIN"], init].concat();
+        site.ok(&flags, &["sh", "-c", script]);
+        site.said(name, "set");
+        for (signal, text) in [("SIGRTMIN+3", "set\nthree\n"), ("63", "set\nthree\nlast\n")] {
+            site.wharf.ok(["kill", "-s", signal, name]);
+            site.said(name, text);
+        }
+        site.wharf.ok(["stop", name]);
+        assert_eq!(site.wharf.inspect(name)["State"]["ExitCode"], 8, "{name}");
+    }
+    // The first process of a container is not ended by what it does not handle; one behind an
+    // init is.
+    site.ok(&["-d", "--name", "box", "--init"], &["sleep", "1000"]);
+    site.wharf.ok(["kill", "-s", "RTMAX-1", "box"]);
+    site.becomes("box", "exited");
+    assert_eq!(site.wharf.inspect("box")["State"]["ExitCode"], 128 + 63);
+    site.refused(&["kill", "-s", "RTMAX-31", "box"], 1, "invalid signal: RTMAX-31");
+}
+
+#[test]
 fn a_container_has_the_time_it_was_told() {
     let Some(site) = Site::new("stop timeout") else { return };
     let script = "trap '' TERM; echo set; while :; do sleep 0.02; done";

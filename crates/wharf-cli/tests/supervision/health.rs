@@ -64,6 +64,25 @@ fn a_check_that_takes_too_long_has_failed_and_is_ended() {
 }
 
 #[test]
+fn what_is_paused_is_as_healthy_as_it_was() {
+    let Some(site) = Site::new("paused health") else { return };
+    let more = [&QUICK[..], &["--health-timeout", "200ms"]].concat();
+    checked(&site, "box", "sleep 0.05", &more);
+    is(&site, "box", "healthy");
+    site.wharf.ok(["pause", "box"]);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let asleep = site.wharf.inspect("box")["State"]["Health"].clone();
+    assert_eq!((&asleep["Status"], &asleep["FailingStreak"]), (&json!("healthy"), &json!(0)));
+    site.wharf.ok(["unpause", "box"]);
+    wharf_lab::wait::until(LIMIT, "another check", || {
+        (site.wharf.inspect("box")["State"]["Health"]["Log"] != asleep["Log"]).then_some(())
+    })
+    .unwrap();
+    let awake = site.wharf.inspect("box")["State"]["Health"].clone();
+    assert!(awake["Log"].as_array().unwrap().iter().all(|it| it["ExitCode"] == 0), "{awake}");
+}
+
+#[test]
 fn a_start_has_its_time() {
     let Some(site) = Site::new("start period") else { return };
     let more = [&QUICK[..], &["--health-start-period", "1h", "--health-start-interval", "50ms"]];

@@ -4,9 +4,10 @@
 use serde_json::{Map, Value, json};
 use wharf_api::ContainerState;
 use wharf_runtime::health::HealthSpec;
-use wharf_spec::{Publication, render};
+use wharf_spec::{HostPorts, PortSpec, Publication, render};
 
 use super::confinement;
+use super::network::endpoint_id;
 use crate::health::{Health, Probe};
 use crate::paths::Paths;
 use crate::record::{ContainerRecord, Place};
@@ -52,6 +53,8 @@ fn state(record: &ContainerRecord, pid: u32, health: Option<Health>) -> Value {
         "Paused": state == ContainerState::Paused,
         "Restarting": state == ContainerState::Restarting,
         "Pid": if running { pid } else { 0 },
+        "OOMKilled": record.exit.as_ref().is_some_and(|exit| !running && exit.oom_killed),
+        "Dead": false,
         "ExitCode": record.exit.as_ref().filter(|_| !running).map_or(0, |exit| exit.code),
         "Error": record.failure.clone().unwrap_or_default(),
         "StartedAt": record.started.as_deref().unwrap_or(NEVER),
@@ -133,11 +136,37 @@ fn host_config(record: &ContainerRecord) -> Value {
         "ExtraHosts": record.request.names.extra_hosts,
         "PublishAllPorts": record.request.publish_all,
         "PortSpecs": record.request.publish,
+        "PortBindings": port_bindings(record),
     });
     if let Some(config) = config.as_object_mut() {
         config.extend(confinement::describe(record));
     }
     config
+}
+
+/// What was asked for, port by port, as Docker writes it: no number where any will do.
+fn port_bindings(record: &ContainerRecord) -> Value {
+    let mut found: Map<String, Value> = Map::new();
+    let specs = record.request.publish.iter().filter_map(|text| text.parse::<PortSpec>().ok());
+    for spec in specs {
+        let ip = spec.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
+        for (index, port) in spec.container_ports.iter().enumerate() {
+            let host = match spec.host_ports {
+                HostPorts::Ephemeral => String::new(),
+                HostPorts::Exact(range) => {
+                    range.iter().nth(index).map(|port| port.to_string()).unwrap_or_default()
+                }
+                HostPorts::AnyOf(range) => range.to_string(),
+            };
+            let binding = json!({"HostIp": ip, "HostPort": host});
+            let entry = found.entry(format!("{port}/{}", spec.proto));
+            match entry.or_insert(Value::Null) {
+                Value::Array(bindings) => bindings.push(binding),
+                empty => *empty = json!([binding]),
+            }
+        }
+    }
+    Value::Object(found)
 }
 
 fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> Value {
@@ -147,7 +176,7 @@ fn network_settings(record: &ContainerRecord, publications: &[Publication]) -> V
     let nowhere =
         || json!({"IPAddress": "", "Gateway": "", "GlobalIPv6Address": "", "MacAddress": ""});
     let mut settings = first.unwrap_or_else(nowhere).as_object().cloned().unwrap_or_default();
-    for own in ["NetworkID", "Aliases", "DNSNames"] {
+    for own in ["NetworkID", "EndpointID", "Aliases", "DNSNames"] {
         settings.remove(own);
     }
     settings.insert("Ports".into(), ports(record, publications));
@@ -166,6 +195,7 @@ fn place(place: Place<'_>, record: &ContainerRecord) -> Value {
         "IPv6Gateway": endpoint.gateway6.map(|a| a.to_string()).unwrap_or_default(),
         "MacAddress": endpoint.mac.to_string(),
         "NetworkID": endpoint.network,
+        "EndpointID": endpoint_id(&endpoint.network, &record.id),
         "Aliases": place.aliases,
         "DNSNames": crate::naming::names(record, place.aliases),
     })

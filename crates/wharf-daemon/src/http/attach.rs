@@ -104,9 +104,14 @@ impl AttachQuery {
 // === impl Upgrade ===
 
 impl Upgrade {
+    /// Whether the request has asked for it.
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Refuses a request that has not asked for it, before anything has happened.
     pub(super) fn expect(&self) -> Result<(), Error> {
-        if self.0.is_some() {
+        if self.is_asked() {
             return Ok(());
         }
         Err(Error::Invalid(format!(

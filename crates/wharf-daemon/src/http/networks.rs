@@ -39,10 +39,10 @@ async fn create(
     json(daemon, |daemon| daemon.create_network(request)).await
 }
 
-/// Tells everything about a network.
+/// Tells everything about a network, with Docker's field names.
 #[utoipa::path(get, path = "/v1/networks/{name}", params(("name" = String, Path)),
-    responses((status = 200, body = NetworkSummary)))]
-async fn inspect(State(daemon): Shared, Path(name): Path<String>) -> Answer<NetworkSummary> {
+    responses((status = 200, body = serde_json::Value)))]
+async fn inspect(State(daemon): Shared, Path(name): Path<String>) -> Answer<serde_json::Value> {
     json(daemon, move |daemon| daemon.inspect_network(&name)).await
 }
 

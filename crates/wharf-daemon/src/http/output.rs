@@ -114,7 +114,8 @@ fn moment(text: &str) -> Result<Timestamp, Error> {
 }
 
 /// Runs a command in a running container; its output is a stream of frames. With standard input or
-/// a terminal, the request asks for `Upgrade: wharf-frames`, and frames go both ways.
+/// a terminal, the request asks for `Upgrade: wharf-frames`, and frames go both ways; any other may,
+/// and can be attached to again.
 #[utoipa::path(post, path = "/v1/containers/{name}/exec", params(("name" = String, Path)),
     request_body = ExecRequest, responses((status = 200), (status = 101)))]
 async fn exec(
@@ -123,8 +124,13 @@ async fn exec(
     upgrade: Upgrade,
     Json(request): Json<ExecRequest>,
 ) -> Result<Response, Failure> {
-    if !request.tty && (!request.stdin || request.detach) {
-        return Ok(frames(crate::exec::stream(&daemon, &name, request).await?));
+    if !request.tty && request.detach {
+        blocking(daemon, move |daemon| crate::exec::detach(daemon, &name, request)).await?;
+        return Ok(frames(tokio::sync::mpsc::channel(1).1));
+    }
+    if !request.tty && !request.stdin && !upgrade.is_asked() {
+        let run = move |daemon: &Arc<Daemon>| crate::exec::stream(daemon, &name, request);
+        return Ok(frames(blocking(daemon, run).await?));
     }
     if !request.detach {
         upgrade.expect()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader, SeekFrom};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader, SeekFrom};
 use tokio::sync::mpsc;
 use wharf_api::frame::Frame;
 use wharf_runtime::log::{LogEntry, Stream};
@@ -167,7 +167,9 @@ impl<'a> Reader<'a> {
         loop {
             // A file is complete before there is a newer one, so this is asked before it is read.
             let is_full = self.index + 1 < self.files.count();
-            self.file.read_until(b'\n', &mut self.line).await.map_err(failed())?;
+            let room = (MAX_LINE + 1).saturating_sub(self.line.len());
+            let mut file = (&mut self.file).take(room.try_into().unwrap_or(u64::MAX));
+            file.read_until(b'\n', &mut self.line).await.map_err(failed())?;
             if self.line.len() > MAX_LINE {
                 self.line.clear();
                 return Err(Error::Conflict(
@@ -197,4 +199,29 @@ fn frame(entry: LogEntry, stamped: bool) -> Bytes {
         Stream::Stderr => Frame::Stderr(bytes.into()),
     };
     frame.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_without_lines_is_not_read_into_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(dir.path().join(wharf_runtime::log::FILE)).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let query = LogQuery {
+            files: Files::open(dir.path().to_owned()).unwrap(),
+            follow: false,
+            tail: None,
+            timestamps: false,
+            since: None,
+            until: None,
+        };
+        let (sink, _frames) = mpsc::channel(1);
+        let mut reader = Reader::open(query, &sink).await.unwrap();
+        let text = reader.send_new().await.unwrap_err().to_string();
+        assert!(text.contains("a line has no end"), "{text}");
+        assert!(reader.line.capacity() <= 4 * MAX_LINE, "{}", reader.line.capacity());
+    }
 }

@@ -37,24 +37,29 @@ pub(super) fn mounts(spec: &ContainerSpec, layout: &Layout) -> Vec<Value> {
             mounts.push(mount(Path::new(target), "bind", &source, &["rbind", "rprivate"]));
         }
     }
-    mounts.extend(of_the_user(spec));
+    // As for the root: see `Rootfs::mount`.
+    let nodev = !spec.security.privileged && !layout.filters_devices();
+    mounts.extend(of_the_user(spec, nodev));
     mounts
 }
 
-fn of_the_user(spec: &ContainerSpec) -> Vec<Value> {
-    let binds = spec.binds.iter().map(|bind| (bind.target.as_path(), bind_mount(bind)));
+fn of_the_user(spec: &ContainerSpec, nodev: bool) -> Vec<Value> {
+    let binds = spec.binds.iter().map(|bind| (bind.target.as_path(), bind_mount(bind, nodev)));
     let tmpfs = spec.storage.tmpfs.iter().map(|it| (it.target.as_path(), tmpfs_mount(it)));
     let mut found: Vec<(&Path, Value)> = binds.chain(tmpfs).collect();
     found.sort_by_key(|(target, _)| target.components().count());
     found.into_iter().map(|(_, mount)| mount).collect()
 }
 
-fn bind_mount(bind: &Bind) -> Value {
+fn bind_mount(bind: &Bind, nodev: bool) -> Value {
     let mut options = vec![if bind.shallow { "bind" } else { "rbind" }, "rprivate"];
     match (bind.read_only, bind.shallow || bind.writable_below) {
         (false, _) => {}
         (true, true) => options.push("ro"),
         (true, false) => options.push("rro"),
+    }
+    if nodev {
+        options.push(if bind.shallow { "nodev" } else { "rnodev" });
     }
     mount(&bind.target, "bind", &bind.source, &options)
 }

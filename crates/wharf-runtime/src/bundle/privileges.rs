@@ -11,6 +11,10 @@ use crate::user::User;
 /// command is executed.
 const LENT: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_SETPCAP"];
 
+/// The limit of open files, and the one every Linux program begins with.
+const NOFILE: &str = "RLIMIT_NOFILE";
+const FILES: u64 = 1024;
+
 /// The capabilities of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Privileges {
@@ -59,6 +63,19 @@ impl Privileges {
                 "hard": infinite(limit.hard),
             })
         });
-        process.insert("rlimits".into(), limits.collect());
+        let mut limits: Vec<Value> = limits.collect();
+        if !limits.iter().any(|limit| limit["type"] == NOFILE) {
+            limits.push(files_limit());
+        }
+        process.insert("rlimits".into(), limits.into());
     }
+}
+
+/// How many files a program may have open. The daemon has raised its own for the ports it holds;
+/// programs that close or keep count of all they may have get slow or large with that, so they
+/// begin with what the kernel begins with, and may raise it as far.
+fn files_limit() -> Value {
+    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let hard = hard.unwrap_or(u64::MAX);
+    json!({ "type": NOFILE, "soft": FILES.min(hard), "hard": hard })
 }

@@ -71,6 +71,42 @@ fn only_root_holds_capabilities_and_mknod_needs_a_device_filter() {
 }
 
 #[test]
+fn where_devices_are_not_filtered_their_nodes_lead_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = |layout: &Layout, privileged: bool| {
+        let mut spec = spec(dir.path());
+        spec.security.privileged = privileged;
+        let shallow = Bind { shallow: true, ..bind(dir.path(), "/shallow") };
+        spec.binds = vec![bind(dir.path(), "/deep"), shallow];
+        let config = config(&spec, &user(0), Path::new("/r"), layout).unwrap();
+        let of = |target: &str| {
+            let mounts = config["mounts"].as_array().unwrap();
+            let mount = mounts.iter().find(|mount| mount["destination"] == target).unwrap();
+            let options = mount["options"].as_array().unwrap().iter();
+            options.filter_map(Value::as_str).any(|option| option.ends_with("nodev"))
+        };
+        [of("/deep"), of("/shallow")]
+    };
+    assert_eq!(options(&Layout::Unified, false), [true; 2]);
+    assert_eq!(options(&Layout::Unified, true), [false; 2]);
+    let separate = Layout::Separate(vec!["/sys/fs/cgroup/devices".into()]);
+    assert_eq!(options(&separate, false), [false; 2]);
+}
+
+#[test]
+fn a_program_begins_with_the_kernels_limit_of_files_unless_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec(dir.path());
+    let soft = |spec: &ContainerSpec| {
+        let config = config(spec, &user(0), Path::new("/r"), &Layout::Unified).unwrap();
+        config["process"]["rlimits"][0]["soft"].as_u64()
+    };
+    assert_eq!(soft(&spec), Some(1024));
+    spec.resources.ulimits = vec!["nofile=77".parse().unwrap()];
+    assert_eq!(soft(&spec), Some(77));
+}
+
+#[test]
 fn a_privileged_container_is_kept_from_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut spec = spec(dir.path());

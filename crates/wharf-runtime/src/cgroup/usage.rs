@@ -65,6 +65,16 @@ pub fn usage(cgroup: &Path) -> Result<Usage> {
     })
 }
 
+/// Whether the kernel has ended a process of the group `cgroup` because its memory was used up.
+pub(crate) fn was_short_of_memory(cgroup: &Path) -> bool {
+    let Ok(layout) = Layout::detect() else { return false };
+    // In v1 the file counts since Linux 4.13.
+    let file = if layout == Layout::Unified { "memory.events" } else { "memory.oom_control" };
+    let group = layout.group("memory", cgroup);
+    let text = group.and_then(|group| fs::read_to_string(group.join(file)).ok());
+    text.and_then(|text| field(&text, "oom_kill")).is_some_and(|killed| killed > 0)
+}
+
 /// The processes of the group `cgroup` and of those below it, by their numbers here.
 pub fn processes(cgroup: &Path) -> Result<Vec<u32>> {
     let layout = Layout::detect()?;

@@ -9,6 +9,7 @@ use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
 use crate::error::{Context, Result};
+use crate::tree::remove_tree;
 
 /// A directory being filled; removed on drop unless it was moved into place.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub(crate) fn sweep(parent: &Path) -> Result<()> {
         if rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok() {
             // Between its creation and its lock a new one looks stale: its owner then fails with
             // a clear error. Stores are opened once, at start, so this does not happen in use.
-            fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).during(what)?;
+            remove_tree(&path).during(what)?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::image::archive::Archive;
 use crate::image::catalogue::{Catalogue, Locked, Names, Record};
@@ -45,9 +46,10 @@ impl ImageStore {
     /// Opens the store in `root`, making it if needed and removing what a crash left behind.
     pub fn open(root: &Path) -> Result<Self> {
         let (layers, scratch) = (root.join("layers"), root.join("scratch"));
-        for directory in [&layers, &root.join("meta"), &scratch] {
+        for directory in [root, &layers, &root.join("meta"), &scratch] {
             std::fs::create_dir_all(directory)
                 .during(|| format!("make {}", directory.display()))?;
+            durable::sweep(directory)?;
         }
         scratch::sweep(&scratch)?;
         let store = Self {

@@ -243,7 +243,7 @@ impl Unpacker {
                 self.parent = None;
                 self.recorder.spoil();
                 let path = format!("/proc/self/fd/{}", parent.as_raw_fd());
-                std::fs::remove_dir_all(Path::new(&path).join(name)).during(what)?;
+                crate::tree::remove_tree(&Path::new(&path).join(name)).during(what)?;
                 Ok(false)
             }
             FileType::CharacterDevice if stat.st_rdev == 0 => {

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
@@ -24,6 +24,8 @@ pub(crate) struct Writer {
     dir: PathBuf,
     file: File,
     written: u64,
+    /// The file ends with a part of an entry: the disk was full, or the shim was killed.
+    is_cut: bool,
     limits: Limits,
 }
 
@@ -106,6 +108,12 @@ fn append(dir: &Path) -> io::Result<File> {
     File::options().create(true).append(true).mode(MODE).open(place(dir, 0))
 }
 
+fn last_byte(path: &Path, length: u64) -> Option<u8> {
+    let mut byte = [0];
+    File::open(path).ok()?.read_exact_at(&mut byte, length.checked_sub(1)?).ok()?;
+    Some(byte[0])
+}
+
 // === impl Writer ===
 
 impl Writer {
@@ -113,7 +121,8 @@ impl Writer {
     pub(crate) fn open(dir: &Path, limits: Limits) -> Result<Self> {
         let file = append(dir).during(|| format!("open {}", place(dir, 0).display()))?;
         let written = file.metadata().map_or(0, |m| m.len());
-        Ok(Self { dir: dir.to_owned(), file, written, limits })
+        let is_cut = last_byte(&place(dir, 0), written).is_some_and(|byte| byte != b'\n');
+        Ok(Self { dir: dir.to_owned(), file, written, is_cut, limits })
     }
 
     /// Writes whole entries. A full disk loses some; it must not stop the container, which would
@@ -121,15 +130,41 @@ impl Writer {
     pub(crate) fn write(&mut self, mut entries: &[u8]) {
         while !entries.is_empty() {
             let (now, later) = entries.split_at(self.fitting(entries));
-            if self.file.write_all(now).is_ok() {
-                self.written = self.written.saturating_add(now.len().try_into().unwrap_or(0));
-            }
+            self.append(now);
             if !later.is_empty() && self.rotate().is_err() {
-                let _lost = self.file.write_all(later);
-                return;
+                return self.append(later);
             }
             entries = later;
         }
+    }
+
+    /// Writes to the file as it is. Part of an entry is given an end before the next one, rather
+    /// than taken back: somebody may have read it, and goes on behind it.
+    fn append(&mut self, entries: &[u8]) {
+        if entries.is_empty() {
+            return;
+        }
+        if self.is_cut {
+            if self.file.write_all(b"\n").is_err() {
+                return;
+            }
+            self.is_cut = false;
+            self.written = self.written.saturating_add(1);
+        }
+        let mut left = entries;
+        while !left.is_empty() {
+            match self.file.write(left) {
+                Ok(count @ 1..) => {
+                    self.written = self.written.saturating_add(count.try_into().unwrap_or(0));
+                    left = left.get(count..).unwrap_or_default();
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        let there = entries.len() - left.len();
+        let last = there.checked_sub(1).and_then(|last| entries.get(last));
+        self.is_cut = last.is_some_and(|byte| *byte != b'\n');
     }
 
     /// Makes what was written durable, as far as the disk lets it.
@@ -168,6 +203,7 @@ impl Writer {
         }
         self.file = append(&self.dir)?;
         self.written = 0;
+        self.is_cut = false;
         Ok(())
     }
 }
@@ -245,6 +281,45 @@ mod tests {
         let mut log = Writer::open(dir.path(), limits(2, 5)).unwrap();
         log.write(b"3\n4\n");
         assert_eq!(contents(dir.path()), ["1\n", "2\n", "3\n", "4\n"]);
+    }
+
+    #[test]
+    fn what_a_full_disk_cut_off_is_not_the_beginning_of_the_next_entry() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let on_small_disk = || {
+            wharf_host::netns::unshare_mount_private().unwrap();
+            let (kind, flags) = ("tmpfs", rustix::mount::MountFlags::empty());
+            rustix::mount::mount(kind, dir.path(), kind, flags, Some(c"size=64k")).unwrap();
+            let mut log =
+                Writer::open(dir.path(), Limits { max_size: None, max_files: 1 }).unwrap();
+            log.write(b"first\n");
+            let ballast = dir.path().join("ballast");
+            fs::write(&ballast, vec![0; 48 << 10]).unwrap();
+            log.write(&[&vec![b'x'; 100_000][..], b"\n"].concat());
+            log.write(b"lost\n");
+            fs::remove_file(ballast).unwrap();
+            log.write(b"next\n");
+            let contents = contents(dir.path()).concat();
+            let lines: Vec<&str> = contents.lines().collect();
+            assert_eq!((lines.len(), lines[0], lines[2]), (3, "first", "next"));
+            assert!(lines[1].starts_with("xx"));
+        };
+        std::thread::scope(|scope| scope.spawn(on_small_disk).join()).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_shim_cut_off_is_not_the_beginning_of_the_next_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(place(dir.path(), 0), "whole\nha").unwrap();
+        for entry in [b"next\n", b"last\n"] {
+            let mut log = Writer::open(dir.path(), limits(100, 3)).unwrap();
+            log.write(entry);
+        }
+        assert_eq!(contents(dir.path()), ["whole\nha\nnext\nlast\n"]);
     }
 
     proptest::proptest! {

@@ -23,6 +23,8 @@ const LENGTH_LIMIT: usize = 4096;
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ENOSYS: u16 = 38;
+/// `__X32_SYSCALL_BIT`; no architecture has a call of its own with a number as high.
+const X32: u32 = 0x4000_0000;
 /// Operation codes of `linux/bpf_common.h`.
 const LOAD: u16 = 0x20;
 const JUMP: u16 = 0x05;
@@ -82,6 +84,11 @@ fn section(
         // Calls that came after this table: programs must learn that they cannot be had, not that
         // they may not be made, to do without.
         code.extend([load(NUMBER), jump_if(JUMP_GREATER, abi.last, 0, 1)]);
+        code.push(stop(Action::Errno(ENOSYS)));
+    } else {
+        // The calls of x32 have the architecture of x86-64, so no rule of a profile that names what
+        // it forbids would match them.
+        code.extend([load(NUMBER), jump_if(JUMP_GREATER_OR_EQUAL, X32, 0, 1)]);
         code.push(stop(Action::Errno(ENOSYS)));
     }
     for (action, group) in groups {

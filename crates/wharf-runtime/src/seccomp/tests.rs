@@ -193,6 +193,8 @@ fn a_profile_of_the_users_own_is_followed() {
     let args = |first, second| [first, second, 0, 0, 0, 0];
     assert_eq!(judge.plain("read"), ALLOW);
     assert_eq!((judge.plain("mkdir"), judge.plain("rmdir")), (ERRNO | 28, EPERM));
+    let x32 = 0x4000_0000 | (judge.number)("mkdir").unwrap();
+    assert_eq!(run(&judge.program, judge.audit, x32, [0; 6]), ENOSYS, "by another number");
     assert_eq!(
         (judge.with("kill", args(5, 9)), judge.with("kill", args(5, 15))),
         (KILL_PROCESS, ALLOW)

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 use crate::bundle::{self, Privileges};
 use crate::cgroup::{Layout, kill_leftovers, limits};
@@ -27,6 +28,7 @@ use crate::shim::rootfs::Rootfs;
 use crate::shim::target::{check_kernel_directories, make_targets, make_workdir};
 use crate::shim::volume;
 use crate::shim::wire::STATE;
+use crate::signal::Signal;
 use crate::spec::ContainerSpec;
 use crate::user::User;
 
@@ -62,7 +64,8 @@ impl Live {
         // Its one process waits: what it is limited to holds before its command runs.
         limit(spec, pid).inspect_err(|_| clean(spec, run_dir))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .during(|| format!("open process {}", pid.as_raw_nonzero()))?;
+            .during(|| format!("open process {}", pid.as_raw_nonzero()))
+            .inspect_err(|_| clean(spec, run_dir))?;
         Ok((Self { container, pid, pidfd, rootfs }, ends))
     }
 
@@ -76,10 +79,11 @@ impl Live {
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+        match wharf_host::signal::send(&self.pidfd, signal) {
+            Ok(()) => Ok(()),
             // It has just ended; whoever asked will hear of that.
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(e) => Err(e).during(|| format!("send {signal:?} to the container")),
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::SRCH) => Ok(()),
+            Err(e) => Err(e).during(|| format!("send signal {} to the container", signal.number())),
         }
     }
 
@@ -130,16 +134,21 @@ fn set_network_sysctls(sysctls: &BTreeMap<String, String>) -> Result<()> {
 /// Limits the container's control groups, and its first process.
 fn limit(spec: &ContainerSpec, pid: Pid) -> Result<()> {
     limits::apply(&spec.cgroup, &spec.resources.limits)?;
-    match spec.resources.oom_score_adj {
-        Some(score) => set_oom_score(&pid.as_raw_nonzero().to_string(), score),
-        None => Ok(()),
-    }
+    set_oom_score(&pid.as_raw_nonzero().to_string(), spec.resources.oom_score_adj)
 }
 
-/// How gladly the kernel ends the process `pid` when memory runs out. Children have it from it.
-pub(super) fn set_oom_score(pid: &str, score: i32) -> Result<()> {
+/// How gladly the kernel ends the process `pid` when memory runs out; children have it from it. Where
+/// nothing is said it is not the daemon's own, which is low so that it outlives what it serves.
+pub(super) fn set_oom_score(pid: &str, score: Option<i32>) -> Result<()> {
     let path = format!("/proc/{pid}/oom_score_adj");
-    fs::write(&path, score.to_string()).during(|| format!("set oom_score_adj to {score}"))
+    let written = fs::write(&path, score.unwrap_or_default().to_string());
+    match (written, score) {
+        // A daemon that is ended more gladly than others may not make it less so for its children.
+        (Err(error), None) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        (written, _) => {
+            written.during(|| format!("set oom_score_adj to {}", score.unwrap_or_default()))
+        }
+    }
 }
 
 fn build(spec: &ContainerSpec, user: &User, run_dir: &Path) -> Result<(Container, Ends)> {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::PollFlags;
-use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::cgroup::was_short_of_memory;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit::{self, Exit};
@@ -19,7 +19,7 @@ use crate::shim::peer::Peer;
 use crate::shim::report;
 use crate::shim::streams::{self, Streams};
 use crate::shim::wire::{Attach, Phase, Reply, Request, SOCKET, SocketDir, State};
-use crate::signal;
+use crate::signal::{self, Signal};
 use crate::spec::ContainerSpec;
 
 /// The daemon has one connection at a time, a person looking another.
@@ -169,7 +169,7 @@ impl Control {
         self.slim_due = Some(Instant::now() + SLIM_DELAY);
         match done {
             Ok(()) => Reply::State(self.state(None)),
-            Err(e) => Reply::Error { code: e.exit_code(), message: e.to_string() },
+            Err(e) => Reply::of(&e),
         }
     }
 
@@ -223,7 +223,7 @@ impl Control {
 
     fn kill(&self, signal: i32) -> Result<()> {
         let invalid = || Error::Spec(format!("invalid signal: {signal}"));
-        let signal = Signal::from_named_raw(signal).ok_or_else(invalid)?;
+        let signal = Signal::of_number(signal).ok_or_else(invalid)?;
         match &self.live {
             Some(live) => live.signal(signal),
             None => Err(self.wrong("signal the container")),
@@ -280,8 +280,9 @@ impl Control {
     /// everything else has happened, too.
     fn on_exit(&mut self) {
         let Some(live) = self.live.take() else { return };
-        let code = live.reap().map_or(255, exit::code);
-        let exit = Exit { code, finished_at: Timestamp::now() };
+        let code = live.reap().map_or(255, exit::code_of);
+        let oom_killed = was_short_of_memory(&self.spec.cgroup);
+        let exit = Exit { code, finished_at: Timestamp::now(), oom_killed };
         if let Err(error) = durable::write_json(&self.dir.join(exit::FILE), &exit) {
             report(&self.dir, &error);
         }

@@ -29,7 +29,7 @@ use crate::shim::executor::{CommandExecutor, find_marked, unignore_signals};
 use crate::shim::session::{self, Door};
 use crate::shim::streams::Streams;
 use crate::shim::wire::{IDENTITY, Identity, SPEC, STATE};
-use crate::spec::{ContainerSpec, ExecSession, ExecSpec};
+use crate::spec::{ContainerSpec, ExecSession, ExecSpec, Security};
 use crate::user::User;
 
 /// Passed on to the command.
@@ -60,6 +60,8 @@ pub fn run_exec(dir: &Path, spec: &Path) -> i32 {
 }
 
 fn run(dir: &Path, file: &Path) -> Result<i32> {
+    // Ctrl-C at a daemon in the foreground is for the daemon.
+    wharf_host::process::become_daemon_session()?;
     let what = || format!("use {}", dir.display());
     let dir = dir.canonicalize().during(what)?;
     let exec = durable::read_json::<ExecSpec>(file)?.ok_or_else(|| gone(&dir))?;
@@ -106,6 +108,9 @@ fn gone(dir: &Path) -> Error {
     Error::Shim { action, reason: format!("there is no container in {}", dir.display()) }
 }
 
+/// The beginning of a view's name; what follows is its command's process.
+const VIEW: &str = "exec-";
+
 /// A command's own view of the container's state: libcontainer makes a socket beside the state for
 /// every command and leaves it there.
 struct StateView {
@@ -125,7 +130,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
     let env = bundle::with_home(&env, &user);
     let workdir = exec.workdir.as_ref().unwrap_or(&spec.workdir);
     check_workdir(&root, workdir)?;
-    let privileges = Privileges::of(&spec.security, &user, &Layout::detect()?);
+    let privileges = Privileges::of(&allowed(spec, exec), &user, &Layout::detect()?);
     let mut process = bundle::process(&exec.args, &env, workdir, &user);
     privileges.describe(&mut process, spec);
     let session = exec.session.as_ref();
@@ -140,9 +145,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
         confinement: Confinement::of(&spec.security, privileges)?,
         init: false,
     };
-    if let Some(score) = spec.resources.oom_score_adj {
-        set_oom_score("self", score)?;
-    }
+    set_oom_score("self", spec.resources.oom_score_adj)?;
     let failed = |text: String| {
         let action = "run a command in the container".to_owned();
         find_marked(&text).unwrap_or(Error::Shim { action, reason: text })
@@ -177,6 +180,14 @@ fn root_of(dir: &Path, init: i32) -> Option<Root> {
     let status = fs::read_to_string(format!("/proc/{init}/status")).ok()?;
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
     (parent.trim().parse() == Ok(shim.pid) && shim.is_alive()).then_some(root)
+}
+
+/// What the command may do: its system calls stay those of the container's profile, as that is for
+/// who has its capabilities.
+fn allowed(spec: &ContainerSpec, exec: &ExecSpec) -> Security {
+    let mut security = spec.security.clone();
+    security.privileged |= exec.privileged;
+    security
 }
 
 /// libcontainer's text would not say what was not found.
@@ -233,7 +244,7 @@ fn wait(child: Pid, signals: &Signals) -> Result<i32> {
 fn reap(child: Pid) -> Result<i32> {
     let status = rustix::process::waitpid(Some(child), WaitOptions::empty());
     let status = status.during(|| "wait for the command")?;
-    Ok(status.map_or(255, |(_, status)| exit::code(status)))
+    Ok(status.map_or(255, |(_, status)| exit::code_of(status)))
 }
 
 pub(super) fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) {
@@ -248,7 +259,8 @@ pub(super) fn forward(mut stream: &UnixStream, signal: Signal, pidfd: &OwnedFd) 
 impl StateView {
     fn of(dir: &Path, id: &str) -> Result<Self> {
         let what = || format!("use the state of the container in {}", dir.display());
-        let view = Self { place: dir.join(format!("exec-{}", std::process::id())) };
+        sweep_views(dir);
+        let view = Self { place: dir.join(format!("{VIEW}{}", std::process::id())) };
         fs::create_dir_all(view.place.join(id)).during(what)?;
         let files = fs::read_dir(dir.join(STATE).join(id)).map_err(|_| gone(dir))?;
         for file in files.filter_map(std::result::Result::ok) {
@@ -258,6 +270,20 @@ impl StateView {
             }
         }
         Ok(view)
+    }
+}
+
+/// Removes what commands that were killed left in `dir`, whoever has their number now.
+fn sweep_views(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(VIEW)?.parse::<u32>().ok());
+        let is_left = number.is_some_and(|number| {
+            number == std::process::id() || !Path::new(&format!("/proc/{number}")).exists()
+        });
+        if is_left {
+            let _another_was_faster = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -285,5 +311,27 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!found(child.id()));
+    }
+
+    #[test]
+    fn a_view_that_a_killed_command_left_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |path: &str| {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+            fs::write(dir.path().join(path).join("state.json"), "{}").unwrap();
+        };
+        let (own, ended) = (format!("exec-{}", std::process::id()), format!("exec-{}", u32::MAX));
+        made(&format!("{STATE}/box"));
+        made(&format!("{own}/box"));
+        made(&format!("{ended}/box"));
+        let running = format!("exec-{}", rustix::process::getppid().unwrap().as_raw_nonzero());
+        made(&running);
+        let view = StateView::of(dir.path(), "box").unwrap();
+        assert_eq!(view.place, dir.path().join(&own));
+        assert!(view.place.join("box/state.json").exists());
+        assert!(!dir.path().join(ended).exists(), "nobody else would remove it");
+        assert!(dir.path().join(running).exists());
+        drop(view);
+        assert!(!dir.path().join(own).exists());
     }
 }

@@ -6,11 +6,12 @@
 //! by the time it runs, and it stays undumpable, as libcontainer made it, so that nothing inside
 //! gets hold of the host's file it comes from without `CAP_SYS_PTRACE`.
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
 use wharf_host::confine::{Fork, close_descriptors, fork};
+use wharf_host::signal::{Signal, send_to_child, wait_for_any};
 
 use crate::exit;
 
@@ -66,17 +67,16 @@ fn lead() {
 }
 
 fn watch(command: Pid) -> i32 {
-    let all = SigSet::all();
     loop {
         if let Some(code) = reap(command) {
             return code;
         }
-        match all.wait() {
-            Ok(Signal::SIGCHLD) | Err(_) => {}
+        match wait_for_any() {
+            Ok(Signal::CHILD) | Err(_) => {}
             // A terminal tells its session's leader of these, and the command itself.
-            Ok(Signal::SIGTTIN | Signal::SIGTTOU | Signal::SIGTSTP) => {}
+            Ok(Signal::TTIN | Signal::TTOU | Signal::TSTP) => {}
             Ok(signal) => {
-                let _ended_meanwhile = nix::sys::signal::kill(command, signal);
+                let _ended_meanwhile = send_to_child(command.as_raw(), signal);
             }
         }
     }
@@ -88,7 +88,7 @@ fn reap(command: Pid) -> Option<i32> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == command.as_raw() => {
-                ended = Some(exit::code(status));
+                ended = Some(exit::code_of(status));
             }
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => return ended,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use crate::cgroup::Layout;
 use crate::error::{Context, Error, Result};
 use crate::spec::ContainerSpec;
 
@@ -32,7 +33,11 @@ impl Rootfs {
         let names = run_dir.join("layers");
         let root = spec.dir.join("rootfs");
         prepare(spec, &root, &names).during(|| format!("prepare {}", spec.dir.display()))?;
-        overlay(spec.layers.len().max(1), &root, &names).map_err(|e| explain(e, &spec.dir))?;
+        let keeps_out = spec.security.privileged || Layout::detect()?.filters_devices();
+        // Nothing else would keep a program from a device whose node comes with an image.
+        let flags = if keeps_out { MountFlags::empty() } else { MountFlags::NODEV };
+        overlay(spec.layers.len().max(1), &root, &names, flags)
+            .map_err(|e| explain(e, &spec.dir))?;
         Ok(Self { mounted: Some(root) })
     }
 
@@ -106,14 +111,13 @@ fn make_upper(spec: &ContainerSpec, upper: &Path) -> io::Result<()> {
     fs::rename(&draft, upper)
 }
 
-fn overlay(layers: usize, root: &Path, names: &Path) -> Result<(), Errno> {
+fn overlay(layers: usize, root: &Path, names: &Path, flags: MountFlags) -> Result<(), Errno> {
     let lower: Vec<_> = (0..layers).map(|index| index.to_string()).collect();
     let options = format!("lowerdir={},upperdir=u,workdir=w,index=off", lower.join(":"));
     let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
     // The kernel resolves relative names itself, from here.
     rustix::process::chdir(names)?;
-    let mounted =
-        rustix::mount::mount("overlay", root, "overlay", MountFlags::empty(), options.as_c_str());
+    let mounted = rustix::mount::mount("overlay", root, "overlay", flags, options.as_c_str());
     rustix::process::chdir("/")?;
     mounted
 }

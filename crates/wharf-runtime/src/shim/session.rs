@@ -65,7 +65,7 @@ impl Door {
             let ready =
                 streams::poll(self.interests(), Some(left)).during(|| "wait for a client")?;
             let ready: Vec<Token> = ready.into_iter().map(|(token, _)| token).collect();
-            if let Some(client) = self.serve(&ready, Phase::Created).pop() {
+            if let Some(client) = self.serve(&ready, Phase::Created, 0).pop() {
                 return Ok(client);
             }
         }
@@ -80,18 +80,24 @@ impl Door {
         wanted
     }
 
-    /// Those who have asked to be attached.
-    fn serve(&mut self, ready: &[Token], phase: Phase) -> Vec<Client> {
+    /// Those who have asked to be attached, where so many are `attached` already.
+    fn serve(&mut self, ready: &[Token], phase: Phase, attached: usize) -> Vec<Client> {
+        let state = State { phase, pid: None, started_at: None, exit: None };
         let mut clients = Vec::new();
         for token in ready {
             let Token::Peer(index) = token else { continue };
             let Some(peer) = self.peers.get_mut(*index) else { continue };
             for request in peer.requests() {
-                let state = State { phase, pid: None, started_at: None, exit: None };
-                peer.send(&Reply::State(state));
-                if let (Request::Attach(wants), Some(stream)) = (request, peer.take_stream()) {
-                    clients.push(Client::new(stream, wants));
+                let Request::Attach(wants) = request else {
+                    peer.send(&Reply::State(state));
+                    continue;
+                };
+                if let Err(error) = streams::admit_beside(attached + clients.len()) {
+                    peer.send(&Reply::of(&error));
+                    continue;
                 }
+                peer.send(&Reply::State(state));
+                clients.extend(peer.take_stream().map(|stream| Client::new(stream, wants)));
             }
         }
         self.peers.retain(Peer::is_open);
@@ -151,11 +157,43 @@ pub(super) fn serve(
             }
         }
         streams.serve(&of_streams);
-        for client in door.serve(&at_door, Phase::Running) {
+        for client in door.serve(&at_door, Phase::Running, streams.attached()) {
             streams.admit(client);
         }
         if ended {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
+    use super::*;
+    use crate::shim::wire::Attach;
+
+    #[test]
+    fn a_command_has_room_for_many_clients_and_not_for_any_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = ExecSession { id: "0".into(), ..ExecSession::default() };
+        let mut door = Door::open(dir.path(), &session).unwrap();
+        let mut attached = Vec::new();
+        let line = serde_json::to_vec(&Request::Attach(Attach::default())).unwrap();
+        let refusal = loop {
+            let mut client = UnixStream::connect(dir.path().join(session_socket("0"))).unwrap();
+            client.write_all(&[&line[..], b"\n"].concat()).unwrap();
+            for token in [Token::Listener, Token::Peer(0)] {
+                attached.extend(door.serve(&[token], Phase::Running, attached.len()));
+            }
+            let mut answer = String::new();
+            BufReader::new(client).read_line(&mut answer).unwrap();
+            if let Reply::Error { message, .. } = serde_json::from_str(&answer).unwrap() {
+                break message;
+            }
+            assert!(attached.len() < 100);
+        };
+        assert!(refusal.starts_with("32 clients are attached already"), "{refusal}");
+        assert_eq!(attached.len(), 32);
     }
 }

@@ -59,6 +59,16 @@ pub(super) enum Token {
 /// What is waited for.
 pub(super) type Interest<'a> = (Token, BorrowedFd<'a>, PollFlags);
 
+/// Whether one more client may come where so many are `attached`.
+pub(super) fn admit_beside(attached: usize) -> Result<()> {
+    if attached < CLIENTS_LIMIT {
+        return Ok(());
+    }
+    Err(Error::Spec(format!(
+        "{CLIENTS_LIMIT} clients are attached already: detach one, or use `wharf logs -f`"
+    )))
+}
+
 // === impl Streams ===
 
 impl Streams {
@@ -109,12 +119,12 @@ impl Streams {
 
     /// Whether one more client can be attached.
     pub(super) fn admits(&self) -> Result<()> {
-        if self.clients.len() < CLIENTS_LIMIT {
-            return Ok(());
-        }
-        Err(Error::Spec(format!(
-            "{CLIENTS_LIMIT} clients are attached already: detach one, or use `wharf logs -f`"
-        )))
+        admit_beside(self.clients.len())
+    }
+
+    /// How many clients there are.
+    pub(super) fn attached(&self) -> usize {
+        self.clients.len()
     }
 
     /// What to wait for.

@@ -38,14 +38,35 @@ pub(super) fn make_targets(root: &Root, spec: &ContainerSpec) -> Result<()> {
     let files = ETC_FILES.iter().map(|(name, target)| (spec.dir.join(name), PathBuf::from(target)));
     let binds = spec.binds.iter().map(|bind| (bind.source.clone(), bind.target.clone()));
     for (source, target) in files.chain(binds).filter(|(source, _)| source.exists()) {
-        make_target(root, &target, source.is_dir())
+        let directory = source.is_dir();
+        make_target(root, &target, directory)
             .during(|| format!("make {} in the container", target.display()))?;
+        check_kind(root, &source, &target, directory)?;
     }
     for tmpfs in &spec.storage.tmpfs {
         make_target(root, &tmpfs.target, true)
             .during(|| format!("make {} in the container", tmpfs.target.display()))?;
     }
     Ok(())
+}
+
+/// The kernel mounts a file on a file only, and a directory on a directory.
+fn check_kind(root: &Root, source: &Path, target: &Path, directory: bool) -> Result<()> {
+    let found = root.find(&inside(target), OFlags::PATH);
+    let Ok(seen) = found.and_then(|fd| Ok(rustix::fs::fstat(&fd)?)) else { return Ok(()) };
+    let is_dir = kind_of(&seen) == FileType::Directory;
+    if is_dir == directory {
+        return Ok(());
+    }
+    let kind = |is_dir| if is_dir { "a directory" } else { "a file" };
+    Err(Error::Spec(format!(
+        "cannot mount {} on {}: the one is {} and the other, in the image, {}: name {} as the target",
+        source.display(),
+        target.display(),
+        kind(directory),
+        kind(is_dir),
+        if directory { "a directory" } else { "the file itself" },
+    )))
 }
 
 /// Makes the directory `path` if it is not there.

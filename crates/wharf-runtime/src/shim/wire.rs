@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use wharf_host::process::Pid;
 use wharf_spec::frame::TerminalSize;
 
+use crate::error::Error;
 use crate::exit::Exit;
 
 pub(crate) const SOCKET: &str = "shim.sock";
@@ -116,6 +117,15 @@ pub(crate) fn session_socket(id: &str) -> String {
 /// kernel takes 107 bytes.
 #[derive(Debug)]
 pub(crate) struct SocketDir(File);
+
+// === impl Reply ===
+
+impl Reply {
+    /// Why it could not be done.
+    pub(crate) fn of(error: &Error) -> Self {
+        Self::Error { code: error.exit_code(), message: error.to_string() }
+    }
+}
 
 // === impl SocketDir ===
 

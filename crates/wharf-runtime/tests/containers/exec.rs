@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use wharf_host::process::Signal;
 use wharf_runtime::client::exec_command;
-use wharf_runtime::signal::Signal;
 use wharf_runtime::spec::ExecSpec;
 
 use crate::support::{Fixture, PROGRAM, ended, has_busybox};

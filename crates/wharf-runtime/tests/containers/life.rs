@@ -6,12 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use wharf_host::netns::Netns;
+use wharf_host::process::Signal;
 use wharf_runtime::client::Shim;
 use wharf_runtime::exit::exit_status;
 use wharf_runtime::image::ImageStore;
 use wharf_runtime::log::Stream;
 use wharf_runtime::shim::Phase;
-use wharf_runtime::signal::Signal;
 
 use crate::support::{
     Fixture, LIMIT, PROGRAM, can_run, ended, has_busybox, processes_with, wait_for,

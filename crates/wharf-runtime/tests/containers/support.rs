@@ -194,7 +194,7 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         if let Some(shim) = &self.shim {
-            let _gone = shim.pid().signal(wharf_runtime::signal::Signal::KILL);
+            let _gone = shim.pid().signal(wharf_host::process::Signal::KILL);
             let _gone = shim.pid().wait_exit(LIMIT);
         }
         let _already_failing = kill_leftovers(&self.spec.cgroup);

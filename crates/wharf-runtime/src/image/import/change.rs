@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 pub(super) enum Change {
     /// Takes the place of what was there.
     Set(&'static str, Value),
-    /// `NAME=value` of a list, by the name.
-    Env(String, String),
+    /// `NAME=value` of a list, by the names.
+    Env(Vec<(String, String)>),
     /// Keys of an object.
     Insert(&'static str, Vec<(String, Value)>),
 }
@@ -25,12 +25,14 @@ impl Change {
             Self::Set(key, value) => {
                 config.insert((*key).to_owned(), value.clone());
             }
-            Self::Env(name, value) => {
+            Self::Env(pairs) => {
                 let list = config.entry("Env").or_insert_with(|| json!([]));
                 let Some(list) = list.as_array_mut() else { return };
-                let own = format!("{name}=");
-                list.retain(|entry| !entry.as_str().is_some_and(|it| it.starts_with(&own)));
-                list.push(json!(format!("{name}={value}")));
+                for (name, value) in pairs {
+                    let own = format!("{name}=");
+                    list.retain(|entry| !entry.as_str().is_some_and(|it| it.starts_with(&own)));
+                    list.push(json!(format!("{name}={value}")));
+                }
             }
             Self::Insert(key, entries) => {
                 let object = config.entry(*key).or_insert_with(|| json!({}));
@@ -76,13 +78,11 @@ impl FromStr for Change {
                 }
                 Ok(Self::Insert("ExposedPorts", keys(ports)))
             }
-            "ENV" => {
-                let (name, value) = pair(rest).ok_or_else(|| refuse("use ENV NAME=value"))?;
-                Ok(Self::Env(name, value))
-            }
+            "ENV" => Ok(Self::Env(pairs(rest).ok_or_else(|| refuse("use ENV NAME=value"))?)),
             "LABEL" => {
-                let (name, value) = pair(rest).ok_or_else(|| refuse("use LABEL key=value"))?;
-                Ok(Self::Insert("Labels", vec![(name, json!(value))]))
+                let labels = pairs(rest).ok_or_else(|| refuse("use LABEL key=value"))?;
+                let labels = labels.into_iter().map(|(name, value)| (name, json!(value)));
+                Ok(Self::Insert("Labels", labels.collect()))
             }
             _ => Err(refuse(
                 "use CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
@@ -97,14 +97,21 @@ fn command(text: &str) -> Vec<String> {
         .unwrap_or_else(|_| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()])
 }
 
-/// `NAME=value`, or `NAME value`; the value may be quoted.
-fn pair(text: &str) -> Option<(String, String)> {
-    let (name, value) = text.split_once(['=', ' '])?;
-    let value = value.trim();
-    let unquoted = ['"', '\'']
-        .iter()
-        .find_map(|quote| value.strip_prefix(*quote).and_then(|value| value.strip_suffix(*quote)));
-    (!name.is_empty()).then(|| (name.to_owned(), unquoted.unwrap_or(value).to_owned()))
+/// `NAME=value` any number of times, quoted as for a shell; or once `NAME value`, where everything
+/// behind the name is the value.
+fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    let first = text.split_whitespace().next()?;
+    let pairs: Vec<(String, String)> = if first.contains('=') {
+        let words = shlex::split(text)?;
+        let pair = |word: &String| {
+            word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        words.iter().map(pair).collect::<Option<_>>()?
+    } else {
+        let (name, value) = text.split_once([' ', '\t'])?;
+        vec![(name.to_owned(), value.trim().to_owned())]
+    };
+    pairs.iter().all(|(name, _)| !name.is_empty()).then_some(pairs)
 }
 
 #[cfg(test)]
@@ -116,11 +123,11 @@ mod tests {
         let lines = [
             "ENV A=1",
             "env B two words",
-            "ENV A=\"3\"",
+            "ENV A=\"3\" C='x y' D=a\\ b",
             "CMD [\"httpd\", \"-f\"]",
             "ENTRYPOINT run it",
             "EXPOSE 80 53/udp",
-            "LABEL made=here",
+            "LABEL made=here \"by whom\"=\"the house\"",
             "WORKDIR /srv",
             "VOLUME [\"/data\"]",
             "USER alice",
@@ -131,9 +138,9 @@ mod tests {
             line.parse::<Change>().unwrap().apply(&mut config);
         }
         let want = json!({
-            "Env": ["B=two words", "A=3"], "Cmd": ["httpd", "-f"],
+            "Env": ["B=two words", "A=3", "C=x y", "D=a b"], "Cmd": ["httpd", "-f"],
             "Entrypoint": ["/bin/sh", "-c", "run it"],
-            "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Labels": {"made": "here"},
+            "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Labels": {"made": "here", "by whom": "the house"},
             "WorkingDir": "/srv", "Volumes": {"/data": {}}, "User": "alice",
             "StopSignal": "SIGINT",
         });
@@ -142,7 +149,18 @@ mod tests {
 
     #[test]
     fn others_are_refused_with_what_there_is() {
-        for line in ["", "RUN x", "CMD", "WORKDIR x", "EXPOSE x", "ENV A", "ONBUILD CMD x"] {
+        for line in [
+            "",
+            "RUN x",
+            "CMD",
+            "WORKDIR x",
+            "EXPOSE x",
+            "ENV A",
+            "ENV =x",
+            "ENV A=1 B",
+            "ENV A='x",
+            "ONBUILD CMD x",
+        ] {
             let error = line.parse::<Change>().unwrap_err().to_string();
             assert!(error.starts_with("invalid change"), "{line}: {error}");
         }

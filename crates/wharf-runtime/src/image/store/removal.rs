@@ -4,23 +4,29 @@ use super::{ImageStore, names_of};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::catalogue::Locked;
-use crate::image::{Reference, Removed};
+use crate::image::{Image, Reference, Removed};
 
 // === impl ImageStore ===
 
 impl ImageStore {
-    /// Removes the image or name `name`; `in_use` are the images of all containers.
+    /// Removes the image or name `name`; `in_use` tells the images of all containers. It is asked
+    /// when nobody can [confirm](Self::confirm) an image any more.
     ///
     /// A name that is not the image's last only loses its meaning. With `force`, an image with
     /// several names goes with all of them, and the last name of an image in use goes alone.
-    pub fn remove(&self, name: &str, in_use: &[Digest], force: bool) -> Result<Removed> {
+    pub fn remove(
+        &self,
+        name: &str,
+        in_use: impl FnOnce() -> Vec<Digest>,
+        force: bool,
+    ) -> Result<Removed> {
         let locked = self.catalogue.lock()?;
         let mut names = self.catalogue.names()?;
         let id = self.find(name, &names)?;
         let tag = name.parse::<Reference>().ok().map(|r| r.tagged());
         let tag = tag.filter(|tag| names.get(tag) == Some(&id));
         let all = names_of(&names, &id);
-        let used = in_use.contains(&id);
+        let used = in_use().contains(&id);
         let conflict = |reason: &str| {
             Err(Error::ImageInUse { name: name.to_owned(), reason: reason.to_owned() })
         };
@@ -44,9 +50,11 @@ impl ImageStore {
         Ok(removed)
     }
 
-    /// Removes every image that has no name and is not in use; with `all`, also those with names.
-    pub fn prune(&self, in_use: &[Digest], all: bool) -> Result<Removed> {
+    /// Removes every image that has no name and is not in use, which is asked as by
+    /// [`Self::remove`]; with `all`, also those with names.
+    pub fn prune(&self, in_use: impl FnOnce() -> Vec<Digest>, all: bool) -> Result<Removed> {
         let locked = self.catalogue.lock()?;
+        let in_use = in_use();
         let mut names = self.catalogue.names()?;
         let mut removed = Removed::default();
         for record in self.catalogue.records()? {
@@ -63,6 +71,21 @@ impl ImageStore {
         self.collect(&locked, &mut removed)?;
         removed.freed += self.downloads.prune()?;
         Ok(removed)
+    }
+
+    /// Makes sure that `image` is still there, for whoever has just noted that it is in use: from
+    /// then on nobody removes it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`] when somebody was faster.
+    pub fn confirm(&self, image: &Image) -> Result<()> {
+        let _nobody_removes = self.catalogue.lock()?;
+        let is_directory = image.names.iter().any(|name| name.starts_with("dir:"));
+        if is_directory || self.catalogue.record(&image.id)?.is_some() {
+            return Ok(());
+        }
+        let name = image.names.first().cloned().unwrap_or_else(|| image.id.to_string());
+        Err(Error::NoSuchImage { name })
     }
 
     /// Removes layers that no image has.

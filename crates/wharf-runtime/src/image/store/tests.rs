@@ -253,11 +253,11 @@ fn removing_untags_first_then_deletes_and_collects_layers() {
     store.commit(&locked, &record, &["alias:1".to_owned()]).unwrap();
     drop(locked);
 
-    let removed = store.remove("alias:1", &[], false).unwrap();
+    let removed = store.remove("alias:1", Vec::new, false).unwrap();
     assert_eq!((removed.untagged, removed.deleted.len()), (vec!["alias:1".to_owned()], 0));
-    let error = store.remove("one:1", std::slice::from_ref(&id), false).unwrap_err();
+    let error = store.remove("one:1", || vec![id.clone()], false).unwrap_err();
     assert!(error.to_string().contains("container uses it"), "{error}");
-    let removed = store.remove("one:1", &[], false).unwrap();
+    let removed = store.remove("one:1", Vec::new, false).unwrap();
     assert_eq!(removed.untagged, ["one:1"]);
     assert_eq!(removed.deleted, [id, Digest::of(&own)]);
     assert_eq!(layer_count(&dir), 1);
@@ -269,10 +269,10 @@ fn an_image_in_use_only_loses_its_name_by_force() {
     let layer = tar(&[("a", b"1")]);
     let (_dir, store) = store();
     let id = store.load_archive(docker_old("one", &[&layer]).as_slice()).unwrap()[0].id.clone();
-    let removed = store.remove("one:1", std::slice::from_ref(&id), true).unwrap();
+    let removed = store.remove("one:1", || vec![id.clone()], true).unwrap();
     assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
-    assert_eq!(store.prune(std::slice::from_ref(&id), false).unwrap(), Removed::default());
-    assert_eq!(store.prune(&[], false).unwrap().deleted.len(), 2);
+    assert_eq!(store.prune(|| vec![id.clone()], false).unwrap(), Removed::default());
+    assert_eq!(store.prune(Vec::new, false).unwrap().deleted.len(), 2);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn loading_while_removing_never_yields_an_image_without_layers() {
     std::thread::scope(|scope| {
         let remover = scope.spawn(|| {
             for _ in 0..40 {
-                let _may_be_absent = store.remove("one:1", &[], false);
+                let _may_be_absent = store.remove("one:1", Vec::new, false);
             }
         });
         while !remover.is_finished() {
@@ -320,10 +320,18 @@ fn what_a_crash_left_is_removed_at_open_but_not_what_is_in_use() {
     let (dir, store) = store();
     let root = dir.path().join("images");
     fs::create_dir_all(root.join("scratch/new-stale/content/deep")).unwrap();
+    let drafts = [".new-1", "meta/.new-2", "layers/.new-3"].map(|name| root.join(name));
+    for draft in &drafts {
+        fs::write(draft, "half").unwrap();
+    }
+    let written = fs::File::create(root.join("meta/.new-4")).unwrap();
+    written.lock().unwrap();
     let busy = scratch::Scratch::new(&root.join("scratch")).unwrap();
     let again = ImageStore::open(&root).unwrap();
     assert!(!root.join("scratch/new-stale").exists());
     assert!(busy.path().parent().unwrap().exists());
+    assert!(drafts.iter().all(|draft| !draft.exists()));
+    assert!(root.join("meta/.new-4").exists());
     drop((store, again));
 }
 
@@ -361,5 +369,5 @@ fn whoami_is_made_once_and_again_when_the_program_changes() {
     fs::OpenOptions::new().append(true).open(&program).unwrap().write_all(b"x").unwrap();
     let newer = store.resolve("wharf/whoami").unwrap();
     assert_ne!(newer.id, image.id);
-    assert_eq!(store.prune(&[], false).unwrap().deleted.len(), 2);
+    assert_eq!(store.prune(Vec::new, false).unwrap().deleted.len(), 2);
 }
