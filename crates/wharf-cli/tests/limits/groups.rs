@@ -30,8 +30,8 @@ fn memory_is_limited_and_a_program_that_wants_more_is_ended() {
     );
     assert_eq!(output.code(), 137, "{output:?}");
     for (script, expected) in [("tail /dev/zero", "true"), ("true", "false")] {
-        let flags = ["--name", "short", "-m", "16m", "--memory-swap", "16m"];
-        let _ended = site.run(&flags, script);
+        site.detached("short", &["-m", "16m", "--memory-swap", "16m"], script);
+        site.wharf.ok(["wait", "short"]);
         let told = site.wharf.ok(["inspect", "-f", "{{.State.OOMKilled}}", "short"]);
         assert_eq!(told.trim(), expected, "{script}");
         site.wharf.ok(["rm", "short"]);

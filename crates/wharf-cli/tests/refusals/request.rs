@@ -77,7 +77,7 @@ fn options_of_a_container_are_refused_before_it_is_made() {
         run(&["--name", "x"], &["invalid container name (x)"]),
         run(&["--name", "../etc"], &["invalid container name (../etc)"]),
         run(&["--platform", "windows/amd64"], &["invalid platform \"windows/amd64\""]),
-        run(&["--hostname", "a_b"], &["invalid hostname: a_b"]),
+        run(&["--hostname", "a+b"], &["invalid hostname: a+b"]),
         run(&["--hostname=-a"], &["invalid hostname: -a"]),
         run(&["--hostname", &long], &["invalid hostname"]),
         run(&["-e", "=x"], &["invalid environment variable: \"=x\""]),
