@@ -7,6 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::SyncIoBridge;
 use wharf_api::client::{ClientError, Part};
 use wharf_api::{ErrorCode, FileStat};
+use wharf_runtime::Error;
+use wharf_runtime::copy::{archive, unpack};
 
 use crate::args::CpArgs;
 use crate::connect::Session;
@@ -71,10 +73,10 @@ async fn out_of(
     let url = format!("{url}&name={}", Part(&landing.name.to_string_lossy()));
     let (mut writer, reader) = tokio::io::duplex(ON_THE_WAY);
     let owners = args.archive;
-    let unpack = unpack_here(reader, landing, owners);
+    let unpacked = unpack_here(reader, landing, owners);
     // The thread reads until nobody writes any more.
     let download = async move { client.download(&url, &mut writer).await };
-    let (sent, unpacked) = tokio::join!(download, unpack);
+    let (sent, unpacked) = tokio::join!(download, unpacked);
     // The thread's reason is the better one: it stops reading when it cannot write.
     unpacked?;
     Ok(sent?)
@@ -121,16 +123,8 @@ async fn unpack_here(
     owners: bool,
 ) -> Result<(), Exit> {
     let runtime = tokio::runtime::Handle::current();
-    let unpack = move || -> std::io::Result<()> {
-        let mut archive = tar::Archive::new(SyncIoBridge::new_with_handle(reader, runtime));
-        archive.set_preserve_permissions(true);
-        archive.set_preserve_ownerships(owners);
-        let base = std::fs::canonicalize(&landing.dir)?;
-        for entry in archive.entries()? {
-            entry?.unpack_in(&base)?;
-        }
-        Ok(())
-    };
+    let unpack =
+        move || unpack(&landing.dir, owners, SyncIoBridge::new_with_handle(reader, runtime));
     let done = tokio::task::spawn_blocking(unpack).await;
     let done = done.map_err(|e| Exit::failed(format!("unpacking stumbled: {e}")))?;
     done.map_err(|e| Exit::failed(format!("cannot write: {e}")))
@@ -145,22 +139,16 @@ async fn archive_here(
 ) -> Result<(), Exit> {
     let runtime = tokio::runtime::Handle::current();
     let shown = source.display().to_string();
-    let make = move || -> std::io::Result<()> {
-        let source = if follow { std::fs::canonicalize(source)? } else { source };
-        let mut builder = tar::Builder::new(SyncIoBridge::new_with_handle(writer, runtime));
-        builder.follow_symlinks(false);
-        if std::fs::symlink_metadata(&source)?.is_dir() {
-            builder.append_dir_all(&name, &source)?;
-        } else {
-            builder.append_path_with_name(&source, &name)?;
-        }
-        builder.into_inner()?.shutdown()
+    let make = move || {
+        let mut writer = SyncIoBridge::new_with_handle(writer, runtime);
+        archive(&source, follow, Some(&name), &mut writer)?;
+        writer.shutdown().map_err(|source| Error::Io { action: "end the archive".into(), source })
     };
     let done = tokio::task::spawn_blocking(make).await;
     let done = done.map_err(|e| Exit::failed(format!("reading stumbled: {e}")))?;
     match done {
         // The daemon has stopped reading, and says why.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|e| Exit::failed(format!("cannot read {shown}: {e}"))),
     }
 }

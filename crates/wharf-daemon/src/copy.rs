@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use wharf_host::process::Pid;
 use wharf_runtime::client::{Shim, copy_command};
 use wharf_runtime::copy::{CopySpec, CopyTask, FileStat, NOT_FOUND};
 
@@ -115,7 +116,7 @@ impl Daemon {
         what: String,
     ) -> Result<Copying> {
         let shim = Shim::adopt(&self.paths.shim(&record.id)).ok().flatten();
-        let pid = shim.and_then(|shim| shim.state().ok()?.pid);
+        let pid = shim.and_then(|shim| first_process(&shim));
         if record.phase == Phase::Running && pid.is_none() {
             return Err(Error::Conflict(format!(
                 "container {:?} is just ending: try again",
@@ -186,6 +187,14 @@ impl Drop for Copying {
         let _reaped = self.child.wait();
         let _gone = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// A container's first process. Its shim tells the number before and after it is looked at, so that
+/// it was not another process that was seen.
+fn first_process(shim: &Shim) -> Option<Pid> {
+    let number = || shim.state().ok()?.pid;
+    let pid = Pid::of(number()?).ok()?;
+    (number() == Some(pid.pid)).then_some(pid)
 }
 
 /// A path in a container begins at its root, as with Docker, even if it is not written so.

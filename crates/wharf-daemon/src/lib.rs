@@ -15,6 +15,7 @@ mod crash;
 mod create;
 mod daemon;
 mod describe;
+mod disk_usage;
 mod doctor;
 mod error;
 mod events;

@@ -1,17 +1,14 @@
 //! Taking away what nothing uses.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use wharf_api::Pruned;
 
 use crate::daemon::Daemon;
+use crate::disk_usage;
 use crate::error::{Error, Result};
 use crate::record::{ContainerRecord, Phase};
 use crate::removal::Removal;
-
-/// Directories a container makes inside its own; deeper ones are not counted.
-const DEPTH_LIMIT: usize = 64;
 
 // === impl Daemon ===
 
@@ -22,7 +19,7 @@ impl Daemon {
             self.ledger.read(|state| state.containers.values().cloned().collect());
         let mut pruned = Pruned::default();
         for record in records.iter().filter(|record| rests(record)) {
-            let size = size(&self.paths.container(&record.id).join("upper"), DEPTH_LIMIT);
+            let size = disk_usage::below(&self.paths.container(&record.id).join("upper"));
             match self.remove(&record.id, Removal::default()) {
                 Ok(()) => {
                     pruned.removed.push(record.id.clone());
@@ -57,18 +54,4 @@ impl Daemon {
 
 fn rests(record: &ContainerRecord) -> bool {
     matches!(record.phase, Phase::Created | Phase::Exited) && !record.is_restarting()
-}
-
-/// The bytes files take below `dir`; what cannot be looked at counts as none.
-fn size(dir: &Path, depth: usize) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    const BLOCK: u64 = 512;
-    let Some(left) = depth.checked_sub(1) else { return 0 };
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(kind) if kind.is_dir() => size(&entry.path(), left),
-        Ok(file) => file.blocks().saturating_mul(BLOCK),
-        Err(_) => 0,
-    });
-    sizes.sum()
 }

@@ -2,10 +2,12 @@
 //!
 //! A volume is a directory below `volumes`, with its files in `_data` and what is known of it in
 //! `volume.json`; the directories are the register. They get their names when they are whole, and
-//! lose them before they are removed, so that a crash leaves no half of one.
+//! lose them before they are removed, so that a crash leaves no half of one and nobody waits for a
+//! large one to be deleted.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,6 +17,7 @@ use wharf_spec::ContainerName;
 
 use crate::clock;
 use crate::daemon::Daemon;
+use crate::disk_usage;
 use crate::error::{Error, Result};
 use crate::record::ContainerRecord;
 
@@ -80,6 +83,10 @@ impl Daemon {
 
     /// Removes a volume nobody uses.
     pub fn remove_volume(&self, name: &str) -> Result<()> {
+        delete(self.take_unused(name)?)
+    }
+
+    fn take_unused(&self, name: &str) -> Result<Option<PathBuf>> {
         let _held = self.volumes.lock();
         let volume = self.volume(name)?;
         if !volume.used_by.is_empty() {
@@ -88,21 +95,33 @@ impl Daemon {
                 volume.used_by.join(", ")
             )));
         }
-        self.delete_volume(name)
+        self.take_volume(name)
     }
 
     /// Removes volumes nobody uses: those without a name, or `all`.
     pub fn prune_volumes(&self, all: bool) -> Result<VolumesPruned> {
-        let _held = self.volumes.lock();
         let mut pruned = VolumesPruned::default();
+        let (taken, mut failure) = self.take_all_unused(all);
+        for (name, dir) in taken {
+            pruned.reclaimed = pruned.reclaimed.saturating_add(disk_usage::below(&dir.join(DATA)));
+            failure = failure.and(delete(Some(dir)));
+            pruned.removed.push(name);
+        }
+        failure.map(|()| pruned)
+    }
+
+    fn take_all_unused(&self, all: bool) -> (Vec<(String, PathBuf)>, Result<()>) {
+        let _held = self.volumes.lock();
+        let (mut taken, mut failure) = (Vec::new(), Ok(()));
         for volume in self.list_volumes() {
             if volume.used_by.is_empty() && (all || volume.anonymous) {
-                pruned.reclaimed += size(Path::new(&volume.mountpoint));
-                self.delete_volume(&volume.name)?;
-                pruned.removed.push(volume.name);
+                match self.take_volume(&volume.name) {
+                    Ok(dir) => taken.extend(dir.map(|dir| (volume.name, dir))),
+                    Err(error) => failure = failure.and(Err(error)),
+                }
             }
         }
-        Ok(pruned)
+        (taken, failure)
     }
 
     /// Makes the volume `name` unless it is there. Must be called with the volumes locked.
@@ -132,20 +151,32 @@ impl Daemon {
     pub(crate) fn discard_volumes(&self, container: &str) -> Result<()> {
         let made = |name: &String| self.description(name).made_for.as_deref() == Some(container);
         let names = self.volume_names();
-        names.iter().filter(|name| made(name)).try_for_each(|name| self.delete_volume(name))
+        names.iter().filter(|name| made(name)).try_for_each(|name| delete(self.take_volume(name)?))
     }
 
     /// Removes the nameless volumes of a container that goes, unless others use them, too.
     pub(crate) fn remove_anonymous_volumes(&self, record: &ContainerRecord) -> Result<()> {
+        let (taken, mut failure) = self.take_anonymous(record);
+        for dir in taken {
+            failure = failure.and(delete(Some(dir)));
+        }
+        failure
+    }
+
+    fn take_anonymous(&self, record: &ContainerRecord) -> (Vec<PathBuf>, Result<()>) {
         let _held = self.volumes.lock();
         let users = self.users_of_volumes();
+        let (mut taken, mut failure) = (Vec::new(), Ok(()));
         for name in record.spec.binds.iter().filter_map(|bind| bind.volume.as_ref()) {
             let others = users.get(name).into_iter().flatten().any(|user| *user != record.name);
             if !others && self.description(name).made_for.is_some() {
-                self.delete_volume(name)?;
+                match self.take_volume(name) {
+                    Ok(dir) => taken.extend(dir),
+                    Err(error) => failure = failure.and(Err(error)),
+                }
             }
         }
-        Ok(())
+        (taken, failure)
     }
 
     /// Takes away what a crash left of volumes that were being made or removed.
@@ -177,21 +208,25 @@ impl Daemon {
         // A crash leaves no volume of which nobody knows whose it is.
         let draft = self.paths.volumes().join(format!("{DRAFT}{name}"));
         std::fs::create_dir_all(draft.join(DATA)).map_err(Error::io(what()))?;
-        std::fs::write(draft.join(DESCRIPTION), text).map_err(Error::io(what()))?;
-        std::fs::rename(draft, &dir).map_err(Error::io(what()))
+        write_durably(&draft.join(DESCRIPTION), &text).map_err(Error::io(what()))?;
+        std::fs::rename(draft, &dir).map_err(Error::io(what()))?;
+        sync(&self.paths.volumes()).map_err(Error::io(what()))
     }
 
-    fn delete_volume(&self, name: &str) -> Result<()> {
-        let (dir, gone) =
-            (self.paths.volume(name), self.paths.volumes().join(format!("{GONE}{name}")));
-        let what = || format!("remove the volume {}", dir.display());
+    /// Takes the volume `name` away from everybody; the directory it is now is to be deleted, when
+    /// nobody needs to wait for that.
+    fn take_volume(&self, name: &str) -> Result<Option<PathBuf>> {
+        let dir = self.paths.volume(name);
+        // One of the same name may be left of a removal that failed.
+        let gone = self.paths.volumes().join(format!("{GONE}{:016x}", rand::random::<u64>()));
         match std::fs::rename(&dir, &gone) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            renamed => renamed.map_err(Error::io(what()))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            renamed => {
+                renamed.map_err(Error::io(format!("remove the volume {}", dir.display())))?
+            }
         }
-        std::fs::remove_dir_all(&gone).map_err(Error::io(what()))?;
         self.events.tell("volume", "destroy", name, Some(name));
-        Ok(())
+        Ok(Some(gone))
     }
 
     fn volume(&self, name: &str) -> Result<VolumeSummary> {
@@ -257,6 +292,26 @@ impl Daemon {
     }
 }
 
+/// Deletes what [`Daemon::take_volume`] has taken.
+fn delete(taken: Option<PathBuf>) -> Result<()> {
+    match taken {
+        Some(dir) => std::fs::remove_dir_all(&dir)
+            .map_err(Error::io(format!("delete what was a volume, {}", dir.display()))),
+        None => Ok(()),
+    }
+}
+
+fn write_durably(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), sync)
+}
+
+fn sync(dir: &Path) -> std::io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
+}
+
 fn checked(name: &str) -> Result<&str> {
     match name.parse::<ContainerName>() {
         Ok(_) => Ok(name),
@@ -270,15 +325,4 @@ fn checked(name: &str) -> Result<&str> {
 fn anonymous_name() -> String {
     let bytes: [u8; ANONYMOUS] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The bytes of the files below `dir`; what goes away meanwhile counts nothing.
-fn size(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => size(&entry.path()),
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
-    });
-    sizes.sum()
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use wharf_host::process::Pid;
 
 use crate::durable;
 use crate::error::{Context, Error, Result};
@@ -19,13 +20,16 @@ use crate::spec::ContainerSpec;
 mod read;
 mod write;
 
+pub use read::archive;
+pub use write::unpack;
+
 /// What is to be done, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopySpec {
     /// The container.
     pub container: ContainerSpec,
     /// Its first process; `None` while it does not run.
-    pub pid: Option<u32>,
+    pub pid: Option<Pid>,
     /// What is to be done.
     pub task: CopyTask,
 }
@@ -107,16 +111,18 @@ fn run(dir: &Path, file: &Path) -> Result<()> {
             serde_json::to_writer(std::io::stdout(), &stat).map_err(|e| Error::json("answer", e))
         }
         CopyTask::Read { path, follow, name } => {
-            read::archive(path, *follow, name.as_deref(), std::io::stdout().lock())
+            archive(path, *follow, name.as_deref(), std::io::stdout().lock())
         }
-        CopyTask::Write { path, owners } => write::unpack(path, *owners, std::io::stdin().lock()),
+        CopyTask::Write { path, owners } => {
+            write::unpack_inside(path, *owners, std::io::stdin().lock())
+        }
     }
 }
 
 /// Makes the container's root this process' own.
 fn enter(dir: &Path, spec: &CopySpec) -> Result<()> {
     let root = match spec.pid {
-        Some(pid) => PathBuf::from(format!("/proc/{pid}/root")),
+        Some(pid) => return enter_running(pid),
         None => {
             // The daemon keeps the container from being started meanwhile; the next daemon would not
             // know of this process, and two mounts of one writable layer corrupt it.
@@ -129,6 +135,17 @@ fn enter(dir: &Path, spec: &CopySpec) -> Result<()> {
     };
     let what = || format!("go into {}", root.display());
     rustix::process::chdir(&root).during(what)?;
+    rustix::process::chroot(".").during(what)?;
+    rustix::process::chdir("/").during(what)
+}
+
+fn enter_running(pid: Pid) -> Result<()> {
+    let what = || format!("go into the root of process {pid}");
+    rustix::process::chdir(format!("/proc/{pid}/root")).during(what)?;
+    // Only now that its root is held: another process may have got its number.
+    if !pid.is_alive() {
+        return Err(Error::Spec("the container has just ended: try again".to_owned()));
+    }
     rustix::process::chroot(".").during(what)?;
     rustix::process::chdir("/").during(what)
 }
@@ -150,4 +167,18 @@ fn stat(path: &Path) -> Result<FileStat> {
         is_dir: std::fs::metadata(path).is_ok_and(|seen| seen.is_dir()),
         link_target: link.unwrap_or_default().to_string_lossy().into_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As if the container had ended and its number were somebody else's.
+    #[test]
+    fn a_number_that_belongs_to_another_process_is_not_gone_into() {
+        let own = Pid::current().unwrap();
+        let other = Pid { start_time: own.start_time + 1, ..own };
+        let error = enter_running(other).unwrap_err().to_string();
+        assert_eq!(error, "the container has just ended: try again");
+    }
 }

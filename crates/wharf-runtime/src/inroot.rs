@@ -3,7 +3,7 @@
 //! Every lookup is done by the kernel with the directory as its root (`openat2`, Linux 5.6), so
 //! links, `..` and races inside it never lead out of it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,6 +16,8 @@ use rustix::io::Errno;
 /// `openat2` reports EAGAIN when a rename elsewhere made its check uncertain; this many in a row
 /// mean somebody is doing it on purpose.
 const LOOKUP_TRIES: usize = 32;
+/// As the kernel's own limit for links in one lookup.
+const LINKS_LIMIT: usize = 40;
 
 /// A directory that is the root of all lookups.
 #[derive(Debug)]
@@ -54,26 +56,57 @@ impl Root {
         Err(Errno::AGAIN.into())
     }
 
-    /// Opens the directory `path`, making what is missing of it with mode `mode`.
+    /// Opens the directory `path`, making what is missing of it with mode `mode`, also where links
+    /// lead to what is not there.
     pub(crate) fn make_dirs(&self, path: &Path, mode: Mode) -> io::Result<OwnedFd> {
         let directory = OFlags::PATH | OFlags::DIRECTORY;
         match self.find(path, directory) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             found => return found,
         }
+        let mut links = 0;
+        let mut waiting = parts(path);
         let mut so_far = PathBuf::new();
         let mut parent = self.find(&so_far, directory)?;
-        for name in path.components().filter_map(plain) {
-            so_far.push(name);
-            parent = match self.find(&so_far, directory) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    rustix::fs::mkdirat(&parent, name, mode)?;
+        while let Some(name) = waiting.pop() {
+            so_far.push(&name);
+            parent = match self.make_dir(&parent, &so_far, &name, mode) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound && links < LINKS_LIMIT => {
+                    let link = rustix::fs::readlinkat(&parent, name.as_os_str(), Vec::new())?;
+                    let link = Path::new(OsStr::from_bytes(link.as_bytes()));
+                    links += 1;
+                    so_far.pop();
+                    if link.has_root() {
+                        so_far.clear();
+                    }
+                    waiting.extend(parts(link));
                     self.find(&so_far, directory)?
                 }
                 found => found?,
             };
         }
         Ok(parent)
+    }
+
+    /// Opens the directory `path`, which is `name` in `parent`, and makes it when it is missing.
+    /// Nothing is found where a link leads nowhere.
+    fn make_dir(
+        &self,
+        parent: &OwnedFd,
+        path: &Path,
+        name: &OsStr,
+        mode: Mode,
+    ) -> io::Result<OwnedFd> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY;
+        match self.find(path, directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+        match rustix::fs::mkdirat(parent, name, mode) {
+            // Such a link, or somebody was faster.
+            Ok(()) | Err(Errno::EXIST) => self.find(path, directory),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads a regular file of at most `limit` bytes; `None` when there is none.
@@ -108,12 +141,14 @@ impl AsFd for Root {
     }
 }
 
-/// The name of an ordinary path component.
-fn plain(component: Component<'_>) -> Option<&OsStr> {
-    match component {
-        Component::Normal(name) => Some(name),
+/// The ordinary components of a path, and those that lead up, the first one last.
+fn parts(path: &Path) -> Vec<OsString> {
+    let part = |component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
         _ => None,
-    }
+    };
+    path.components().rev().filter_map(part).collect()
 }
 
 /// A relative path made of `name`'s components, or why it cannot be one.
@@ -135,4 +170,50 @@ pub(crate) fn relative(name: &[u8]) -> Result<PathBuf, &'static str> {
 /// The kind of file behind a raw mode.
 pub(crate) fn kind_of(stat: &rustix::fs::Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const MODE: Mode = Mode::from_raw_mode(0o755);
+
+    #[test]
+    fn directories_are_made_where_links_lead_but_never_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("root");
+        fs::create_dir_all(path.join("sub")).unwrap();
+        symlink("/made/here", path.join("absolute")).unwrap();
+        symlink("../../../up", path.join("sub/relative")).unwrap();
+        fs::create_dir_all(path.join("far/away")).unwrap();
+        symlink("/far/away", path.join("short")).unwrap();
+        symlink("../near", path.join("far/away/link")).unwrap();
+        symlink("round", path.join("round")).unwrap();
+        let root = Root::open(&path).unwrap();
+        root.make_dirs(Path::new("/absolute/a"), MODE).unwrap();
+        assert!(path.join("made/here/a").is_dir());
+        root.make_dirs(Path::new("/sub/relative/b"), MODE).unwrap();
+        assert!(path.join("up/b").is_dir());
+        root.make_dirs(Path::new("/short/link"), MODE).unwrap();
+        assert!(path.join("far/near").is_dir());
+        assert!(root.make_dirs(Path::new("/round/c"), MODE).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something was made outside");
+    }
+
+    #[test]
+    fn two_who_make_a_directory_at_once_both_have_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for round in 0..100 {
+            let path = PathBuf::from(format!("/{round}/a/b/c/d"));
+            std::thread::scope(|scope| {
+                let makers: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| root.make_dirs(&path, MODE))).collect();
+                makers.into_iter().for_each(|made| drop(made.join().unwrap().unwrap()));
+            });
+        }
+    }
 }

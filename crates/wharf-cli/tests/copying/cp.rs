@@ -1,7 +1,7 @@
 //! Files in and out of containers, with Docker's rules for what lands where.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use super::site::Site;
@@ -146,6 +146,117 @@ fn a_file_in_a_volume_is_found_while_nothing_runs() {
     let to = here.join("kept").display().to_string();
     site.wharf.ok(["cp", "data:/data/file", &to]);
     assert_eq!(text(here.join("kept")), "kept\n");
+}
+
+/// As if it had been filled when the container was made, and only then.
+#[test]
+fn a_volume_has_what_the_image_has_before_its_container_starts() {
+    let Some((site, here)) = boxed("cp new volume", true) else { return };
+    let to = here.join("got").display().to_string();
+    let create = |name: &str, volume: &str| {
+        let line = ["create", "--name", name, "-v", volume, &site.image(), "sleep", "1000"];
+        site.wharf.ok(line);
+    };
+    create("one", "one:/srv");
+    site.wharf.ok(["cp", "one:/srv/greeting", &to]);
+    assert_eq!(text(here.join("got")), "hello from the image\n");
+    create("two", "two:/srv");
+    site.wharf.ok(["cp", &to, "two:/srv/mine"]);
+    site.wharf.ok(["start", "two"]);
+    assert_eq!(site.exec("two", "ls /srv"), "greeting\nmine");
+    site.exec("two", "rm -r /srv/*");
+    site.wharf.ok(["restart", "-t", "0", "two"]);
+    assert_eq!(site.exec("two", "ls /srv"), "", "it was emptied");
+}
+
+#[test]
+fn what_a_container_may_not_write_to_is_not_written_to_while_it_rests() {
+    let Some((site, here)) = boxed("cp read-only", true) else { return };
+    let [deep, flat, free] = ["deep", "flat", "free"].map(|name| here.join(name));
+    for dir in [&deep, &flat, &free] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::create_dir_all(here.join("tree/not")).unwrap();
+    fs::write(here.join("tree/not/x"), "x").unwrap();
+    let flat_option = format!(
+        "type=bind,source={},target=/flat,readonly,bind-recursive=disabled",
+        flat.display()
+    );
+    let line = [
+        "--read-only",
+        "-v",
+        &format!("{}:/deep:ro", deep.display()),
+        "--mount",
+        &flat_option,
+        "-v",
+        &format!("{}:/free", free.display()),
+        "-v",
+        &format!("{}:/free/not:ro", deep.display()),
+    ];
+    fs::write(here.join("file"), "x").unwrap();
+    let file = here.join("file").display().to_string();
+    let mut create = vec!["create".to_owned(), "--name".to_owned(), "ro".to_owned()];
+    create.extend(line.iter().map(|word| (*word).to_owned()));
+    create.extend([site.image(), "sleep".to_owned(), "1000".to_owned()]);
+    site.wharf.ok(create);
+    for running in [false, true] {
+        if running {
+            site.wharf.ok(["start", "ro"]);
+        }
+        let root = "container rootfs is marked read-only: ";
+        site.refused(&["cp", &file, "ro:/srv/x"], 1, root);
+        for place in ["ro:/deep/x", "ro:/flat/x"] {
+            site.refused(&["cp", &file, place], 1, "mounted volume is marked read-only: ");
+        }
+        site.wharf.ok(["cp", &file, "ro:/free/x"]);
+        // A directory that can be written to, with one below it that cannot.
+        let tree = format!("{}/.", here.join("tree").display());
+        site.refused(&["cp", &tree, "ro:/free"], 1, "mounted volume is marked read-only: ");
+        fs::remove_file(free.join("x")).unwrap();
+    }
+    assert_eq!(fs::read_dir(&deep).unwrap().count() + fs::read_dir(&flat).unwrap().count(), 0);
+}
+
+#[test]
+fn pipes_arrive_as_pipes_both_ways() {
+    let Some((site, here)) = boxed("cp pipes", true) else { return };
+    let to = here.join("new").display().to_string();
+    site.wharf.ok(["cp", "box:/d", &to]);
+    let fifo = fs::symlink_metadata(here.join("new/fifo")).unwrap();
+    assert!(fifo.file_type().is_fifo());
+    // The second time, links and pipes are there already.
+    for _ in 0..2 {
+        site.wharf.ok(["cp", &format!("{to}/."), "box:/back"]);
+        assert_eq!(site.exec("box", "test -p /back/fifo && cat /back/hard"), "one");
+    }
+}
+
+#[test]
+fn files_of_the_kernel_have_what_can_be_read_of_them() {
+    let Some((site, here)) = boxed("cp proc", true) else { return };
+    let to = here.join("got").display().to_string();
+    site.wharf.ok(["cp", "box:/proc/version", &to]);
+    assert_eq!(text(here.join("got")), fs::read_to_string("/proc/version").unwrap());
+    site.wharf.ok(["cp", "box:/sys/class/net/lo/mtu", &to]);
+    assert_eq!(text(here.join("got")), "65536\n");
+}
+
+/// Left out without a word, it would look as if it had been copied.
+#[test]
+fn a_stream_with_a_name_that_leads_out_is_refused() {
+    let Some((site, here)) = boxed("cp out", true) else { return };
+    let mut header = tar::Header::new_gnu();
+    header.as_gnu_mut().unwrap().name[..4].copy_from_slice(b"../x");
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut builder = tar::Builder::new(fs::File::create(here.join("tar")).unwrap());
+    builder.append(&header, std::io::empty()).unwrap();
+    builder.finish().unwrap();
+    let mut command = site.wharf.command(["cp", "-", "box:/d/sub"]);
+    let output = command.stdin(fs::File::open(here.join("tar")).unwrap()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("climbs out with '..'"), "{said}");
 }
 
 #[test]

@@ -41,6 +41,18 @@ fn volumes_are_made_listed_shown_and_removed() {
     site.fails(&["volume", "rm", "../containers"], 1, "no such volume");
 }
 
+/// As after a removal that failed: what is left of one keeps no other from being removed.
+#[test]
+fn what_is_left_of_a_volume_is_in_nobodys_way() {
+    let Some(site) = Site::new("volume left") else { return };
+    site.wharf.ok(["volume", "create", "data"]);
+    let left = site.wharf.state_dir().join("volumes/.gone-data");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("file"), "").unwrap();
+    assert_eq!(site.wharf.ok(["volume", "rm", "data"]), "data");
+    assert_eq!(site.wharf.ok(["volume", "ls", "-q"]), "");
+}
+
 #[test]
 fn volumes_without_a_name_go_when_that_is_said() {
     let Some(site) = Site::new("anonymous volumes") else { return };

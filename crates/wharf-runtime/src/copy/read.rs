@@ -9,16 +9,14 @@ use tar::{Builder, EntryType, Header};
 
 use crate::error::{Context, Result};
 
+mod regular;
+
 /// What is in the archive twice is a link the second time, by device and inode.
 type Seen = std::collections::HashMap<(u64, u64), PathBuf>;
 
-/// Writes `path` to `to`; names in the archive begin with its last part, `.` for the root.
-pub(super) fn archive(
-    path: &Path,
-    follow: bool,
-    name: Option<&Path>,
-    to: impl Write,
-) -> Result<()> {
+/// Writes `path` to `to` as a tar stream; names in it begin with `name`, or with the last part of the
+/// path, `.` for the root.
+pub fn archive(path: &Path, follow: bool, name: Option<&Path>, to: impl Write) -> Result<()> {
     let path = if follow { super::followed(path)? } else { path.to_owned() };
     let own = path.file_name().map(Path::new);
     let name = name.or(own).unwrap_or(Path::new("."));
@@ -80,10 +78,14 @@ fn append_file<W: Write>(
     {
         return append_link(builder, name, first, metadata).during(what);
     }
-    if kind.is_file() || kind.is_symlink() {
-        builder.append_path_with_name(path, name).during(what)?;
-    } else {
-        append_special(builder, name, metadata).during(what)?;
+    let appended = match () {
+        () if kind.is_file() => regular::append(builder, path, name),
+        () if kind.is_symlink() => builder.append_path_with_name(path, name),
+        () => append_special(builder, name, metadata),
+    };
+    match appended {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !seen.is_empty() => return Ok(()),
+        appended => appended.during(what)?,
     }
     seen.insert(place(metadata), name.to_owned());
     Ok(())

@@ -1,12 +1,24 @@
 //! Into a container: a tar stream becomes files.
 
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::error::{Context, Error, Result};
+use rustix::fs::StatVfsMountFlags;
+use tar::{Entry, EntryType};
 
-/// Unpacks `from` in the directory `path`.
-pub(super) fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
+use crate::error::{Context, Error, Result};
+use crate::inroot::relative;
+
+mod node;
+
+const ROOT: &str = "container rootfs is marked read-only: copy to a volume that can be written to, \
+                    or make the container without --read-only";
+const VOLUME: &str = "mounted volume is marked read-only: copy to another place, or make the \
+                      container with that volume without ro";
+
+/// Unpacks `from` in the directory `path`; owners are kept, or everything is the caller's.
+pub fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
     let what = || format!("copy to {}", path.display());
     let target = std::fs::canonicalize(path).during(what)?;
     if !target.is_dir() {
@@ -18,11 +30,69 @@ pub(super) fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
     archive.set_overwrite(true);
     for entry in archive.entries().during(what)? {
         let mut entry = entry.during(what)?;
-        let name = entry.path().during(what)?.into_owned();
+        let name = relative(&entry.path_bytes())
+            .map_err(|why| Error::Spec(format!("the archive is refused: {why}")))?;
         refuse_change_of_kind(&target.join(&name), entry.header().entry_type().is_dir())?;
-        entry.unpack_in(&target).during(|| format!("write {}", name.display()))?;
+        unpack_entry(&mut entry, &target, &name, owners)
+            .during(|| format!("write {}", name.display()))?;
     }
     Ok(())
+}
+
+/// The same in a container, with Docker's words for what it may not write to.
+pub(super) fn unpack_inside(path: &Path, owners: bool, from: impl Read) -> Result<()> {
+    if is_read_only(path) {
+        return Err(Error::Spec(if is_on_root(path) { ROOT } else { VOLUME }.to_owned()));
+    }
+    match unpack(path, owners, from) {
+        // The directory itself can be written to: it is something mounted below it.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::ReadOnlyFilesystem => {
+            Err(Error::Spec(VOLUME.to_owned()))
+        }
+        unpacked => unpacked,
+    }
+}
+
+fn unpack_entry(
+    entry: &mut Entry<'_, impl Read>,
+    target: &Path,
+    name: &Path,
+    owners: bool,
+) -> io::Result<()> {
+    match entry.header().entry_type() {
+        EntryType::Fifo | EntryType::Char | EntryType::Block => {
+            return node::make(entry.header(), target, name, owners);
+        }
+        EntryType::Link => {
+            let first = entry.link_name_bytes().unwrap_or_default();
+            let first = relative(&first).map_err(io::Error::other)?;
+            if is_same(&target.join(first), &target.join(name)) {
+                return Ok(());
+            }
+            // The library takes the place of files, but not with a link to one.
+            node::clear(target, name)?;
+        }
+        _ => {}
+    }
+    match entry.unpack_in(target)? {
+        true => Ok(()),
+        false => Err(io::Error::other("the archive names no place in the directory")),
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let number =
+        |path| std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    number(one).is_some_and(|one| number(other) == Some(one))
+}
+
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+fn is_on_root(path: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    device(path) == device(Path::new("/"))
 }
 
 /// As Docker, neither puts a file in a directory's place nor a directory in a file's.
@@ -39,3 +109,6 @@ fn refuse_change_of_kind(path: &Path, will_be_dir: bool) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,9 +117,7 @@ fn prepare(spec: &ContainerSpec, rootfs: &Path) -> Result<User> {
     user.join(&root, &spec.security.groups)?;
     set_network_sysctls(&spec.security.sysctls)?;
     bundle::check_binds(&spec.binds)?;
-    for bind in &spec.binds {
-        volume::fill(&root, bind)?;
-    }
+    volume::fill_all(&root, spec)?;
     make_targets(&root, spec)?;
     make_workdir(&root, &spec.workdir)?;
     Ok(user)

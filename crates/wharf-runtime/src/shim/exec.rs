@@ -28,7 +28,7 @@ use crate::shim::container::set_oom_score;
 use crate::shim::executor::{CommandExecutor, find_marked, unignore_signals};
 use crate::shim::session::{self, Door};
 use crate::shim::streams::Streams;
-use crate::shim::wire::{SPEC, STATE};
+use crate::shim::wire::{IDENTITY, Identity, SPEC, STATE};
 use crate::spec::{ContainerSpec, ExecSession, ExecSpec, Security};
 use crate::user::User;
 
@@ -122,8 +122,7 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
     let state = StateView::of(dir, &spec.id)?;
     let container = Container::load(state.place.join(&spec.id)).map_err(|_| gone(dir))?;
     let init = container.pid().ok_or_else(|| gone(dir))?;
-    let root = PathBuf::from(format!("/proc/{init}/root"));
-    let root = Root::open(&root).map_err(|_| gone(dir))?;
+    let root = root_of(dir, init.as_raw()).ok_or_else(|| gone(dir))?;
     let mut user = User::find(&root, exec.user.as_ref().unwrap_or(&spec.user))?;
     user.join(&root, &spec.security.groups)?;
     let mut env = spec.env.clone();
@@ -171,6 +170,16 @@ fn join(dir: &Path, spec: &ContainerSpec, exec: &ExecSpec) -> Result<(Pid, Optio
         .map_err(|e| failed(e.to_string()))?;
     let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| failed("it has no process".to_owned()))?;
     Ok((pid, coming.map(|coming| coming.take(&user)).transpose()?))
+}
+
+/// The root of the container's first process. Its number may be another's by now, and is only
+/// certain once the root is held: the first process is a child of the shim, no other is.
+fn root_of(dir: &Path, init: i32) -> Option<Root> {
+    let root = Root::open(Path::new(&format!("/proc/{init}/root"))).ok()?;
+    let shim = durable::read_json::<Identity>(&dir.join(IDENTITY)).ok()??.shim;
+    let status = fs::read_to_string(format!("/proc/{init}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    (parent.trim().parse() == Ok(shim.pid) && shim.is_alive()).then_some(root)
 }
 
 /// What the command may do: its system calls stay those of the container's profile, as that is for
@@ -288,6 +297,21 @@ impl Drop for StateView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As if the container had ended and its number were somebody else's.
+    #[test]
+    fn only_a_child_of_the_shim_is_the_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let shim = wharf_host::process::Pid::current().unwrap();
+        durable::write_json(&dir.path().join(IDENTITY), &Identity { shim }).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let found = |pid: u32| root_of(dir.path(), i32::try_from(pid).unwrap()).is_some();
+        assert!(found(child.id()));
+        assert!(!found(std::process::id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!found(child.id()));
+    }
 
     #[test]
     fn a_view_that_a_killed_command_left_is_replaced() {

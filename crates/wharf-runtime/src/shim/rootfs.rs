@@ -76,8 +76,11 @@ impl Drop for Rootfs {
 /// for the paths of many layers, and paths may contain the characters that separate options.
 fn prepare(spec: &ContainerSpec, root: &Path, names: &Path) -> io::Result<()> {
     let (upper, work) = (spec.dir.join("upper"), spec.dir.join("work"));
-    for directory in [&spec.dir, &upper, &work, root] {
+    for directory in [&spec.dir, &work, root] {
         fs::create_dir_all(directory)?;
+    }
+    if !upper.exists() {
+        make_upper(spec, &upper)?;
     }
     match fs::remove_dir_all(names) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -88,16 +91,24 @@ fn prepare(spec: &ContainerSpec, root: &Path, names: &Path) -> io::Result<()> {
     for (index, layer) in spec.layers.iter().enumerate() {
         symlink(layer, names.join(index.to_string()))?;
     }
-    match spec.layers.first() {
-        // The root of the result is the writable layer's: it looks as the image's would.
-        Some(top) => {
-            let top = fs::metadata(top)?;
-            std::os::unix::fs::chown(&upper, Some(top.uid()), Some(top.gid()))?;
-            fs::set_permissions(&upper, fs::Permissions::from_mode(top.mode() & 0o7777))
-        }
-        // An image of no layers; overlayfs wants one.
-        None => fs::create_dir(names.join("0")),
+    match spec.layers.is_empty() {
+        // overlayfs wants one.
+        true => fs::create_dir(names.join("0")),
+        false => Ok(()),
     }
+}
+
+/// The root of the result is the writable layer's: at first it looks as the image's would, and from
+/// then on as the container wants it to.
+fn make_upper(spec: &ContainerSpec, upper: &Path) -> io::Result<()> {
+    let draft = upper.with_extension("new");
+    fs::create_dir_all(&draft)?;
+    if let Some(top) = spec.layers.first() {
+        let top = fs::metadata(top)?;
+        std::os::unix::fs::chown(&draft, Some(top.uid()), Some(top.gid()))?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(top.mode() & 0o7777))?;
+    }
+    fs::rename(&draft, upper)
 }
 
 fn overlay(layers: usize, root: &Path, names: &Path, flags: MountFlags) -> Result<(), Errno> {

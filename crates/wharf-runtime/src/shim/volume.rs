@@ -1,154 +1,170 @@
-//! Fills an empty named volume with what the image has in its place.
+//! Fills an empty named volume with what the image has in its place, once for each container.
+//!
+//! Docker looks at a volume when a container is made with it. Here that is the first time that the
+//! container's files are mounted, as only then they can be seen as one; it is noted, so that a volume
+//! that is emptied later stays empty. The copy is made beside the volume and moved into it when it is
+//! whole: neither a crash nor a full disk leaves half of it, and nothing that is in a volume is ever
+//! removed.
 
-use std::collections::HashMap;
-use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::inroot::Root;
-use crate::spec::Bind;
+use crate::spec::{Bind, ContainerSpec};
 
-/// Deeper than any image's tree; each level holds two descriptors.
-const DEPTH_LIMIT: usize = 200;
+mod tree;
+
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const NAMES_LIMIT: usize = 64 << 10;
-const VALUE_LIMIT: usize = 64 << 10;
-/// Files with several names that are remembered, a descriptor each; the rest become copies.
-const LINKS_LIMIT: usize = 512;
+/// Beside a volume's files: a copy that is not whole yet, and one that is being moved in.
+const DRAFT: &str = "filling";
+const WHOLE: &str = "filled";
+/// In a container's directory once its volumes have been looked at.
+const NOTE: &str = "volumes-seen";
+/// Others may be filling the same volume; a little less than the daemon waits for the container.
+const LOCK_LIMIT: Duration = Duration::from_secs(100);
+const LOCK_POLL: Duration = Duration::from_millis(5);
 
-struct Copier {
-    /// Files with several names, by their number in the image: the first copy.
-    links: HashMap<(u64, u64), OwnedFd>,
+/// A volume nobody else fills meanwhile.
+struct Volume<'a> {
+    bind: &'a Bind,
+    draft: PathBuf,
+    whole: PathBuf,
+    /// Its directory. A lock of its files' one could be held by a container.
+    _held: File,
 }
 
-/// Copies the directory at `bind`'s target in `root` into its source, if that is empty.
-pub(super) fn fill(root: &Root, bind: &Bind) -> Result<()> {
-    let what = || format!("fill the volume {}", bind.source.display());
-    let target = bind.target.strip_prefix("/").unwrap_or(&bind.target);
-    if !bind.copy_up || !bind.source.is_dir() || !root.is_dir(target) {
-        return Ok(());
-    }
-    if bind.source.read_dir().during(what)?.next().is_some() {
-        return Ok(());
-    }
-    let from = root.find(target, OFlags::RDONLY | OFlags::DIRECTORY).during(what)?;
-    let to = rustix::fs::open(&bind.source, DIRECTORY, Mode::empty()).during(what)?;
-    Copier { links: HashMap::new() }.directory(&from, &to, DEPTH_LIMIT).during(what)
-}
-
-// === impl Copier ===
-
-impl Copier {
-    fn directory(&mut self, from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
-        let depth = depth.checked_sub(1).ok_or_else(|| io::Error::other("too deep"))?;
-        for entry in Dir::read_from(from)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                self.entry(from, to, name, depth)?;
-            }
-        }
-        copy_attributes(from, to)
-    }
-
-    fn entry(&mut self, from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: usize) -> io::Result<()> {
-        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        match kind {
-            FileType::Directory => {
-                rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700))?;
-                let inner_from = rustix::fs::openat(from, name, DIRECTORY, Mode::empty())?;
-                let inner_to = rustix::fs::openat(to, name, DIRECTORY, Mode::empty())?;
-                self.directory(&inner_from, &inner_to, depth)
-            }
-            FileType::RegularFile => self.file(from, to, name, &stat),
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from, name, Vec::new())?;
-                rustix::fs::symlinkat(target, to, name)?;
-                own(to, name, &stat)
-            }
-            FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
-                let mode = Mode::from_raw_mode(stat.st_mode);
-                rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)?;
-                own(to, name, &stat)?;
-                Ok(rustix::fs::chmodat(to, name, mode, AtFlags::empty())?)
-            }
-            // A socket without the process that bound it means nothing.
-            _ => Ok(()),
+/// Fills the volumes of `spec`, whose root is `root`, unless that has been considered before.
+pub(super) fn fill_all(root: &Root, spec: &ContainerSpec) -> Result<()> {
+    let note = spec.dir.join(NOTE);
+    let seen = note.exists();
+    let is_volume = |bind: &&Bind| bind.copy_up || bind.volume.is_some();
+    for bind in spec.binds.iter().filter(is_volume).filter(|bind| bind.source.is_dir()) {
+        let what = || format!("fill the volume {}", bind.source.display());
+        let volume = Volume::lock(bind, LOCK_LIMIT)?;
+        volume.settle().during(what)?;
+        if bind.copy_up && !seen {
+            volume.fill(root).during(what)?;
         }
     }
-
-    fn file(
-        &mut self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        name: &CStr,
-        stat: &rustix::fs::Stat,
-    ) -> io::Result<()> {
-        let number = (stat.st_dev, stat.st_ino);
-        if let Some(first) = self.links.get(&number) {
-            return Ok(rustix::fs::linkat(first, c"", to, name, AtFlags::EMPTY_PATH)?);
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let source = rustix::fs::openat(from, name, flags, Mode::empty())?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let target = rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600))?;
-        let (mut source, mut target) = (File::from(source), File::from(target));
-        io::copy(&mut source, &mut target)?;
-        let (source, target) = (OwnedFd::from(source), OwnedFd::from(target));
-        copy_attributes(&source, &target)?;
-        if stat.st_nlink > 1 && self.links.len() < LINKS_LIMIT {
-            self.links.insert(number, target);
-        }
-        Ok(())
-    }
-}
-
-fn own(to: &OwnedFd, name: &CStr, stat: &rustix::fs::Stat) -> io::Result<()> {
-    let (uid, gid) = owner(stat);
-    Ok(rustix::fs::chownat(to, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-fn owner(stat: &rustix::fs::Stat) -> (Option<rustix::fs::Uid>, Option<rustix::fs::Gid>) {
-    (Some(rustix::fs::Uid::from_raw(stat.st_uid)), Some(rustix::fs::Gid::from_raw(stat.st_gid)))
-}
-
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
-    let stat = rustix::fs::fstat(from)?;
-    let (uid, gid) = owner(&stat);
-    rustix::fs::fchown(to, uid, gid)?;
-    rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
-    copy_xattrs(from, to)?;
-    let time = |seconds, nanoseconds| -> Timespec {
-        Timespec { tv_sec: seconds, tv_nsec: i64::try_from(nanoseconds).unwrap_or_default() }
-    };
-    let times = Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    };
-    Ok(rustix::fs::futimens(to, &times)?)
-}
-
-/// Best effort, as `cp -a` does: the volume's file system may not have them.
-fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
-    let mut names = vec![0; NAMES_LIMIT];
-    let Ok(length) = rustix::fs::flistxattr(from, &mut names) else { return Ok(()) };
-    let names = names.get(..length).unwrap_or_default();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        // overlayfs' own marks stay behind.
-        if name.starts_with(b"trusted.overlay.") {
-            continue;
-        }
-        let name = CString::new(name)?;
-        let mut value = vec![0; VALUE_LIMIT];
-        let Ok(length) = rustix::fs::fgetxattr(from, &name, &mut value) else { continue };
-        let value = value.get(..length).unwrap_or_default();
-        let _not_supported_there = rustix::fs::fsetxattr(to, &name, value, XattrFlags::empty());
+    if !seen && spec.binds.iter().any(|bind| bind.copy_up) {
+        File::create(&note).during(|| format!("write {}", note.display()))?;
     }
     Ok(())
 }
+
+// === impl Volume ===
+
+impl<'a> Volume<'a> {
+    fn lock(bind: &'a Bind, limit: Duration) -> Result<Self> {
+        let what = || format!("lock the volume {}", bind.source.display());
+        let held = File::open(bind.source.parent().unwrap_or(Path::new("/"))).during(what)?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(LOCK_POLL),
+                Err(Errno::WOULDBLOCK) => return Err(busy(bind, limit)),
+                Err(Errno::INTR) => {}
+                locked => break locked.during(what)?,
+            }
+        }
+        let beside = |mark: &str| {
+            let mut name = bind.source.file_name().unwrap_or_default().to_owned();
+            name.push(".");
+            name.push(mark);
+            bind.source.with_file_name(name)
+        };
+        Ok(Self { bind, draft: beside(DRAFT), whole: beside(WHOLE), _held: held })
+    }
+
+    /// Ends what somebody has begun who was stopped.
+    fn settle(&self) -> io::Result<()> {
+        remove(&self.draft)?;
+        if self.whole.exists() { self.move_in() } else { Ok(()) }
+    }
+
+    fn fill(&self, root: &Root) -> io::Result<()> {
+        let target = self.bind.target.strip_prefix("/").unwrap_or(&self.bind.target);
+        if !root.is_dir(target) || !names(&self.open()?)?.is_empty() {
+            return Ok(());
+        }
+        let from = root.find(target, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        if names(&from)?.is_empty() {
+            return tree::copy_attributes(&from, &self.open()?);
+        }
+        if let Err(error) = self.copy(&from) {
+            // A full disk has no room for it.
+            let _reported_with_the_failure = remove(&self.draft);
+            return Err(error);
+        }
+        self.move_in()
+    }
+
+    fn copy(&self, from: &OwnedFd) -> io::Result<()> {
+        fs::create_dir(&self.draft)?;
+        let to = rustix::fs::open(&self.draft, DIRECTORY, Mode::empty())?;
+        tree::copy(from, &to)?;
+        // It is not called whole before it is so on the disk.
+        rustix::fs::syncfs(&to)?;
+        fs::rename(&self.draft, &self.whole)
+    }
+
+    fn move_in(&self) -> io::Result<()> {
+        let (from, to) = (rustix::fs::open(&self.whole, DIRECTORY, Mode::empty())?, self.open()?);
+        for name in names(&from)? {
+            match rustix::fs::renameat_with(&from, &name, &to, &name, RenameFlags::NOREPLACE) {
+                // Somebody who uses the volume has made one: that one stays.
+                Ok(()) | Err(Errno::EXIST) => {}
+                // Another file system is mounted there.
+                Err(Errno::XDEV) => {
+                    tree::copy(&from, &to)?;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        tree::copy_attributes(&from, &to)?;
+        remove(&self.whole)
+    }
+
+    fn open(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::fs::open(&self.bind.source, DIRECTORY, Mode::empty())?)
+    }
+}
+
+fn busy(bind: &Bind, limit: Duration) -> Error {
+    Error::Spec(format!(
+        "the volume {} has been filled by another container for {} s: wait until that one has started",
+        bind.volume.clone().unwrap_or_else(|| bind.source.display().to_string()),
+        limit.as_secs()
+    ))
+}
+
+fn names(directory: &OwnedFd) -> io::Result<Vec<std::ffi::CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_owned();
+        if name.as_c_str() != c"." && name.as_c_str() != c".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

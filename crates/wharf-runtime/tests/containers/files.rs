@@ -130,6 +130,18 @@ fn what_a_container_writes_stays_its_own_and_survives_a_restart() {
 }
 
 #[test]
+fn what_a_container_makes_of_its_root_survives_a_restart() {
+    if !has_busybox() {
+        return;
+    }
+    let mut fixture = Fixture::busybox("chmod 1777 /; chown 12:34 /");
+    assert_eq!(fixture.run().0, 0);
+    fixture.spec.args[2] = "stat -c %a:%u:%g /".to_owned();
+    assert_eq!(fixture.run(), (0, "1777:12:34\n".to_owned()));
+    fixture.nothing_left();
+}
+
+#[test]
 fn host_directories_are_seen_and_read_only_ones_stay_as_they_are() {
     if !has_busybox() {
         return;
