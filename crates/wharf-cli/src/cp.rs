@@ -123,8 +123,10 @@ async fn unpack_here(
     owners: bool,
 ) -> Result<(), Exit> {
     let runtime = tokio::runtime::Handle::current();
-    let unpack =
-        move || unpack(&landing.dir, owners, SyncIoBridge::new_with_handle(reader, runtime));
+    let unpack = move || {
+        let from = SyncIoBridge::new_with_handle(reader, runtime);
+        unpack(&landing.dir, &landing.name, owners, from)
+    };
     let done = tokio::task::spawn_blocking(unpack).await;
     let done = done.map_err(|e| Exit::failed(format!("unpacking stumbled: {e}")))?;
     done.map_err(|e| Exit::failed(format!("cannot write: {e}")))

@@ -1,6 +1,7 @@
 //! Into a container: a tar stream becomes files.
 
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -17,21 +18,31 @@ const ROOT: &str = "container rootfs is marked read-only: copy to a volume that 
 const VOLUME: &str = "mounted volume is marked read-only: copy to another place, or make the \
                       container with that volume without ro";
 
-/// Unpacks `from` in the directory `path`; owners are kept, or everything is the caller's.
-pub fn unpack(path: &Path, owners: bool, from: impl Read) -> Result<()> {
+/// Unpacks `from` in the directory `path`; owners are kept, or everything is the caller's. Anything
+/// but `only` and what is below it is refused, unless `only` is empty or `.`: a stream may be made by
+/// somebody who would like to write something else here.
+pub fn unpack(path: &Path, only: &Path, owners: bool, from: impl Read) -> Result<()> {
     let what = || format!("copy to {}", path.display());
     let target = std::fs::canonicalize(path).during(what)?;
     if !target.is_dir() {
         return Err(Error::Spec(format!("{} is not a directory", path.display())));
     }
+    let refused = |why: &str| Error::Spec(format!("the archive is refused: {why}"));
+    let only = relative(only.as_os_str().as_bytes()).map_err(refused)?;
     let mut archive = tar::Archive::new(from);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(owners);
     archive.set_overwrite(true);
     for entry in archive.entries().during(what)? {
         let mut entry = entry.during(what)?;
-        let name = relative(&entry.path_bytes())
-            .map_err(|why| Error::Spec(format!("the archive is refused: {why}")))?;
+        let name = relative(&entry.path_bytes()).map_err(refused)?;
+        let first = entry.link_name_bytes().filter(|_| entry.header().entry_type().is_hard_link());
+        let first = first.map(|first| relative(&first).map_err(refused)).transpose()?;
+        for name in [Some(&name), first.as_ref()].into_iter().flatten() {
+            if !name.starts_with(&only) {
+                return Err(refused(&format!("nobody asked for {}", name.display())));
+            }
+        }
         refuse_change_of_kind(&target.join(&name), entry.header().entry_type().is_dir())?;
         unpack_entry(&mut entry, &target, &name, owners)
             .during(|| format!("write {}", name.display()))?;
@@ -44,7 +55,7 @@ pub(super) fn unpack_inside(path: &Path, owners: bool, from: impl Read) -> Resul
     if is_read_only(path) {
         return Err(Error::Spec(if is_on_root(path) { ROOT } else { VOLUME }.to_owned()));
     }
-    match unpack(path, owners, from) {
+    match unpack(path, Path::new(""), owners, from) {
         // The directory itself can be written to: it is something mounted below it.
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::ReadOnlyFilesystem => {
             Err(Error::Spec(VOLUME.to_owned()))

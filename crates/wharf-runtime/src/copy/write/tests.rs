@@ -52,7 +52,7 @@ fn pipes_and_devices_arrive_as_what_they_are() {
     archive(&from, false, Some(Path::new("d")), &mut bytes).unwrap();
     // The second time in place of the first.
     for _ in 0..2 {
-        unpack(&to, true, bytes.as_slice()).unwrap();
+        unpack(&to, Path::new(""), true, bytes.as_slice()).unwrap();
     }
     assert!(fs::symlink_metadata(to.join("d/fifo")).unwrap().file_type().is_fifo());
     let device = fs::symlink_metadata(to.join("d/null")).unwrap();
@@ -64,13 +64,13 @@ fn pipes_and_devices_arrive_as_what_they_are() {
 fn names_that_lead_out_are_refused_and_not_left_out() {
     let (dir, _, to) = two();
     let bytes = stream("../x", EntryType::Regular, None);
-    let error = unpack(&to, false, bytes.as_slice()).unwrap_err().to_string();
+    let error = unpack(&to, Path::new("."), false, bytes.as_slice()).unwrap_err().to_string();
     assert_eq!(error, "the archive is refused: a path climbs out with '..'");
     std::os::unix::fs::symlink(dir.path(), to.join("link")).unwrap();
     fs::write(dir.path().join("kept"), "").unwrap();
     for (kind, link) in [(EntryType::Fifo, None), (EntryType::Link, Some("link"))] {
         let bytes = stream("link/kept", kind, link);
-        unpack(&to, false, bytes.as_slice()).unwrap_err();
+        unpack(&to, Path::new("."), false, bytes.as_slice()).unwrap_err();
         assert!(fs::symlink_metadata(dir.path().join("kept")).unwrap().is_file());
     }
 }
@@ -83,8 +83,24 @@ fn links_to_files_take_the_place_of_files() {
     let mut bytes = Vec::new();
     archive(&from, false, Some(Path::new(".")), &mut bytes).unwrap();
     for _ in 0..2 {
-        unpack(&to, false, bytes.as_slice()).unwrap();
+        unpack(&to, Path::new("."), false, bytes.as_slice()).unwrap();
         assert_eq!(fs::read_to_string(to.join("two")).unwrap(), "one");
         assert!(is_same(&to.join("one"), &to.join("two")));
     }
+}
+
+#[test]
+fn what_nobody_asked_for_is_refused() {
+    let (_dir, _from, to) = two();
+    let unpack = |bytes: Vec<u8>| unpack(&to, Path::new("log"), false, bytes.as_slice());
+    unpack(stream("log", EntryType::Regular, None)).unwrap();
+    for bytes in [
+        stream(".bashrc", EntryType::Regular, None),
+        stream("logs", EntryType::Directory, None),
+        stream("log", EntryType::Link, Some(".bashrc")),
+    ] {
+        let error = unpack(bytes).unwrap_err().to_string();
+        assert!(error.contains("nobody asked for"), "{error}");
+    }
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
 }
