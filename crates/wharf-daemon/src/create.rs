@@ -74,7 +74,7 @@ impl Daemon {
             && signal::parse(signal).is_err()
         {
             warnings.push(format!(
-                "the image's stop signal {signal} cannot be sent in this version: SIGTERM stands in for it"
+                "the image's stop signal {signal} is none: SIGTERM stands in for it"
             ));
         }
         Ok(warnings)

@@ -56,7 +56,10 @@ fn environment_user_and_directory_are_the_containers_unless_said() {
     };
     let output = fixture.exec(&exec);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text, "1 2\nuid=1000(web) gid=1001(web) groups=77(extra)\n/tmp\n/home/web\n");
+    assert_eq!(
+        text,
+        "1 2\nuid=1000(web) gid=1001(web) groups=77(extra),1001(web)\n/tmp\n/home/web\n"
+    );
     let text = fixture.sh("grep -E 'CapEff|NoNewPrivs|Groups' /proc/self/status");
     assert_eq!(text, fixture.sh("grep -E 'CapEff|NoNewPrivs|Groups' /proc/1/status"));
     assert!(text.contains("NoNewPrivs:\t0"), "{text}");
