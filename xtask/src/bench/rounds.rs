@@ -27,6 +27,12 @@ pub(crate) trait Way {
     /// Whether it can carry that column's load at all.
     fn supports(&self, column: Column) -> bool;
 
+    /// How many windows it has in a round: more where what is asked of it is less than a window's
+    /// noise.
+    fn windows(&self, _column: Column) -> u32 {
+        1
+    }
+
     /// Runs one window of `column` over it.
     fn window(&self, column: Column, lasting: Duration) -> Result<Window>;
 }
@@ -106,7 +112,9 @@ fn round<W: Way>(
             samples.entry((*column, way.name().to_owned())).or_default().push(sample);
         };
         let mut before = measured(baseline)?;
-        for other in others.iter().filter(|way| way.supports(*column)) {
+        let others = others.iter().filter(|way| way.supports(*column));
+        let windows = others.flat_map(|way| (0..way.windows(*column)).map(move |_| way));
+        for other in windows {
             let window = measured(other).with_context(|| format!("measure {}", other.name()));
             let after = measured(baseline)?;
             keep(baseline, Sample::alone(before.clone()));

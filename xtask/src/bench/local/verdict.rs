@@ -7,7 +7,7 @@ use crate::bench::verdict::{Requirement, above_floor};
 
 /// Ratios to the direct path. Once a connection is there, nothing of ours is on its way; a new one
 /// is looked up, remembered and forgotten.
-const FLOORS: [(Column, f64); 5] = [
+pub(super) const FLOORS: [(Column, f64); 5] = [
     (Column::Bulk1Up, 0.97),
     (Column::Bulk1Down, 0.97),
     (Column::Rr1, 0.97),
