@@ -41,7 +41,7 @@ pub(crate) async fn run(session: &Session, mut args: RunArgs) -> Outcome {
     {
         // A refusal leaves everything as it was: the name is free for the next try. What runs is not
         // removed this way.
-        let path = format!("/v1/containers/{}", created.id);
+        let path = format!("/v1/containers/{}?volumes=true", created.id);
         let _gone: Result<serde_json::Value, _> = session.delete(&path).await;
     }
     started

@@ -31,7 +31,7 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
         rows: size.map_or(0, |size| size.rows),
         columns: size.map_or(0, |size| size.columns),
     };
-    if !args.detach {
+    if (stdin || args.tty) && !args.detach {
         let streams = Streams { stdin, stdout: true, stderr: true };
         let on_signal = if args.tty { OnSignal::Leave } else { OnSignal::Default };
         let wish = Wish { streams, tty: args.tty, keys, on_signal };
@@ -39,6 +39,9 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> Outcome {
     }
     let path = format!("/v1/containers/{}/exec", Part(&args.container));
     let mut output = session.post_output(&path, &request).await.map_err(Exit::from_run)?;
-    attach::drain(&mut output).await.map_err(Exit::into_run)?;
-    Ok(ExitCode::SUCCESS)
+    match attach::drain(&mut output).await.map_err(Exit::into_run)? {
+        Some(code) => Ok(attach::exit_code(code)),
+        None if args.detach => Ok(ExitCode::SUCCESS),
+        None => Err(Exit::at_run("the daemon ended the stream before the command did")),
+    }
 }

@@ -40,17 +40,22 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     match (error.kind(), text(error, ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(flag)) if flag.starts_with('-') => {
             let usage = text(error, ContextKind::Usage).unwrap_or_default();
-            eprintln!("wharf: {}", unknown(&verb(&usage), &flag));
+            let alike = text(error, ContextKind::SuggestedArg);
+            eprintln!("wharf: {}", unknown(&verb(&usage), &flag, alike.as_deref()));
         }
         _ => drop(error.print()),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
 }
 
-fn unknown(verb: &str, flag: &str) -> String {
+fn unknown(verb: &str, flag: &str, alike: Option<&str>) -> String {
     let name = flag.split('=').next().unwrap_or(flag);
     let why = OF_DOCKER.iter().find(|(known, _)| *known == name);
-    let why = why.map(|(_, why)| format!(": {why}")).unwrap_or_default();
+    let why = match (why, alike) {
+        (Some((_, why)), _) => format!(": {why}"),
+        (None, Some(alike)) => format!(": did you mean {alike}?"),
+        (None, None) => String::new(),
+    };
     format!("`{verb}` has no flag {name}{why}\nSee '{verb} --help'.")
 }
 
@@ -80,7 +85,9 @@ mod tests {
     fn said(line: &str) -> String {
         let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
         let usage = text(&error, ContextKind::Usage).unwrap_or_default();
-        unknown(&verb(&usage), &text(&error, ContextKind::InvalidArg).unwrap())
+        let alike = text(&error, ContextKind::SuggestedArg);
+        let flag = text(&error, ContextKind::InvalidArg).unwrap();
+        unknown(&verb(&usage), &flag, alike.as_deref())
     }
 
     #[test]
@@ -89,6 +96,9 @@ mod tests {
         assert_eq!(said("wharf run --uts=host image"), line);
         let line = "`wharf network ls` has no flag --nonsense\nSee 'wharf network ls --help'.";
         assert_eq!(said("wharf network ls --nonsense"), line);
+        let line =
+            "`wharf run` has no flag --publsh: did you mean --publish?\nSee 'wharf run --help'.";
+        assert_eq!(said("wharf run --publsh 80 image"), line);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::FallocateFlags;
 
@@ -18,6 +19,8 @@ const SIZE: u64 = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Ballast {
     path: PathBuf,
+    /// Whoever needs it while another has it waits: there is more room then.
+    given: Mutex<()>,
 }
 
 // === impl Ballast ===
@@ -25,25 +28,27 @@ pub(crate) struct Ballast {
 impl Ballast {
     /// Keeps room at `path`, if there is some.
     pub(crate) fn at(path: PathBuf) -> Self {
-        let ballast = Self { path };
+        let ballast = Self { path, given: Mutex::default() };
         ballast.take();
         ballast
     }
 
     /// Does `work`, and once more with this room if the disk was too full for it.
     pub(crate) fn help<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
-        match work() {
-            Err(error) if is_full(&error) && self.give() => {
-                let done = work();
-                self.take();
-                done
+        let done = match work() {
+            Err(error) if is_full(&error) => {
+                let _alone = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+                let _none_left = fs::remove_file(&self.path);
+                work()
             }
             done => done,
+        };
+        let _alone = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not before room has been made: the disk may have been full once more.
+        if done.is_ok() && !self.path.exists() {
+            self.take();
         }
-    }
-
-    fn give(&self) -> bool {
-        fs::remove_file(&self.path).is_ok()
+        done
     }
 
     /// A half of it would be of no use, and is not left to others' surprise.
@@ -103,6 +108,9 @@ mod tests {
         done.unwrap();
         assert_eq!((tries.get(), size()), (2, SIZE));
         assert!(is_full(&ballast.help(|| Err::<(), _>(full())).unwrap_err()));
+        assert_eq!(size(), 0, "there is no room for it");
+        ballast.help(|| Ok(())).unwrap();
+        assert_eq!(size(), SIZE);
         let other = ballast.help(|| Err::<(), _>(Error::Conflict("no".into())));
         assert_eq!(other.unwrap_err().to_string(), "no");
     }

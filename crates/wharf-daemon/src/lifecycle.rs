@@ -172,7 +172,10 @@ impl Daemon {
         self.events.tell("container", "die", id, Some(&record.name));
         // Whoever waits for the end of a container with --rm finds it gone.
         let auto_remove = record.request.auto_remove && afterwards == Afterwards::AsAsked;
-        let removed = if auto_remove { self.remove_in_turn(id) } else { Ok(()) };
+        let removed = match auto_remove {
+            true => self.freeing(|| self.remove_in_turn(id)),
+            false => Ok(()),
+        };
         self.end(id, code);
         if record.restarts.due {
             self.schedule_restart(&record);

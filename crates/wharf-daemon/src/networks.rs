@@ -105,8 +105,11 @@ impl Daemon {
 
     /// Takes a network's bridge and rules away.
     pub(crate) fn take_down(&self, network: &Network) -> Result<()> {
-        self.planes.bring_down(&network.name);
-        let removed = remove_bridge(network);
+        let removed = {
+            let _alone = self.bringing_up.lock().unwrap_or_else(PoisonError::into_inner);
+            self.planes.bring_down(&network.name);
+            remove_bridge(network)
+        };
         self.reconcile()?;
         removed?;
         Ok(())

@@ -38,10 +38,12 @@ impl Daemon {
                     record.name
                 )));
             }
-            if how.volumes {
-                self.ledger.update_container(&id, |record| record.with_volumes = true)?;
-            }
-            self.freeing(|| self.remove_in_turn(&id))
+            self.freeing(|| {
+                if how.volumes {
+                    self.ledger.update_container(&id, |record| record.with_volumes = true)?;
+                }
+                self.remove_in_turn(&id)
+            })
         })
     }
 

@@ -45,7 +45,7 @@ impl Daemon {
                 self.mend_bridge(network)?;
                 wrong.push(what);
             }
-            wrong.extend(mend_routes(&links, network)?);
+            wrong.extend(self.mend_routes(&links, network)?);
         }
         for record in self.running_records() {
             for endpoint in record.places().map(|place| place.endpoint) {
@@ -67,6 +67,18 @@ impl Daemon {
         let _alone = self.bringing_up.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         ensure_bridge(network)?;
         Ok(())
+    }
+
+    fn mend_routes(&self, links: &[Link], network: &Network) -> Result<Vec<String>> {
+        let bridge = &network.bridge;
+        // Who takes the network down meanwhile shall find none of them made anew.
+        let _alone = self.bringing_up.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let up = links.iter().find(|link| link.name == *bridge && link.up);
+        let Some(link) = up.filter(|_| self.planes.is_up(&network.name)) else {
+            return Ok(Vec::new());
+        };
+        let gone = ensure_routes(network, link.index)?;
+        Ok(gone.iter().map(|net| format!("the route to {net} by {bridge} was gone")).collect())
     }
 
     /// Notices what nobody tells of: forwarding switched on or off, ports and namespaces that are
@@ -111,13 +123,4 @@ fn ailment(links: &[Link], network: &Network) -> Result<Option<String>> {
         Some(link) => lost_address(network, link.index)?
             .map(|address| format!("bridge {bridge} had lost its address {address}")),
     })
-}
-
-fn mend_routes(links: &[Link], network: &Network) -> Result<Vec<String>> {
-    let bridge = &network.bridge;
-    let Some(link) = links.iter().find(|link| link.name == *bridge && link.up) else {
-        return Ok(Vec::new());
-    };
-    let gone = ensure_routes(network, link.index)?;
-    Ok(gone.iter().map(|net| format!("the route to {net} by {bridge} was gone")).collect())
 }

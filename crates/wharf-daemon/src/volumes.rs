@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wharf_api::{VolumeCreate, VolumeSummary, VolumesPruned};
+use wharf_runtime::remove_tree;
 use wharf_runtime::spec::Bind;
 use wharf_spec::ContainerName;
 
@@ -184,7 +185,7 @@ impl Daemon {
         for entry in std::fs::read_dir(self.paths.volumes()).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if [DRAFT, GONE].iter().any(|mark| name.starts_with(mark))
-                && let Err(error) = std::fs::remove_dir_all(entry.path())
+                && let Err(error) = remove_tree(&entry.path())
             {
                 tracing::warn!(%error, "removing what is left of a volume");
             }
@@ -295,7 +296,7 @@ impl Daemon {
 /// Deletes what [`Daemon::take_volume`] has taken.
 fn delete(taken: Option<PathBuf>) -> Result<()> {
     match taken {
-        Some(dir) => std::fs::remove_dir_all(&dir)
+        Some(dir) => remove_tree(&dir)
             .map_err(Error::io(format!("delete what was a volume, {}", dir.display()))),
         None => Ok(()),
     }

@@ -79,7 +79,10 @@ pub fn rejoin(endpoint: &Endpoint) -> Result<bool> {
         Err(e) => return Err(e.into()),
     }
     for net in endpoint.addresses() {
-        introduce_neighbour(master, net.addr(), endpoint.mac)?;
+        // It saves a second; a full table of neighbours must not keep the container off its network.
+        if let Err(error) = introduce_neighbour(master, net.addr(), endpoint.mac) {
+            tracing::debug!(%error, "a neighbour is asked for instead");
+        }
     }
     Ok(true)
 }

@@ -45,8 +45,8 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 impl Top {
     /// Removes everything in it.
     fn clear(&mut self) -> io::Result<()> {
-        let mut failure = None;
         loop {
+            let mut failure = None;
             let mut removed = 0;
             // A directory that changes while it is read may not tell everything, so it is read
             // until there is nothing more to do.
@@ -76,16 +76,18 @@ impl Top {
     fn hollow_out(&mut self, name: &CStr) -> Result<(), Errno> {
         let dir = open_dir(&self.dir, name)?;
         loop {
-            let mut changed = false;
-            for entry in Dir::read_from(&dir)?.flatten().filter(|entry| !is_dot(entry.file_name()))
-            {
-                if !unlink(&dir, entry.file_name(), entry.file_type())? {
-                    self.lift(&dir, entry.file_name())?;
-                }
-                changed = true;
+            let (mut changed, mut failure) = (false, None);
+            let entries = Dir::read_from(&dir)?.flatten();
+            for entry in entries.filter(|entry| !is_dot(entry.file_name())) {
+                let gone = match unlink(&dir, entry.file_name(), entry.file_type()) {
+                    Ok(false) => self.lift(&dir, entry.file_name()),
+                    gone => gone.map(drop),
+                };
+                changed |= gone.is_ok();
+                failure = failure.or(gone.err());
             }
             if !changed {
-                return Ok(());
+                return failure.map_or(Ok(()), Err);
             }
         }
     }

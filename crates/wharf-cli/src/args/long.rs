@@ -37,6 +37,7 @@ pub(crate) enum ContainerCommand {
     /// Stop containers and start them again
     Restart(StopArgs),
     /// Remove containers
+    #[command(visible_alias = "remove")]
     Rm(RmArgs),
     /// Make a container and start it
     Run(RunArgs),

@@ -113,7 +113,8 @@ impl Condition {
 impl Name {
     /// Docker takes regular expressions here, of which people write `^/web$`.
     fn parse(text: &str) -> Option<Self> {
-        let begun = text.strip_prefix('^').map(|rest| rest.strip_prefix('/').unwrap_or(rest));
+        let begun = text.strip_prefix('^').or(text.strip_prefix('/'));
+        let begun = begun.map(|rest| rest.strip_prefix('/').unwrap_or(rest));
         let rest = begun.unwrap_or(text);
         let ended = rest.strip_suffix('$');
         let plain = ended.unwrap_or(rest);
@@ -168,6 +169,7 @@ mod tests {
             "name=eb",
             "name=^/web-1$",
             "name=^web",
+            "name=/web",
             "name=1$",
             "status=exited",
             "exited=3",

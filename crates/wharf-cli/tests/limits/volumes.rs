@@ -104,3 +104,23 @@ fn a_create_that_fails_leaves_no_volume() {
     site.fails(&line, 125, "nobody");
     assert_eq!(site.wharf.ok(["volume", "ls", "-q"]), "");
 }
+
+#[test]
+fn a_volume_is_removed_however_deep_a_program_has_dug() {
+    const DEPTH: usize = 20_000;
+    let Some(site) = Site::new("deep volume") else { return };
+    site.wharf.ok(["volume", "create", "pit"]);
+    let place = site.wharf.ok(["volume", "inspect", "-f", "{{.Mountpoint}}", "pit"]);
+    // Tests are processes of their own.
+    let before = std::env::current_dir().unwrap();
+    std::env::set_current_dir(place.trim()).unwrap();
+    for _ in 0..DEPTH {
+        std::fs::create_dir("d").unwrap();
+        std::env::set_current_dir("d").unwrap();
+    }
+    std::env::set_current_dir(before).unwrap();
+    let daemon = site.wharf.pids_of("daemon");
+    site.wharf.ok(["volume", "rm", "pit"]);
+    assert_eq!(site.wharf.pids_of("daemon"), daemon, "it has survived that");
+    assert!(!std::path::Path::new(place.trim()).exists());
+}

@@ -1,6 +1,7 @@
 //! What a container's processes see: kernel file systems, the files under `/etc`, and what the user
 //! put there.
 
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ use crate::spec::{Bind, ContainerSpec, Tmpfs};
 const TMPFS_DEFAULTS: [(&str, &str); 4] =
     [("noexec", "exec"), ("nosuid", "suid"), ("nodev", "dev"), ("mode=1777", "mode=")];
 const SHM: &str = "/dev/shm";
+/// `null`, `zero`, `full`, `random`, `urandom` and `tty`.
+const HARMLESS: [(u32, u32); 6] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)];
 
 /// Defaults, then the files under `/etc`, then the user's, parents before children. What a user
 /// puts in a default's place takes it.
@@ -58,10 +61,17 @@ fn bind_mount(bind: &Bind, nodev: bool) -> Value {
         (true, true) => options.push("ro"),
         (true, false) => options.push("rro"),
     }
-    if nodev {
+    if nodev && !is_harmless_device(&bind.source) {
         options.push(if bind.shallow { "nodev" } else { "rnodev" });
     }
     mount(&bind.target, "bind", &bind.source, &options)
+}
+
+/// One that every container has anyhow: `-v /dev/null:/etc/some.conf` hides a file.
+fn is_harmless_device(path: &Path) -> bool {
+    let Ok(found) = std::fs::metadata(path) else { return false };
+    let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+    found.file_type().is_char_device() && HARMLESS.contains(&(major, minor))
 }
 
 fn tmpfs_mount(tmpfs: &Tmpfs) -> Value {

@@ -89,6 +89,12 @@ fn where_devices_are_not_filtered_their_nodes_lead_nowhere() {
     };
     assert_eq!(options(&Layout::Unified, false), [true; 2]);
     assert_eq!(options(&Layout::Unified, true), [false; 2]);
+    let mut masked = spec(dir.path());
+    masked.binds = vec![bind(Path::new("/dev/null"), "/etc/some.conf")];
+    let masked = config(&masked, &user(0), Path::new("/r"), &Layout::Unified).unwrap();
+    let mounts = masked["mounts"].as_array().unwrap();
+    let mask = mounts.iter().find(|mount| mount["destination"] == "/etc/some.conf").unwrap();
+    assert!(!mask["options"].to_string().contains("nodev"), "{mask}");
     let separate = Layout::Separate(vec!["/sys/fs/cgroup/devices".into()]);
     assert_eq!(options(&separate, false), [false; 2]);
 }

@@ -37,6 +37,8 @@ pub(super) struct Streams {
     clients: Vec<Client>,
     terminal: Option<Terminal>,
     stalling: Stalling,
+    /// A command has no log: what its clients have not taken at its end waits for them.
+    is_command: bool,
     /// How many bytes clients have taken.
     taken: u64,
 }
@@ -82,7 +84,8 @@ impl Streams {
         let input = ends.input.map(|fd| Input::new(fd, ends_with));
         let stalling = if told.tty { Stalling::LetGo } else { Stalling::Waited };
         let terminal = ends.terminal;
-        Ok(Self { output, input, clients: Vec::new(), terminal, stalling, taken: 0 })
+        let clients = Vec::new();
+        Ok(Self { output, input, clients, terminal, stalling, is_command: false, taken: 0 })
     }
 
     /// Those of a command in a container, which has no log.
@@ -97,6 +100,7 @@ impl Streams {
             clients,
             terminal: ends.terminal,
             stalling: Stalling::Waited,
+            is_command: true,
             taken: 0,
         }
     }
@@ -242,7 +246,8 @@ impl Streams {
             let left = deadline.saturating_duration_since(Instant::now());
             let ready = poll(self.interests(), Some(left.min(self.timeout().unwrap_or(left))));
             self.serve(&ready.unwrap_or_default());
-            if self.taken != before {
+            let waits = self.is_command && (self.is_held_up() || self.output.has_ended());
+            if self.taken != before || waits {
                 deadline = Instant::now() + limit.max(FLUSH_LIMIT);
             }
         }

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::error::{Context, Error, Result};
 use crate::inroot::Root;
 use crate::spec::{Bind, ContainerSpec};
+use crate::tree::remove_tree;
 
 mod tree;
 
@@ -27,6 +28,8 @@ const DIRECTORY: OFlags =
 /// Beside a volume's files: a copy that is not whole yet, and one that is being moved in.
 const DRAFT: &str = "filling";
 const WHOLE: &str = "filled";
+/// A draft inside the volume, where the one beside it is on another file system.
+const ACROSS: &str = ".wharf-filling";
 /// In a container's directory once its volumes have been looked at.
 const NOTE: &str = "volumes-seen";
 /// Others may be filling the same volume; a little less than the daemon waits for the container.
@@ -87,7 +90,7 @@ impl<'a> Volume<'a> {
 
     /// Ends what somebody has begun who was stopped.
     fn settle(&self) -> io::Result<()> {
-        remove(&self.draft)?;
+        remove_tree(&self.draft)?;
         if self.whole.exists() { self.move_in() } else { Ok(()) }
     }
 
@@ -102,7 +105,7 @@ impl<'a> Volume<'a> {
         }
         if let Err(error) = self.copy(&from) {
             // A full disk has no room for it.
-            let _reported_with_the_failure = remove(&self.draft);
+            let _reported_with_the_failure = remove_tree(&self.draft);
             return Err(error);
         }
         self.move_in()
@@ -125,14 +128,31 @@ impl<'a> Volume<'a> {
                 Ok(()) | Err(Errno::EXIST) => {}
                 // Another file system is mounted there.
                 Err(Errno::XDEV) => {
-                    tree::copy(&from, &to)?;
+                    self.copy_across(&from, &to)?;
                     break;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         tree::copy_attributes(&from, &to)?;
-        remove(&self.whole)
+        remove_tree(&self.whole)
+    }
+
+    /// As [`Self::copy`], on the file system that is mounted at the volume: a try that is cut off
+    /// leaves nothing that could be taken for whole.
+    fn copy_across(&self, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+        let draft = self.bind.source.join(ACROSS);
+        remove_tree(&draft)?;
+        fs::create_dir(&draft)?;
+        let copied = rustix::fs::open(&draft, DIRECTORY, Mode::empty())?;
+        tree::copy(from, &copied)?;
+        for name in names(&copied)? {
+            match rustix::fs::renameat_with(&copied, &name, to, &name, RenameFlags::NOREPLACE) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        remove_tree(&draft)
     }
 
     fn open(&self) -> io::Result<OwnedFd> {
@@ -157,13 +177,6 @@ fn names(directory: &OwnedFd) -> io::Result<Vec<std::ffi::CString>> {
         }
     }
     Ok(names)
-}
-
-fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 #[cfg(test)]

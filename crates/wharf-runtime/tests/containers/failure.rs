@@ -70,13 +70,13 @@ fn bad_users_mounts_and_directories_are_named() {
     fixture.spec.workdir = "/etc/passwd".to_owned();
     assert!(refused(&mut fixture).1.contains("working directory /etc/passwd"));
 
-    // Only libcontainer notices this one: a directory over a file.
+    // A directory over a file.
     let mut fixture = Fixture::busybox("true");
     let dir = fixture.dir.path().to_owned();
     fixture.bind(&dir, "/etc/passwd", false, false);
     let (code, text) = refused(&mut fixture);
     assert_eq!(code, 125);
-    assert!(text.contains("create the container") && text.contains("/etc/passwd"), "{text}");
+    assert!(text.contains("cannot mount") && text.contains("on /etc/passwd"), "{text}");
 }
 
 #[test]
