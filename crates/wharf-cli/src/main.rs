@@ -108,8 +108,9 @@ async fn converse(command: Command) -> Outcome {
             prune::prune(&session, &args, &[prune::CONTAINERS]).await
         }
         Command::System(SystemCommand::Prune(args)) => {
-            prune::prune(&session, &args, &[prune::CONTAINERS, prune::NETWORKS, prune::IMAGES])
-                .await
+            let images = if args.all { prune::ALL_IMAGES } else { prune::IMAGES };
+            let kinds = [prune::CONTAINERS, prune::NETWORKS, images];
+            prune::prune(&session, &args.prune, &kinds).await
         }
         Command::Logs(args) => attach::logs(&session, args).await,
         Command::Exec(args) => exec::exec(&session, args).await,

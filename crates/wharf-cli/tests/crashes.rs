@@ -7,6 +7,7 @@ mod crashes {
     mod disk;
     mod endings;
     mod processes;
+    mod shims;
     mod site;
     mod steps;
     mod teardown;

@@ -2,7 +2,7 @@
 //!
 //! Each step of `run` and `rm` has a name, and so have those of a change of what is published, of an
 //! end, and of a start that fails. A debug build whose environment has `WHARF_CRASH_AT=<name>` kills
-//! itself with SIGKILL there; a release build has none of this.
+//! itself with SIGKILL there ([`wharf_runtime::crash`]).
 
 /// Every named step, in the order a `run` followed by an `rm` passes them.
 pub const STEPS: [&str; 18] = [
@@ -34,20 +34,8 @@ pub const END_STEPS: [&str; 5] =
     ["stop.signalled", "settle.recorded", "settle.withdrawn", "settle.unplugged", "undo.killed"];
 
 /// Dies here if a test asked for it.
-#[cfg(debug_assertions)]
 pub(crate) fn point(step: &str) {
     let known = STEPS.contains(&step) || CHANGE_STEPS.contains(&step) || END_STEPS.contains(&step);
     debug_assert!(known, "unnamed step {step}");
-    if std::env::var("WHARF_CRASH_AT").is_ok_and(|asked| asked == step)
-        && let Some(own) = rustix::process::Pid::from_raw(std::process::id().cast_signed())
-        && rustix::process::kill_process(own, rustix::process::Signal::KILL).is_ok()
-    {
-        loop {
-            std::thread::park();
-        }
-    }
+    wharf_runtime::crash::die_if_asked("WHARF_CRASH_AT", step);
 }
-
-/// Does nothing in a release build.
-#[cfg(not(debug_assertions))]
-pub(crate) fn point(_step: &str) {}

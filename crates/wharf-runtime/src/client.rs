@@ -11,6 +11,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use wharf_host::process::{Detached, Pid, Signal, spawn_detached};
 
 use crate::copy::CopySpec;
@@ -181,6 +183,11 @@ impl Shim {
         let mut line = serde_json::to_vec(&request).map_err(|e| Error::json("request", e))?;
         line.push(b'\n');
         stream.write_all(&line).during(|| action)?;
+        match self.waits_for_answer(&stream, limit).during(|| action)? {
+            Waited::Answer => {}
+            Waited::End => return Err(refused("its shim ended".to_owned())),
+            Waited::Nothing => return Err(timeout()),
+        }
         let mut answer = String::new();
         match BufReader::new(stream.take(REPLY_LIMIT)).read_line(&mut answer) {
             Ok(0) => return Err(refused("its shim ended".to_owned())),
@@ -190,6 +197,38 @@ impl Shim {
         }
         understand(answer.as_bytes())
     }
+
+    /// Waits for an answer, or for the end of the shim: a process that it was about to make has its
+    /// descriptors, too, so that its socket alone would not tell.
+    fn waits_for_answer(&self, stream: &UnixStream, limit: Duration) -> std::io::Result<Waited> {
+        let process = self.pid.open().map_err(std::io::Error::other)?;
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Nobody to wait for is no reason to miss what was said before.
+            let left = if process.is_some() { left } else { Duration::ZERO };
+            let timeout = Timespec::try_from(left).unwrap_or_default();
+            let mut fds = vec![PollFd::new(stream, PollFlags::IN)];
+            fds.extend(process.as_ref().map(|process| PollFd::new(process, PollFlags::IN)));
+            match rustix::event::poll(&mut fds, Some(&timeout)) {
+                Err(Errno::INTR) => continue,
+                polled => drop(polled?),
+            }
+            let happened: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            return Ok(match (happened.first(), happened.get(1)) {
+                (Some(true), _) => Waited::Answer,
+                (_, Some(false)) => Waited::Nothing,
+                (_, Some(true) | None) => Waited::End,
+            });
+        }
+    }
+}
+
+/// What came of waiting for a shim.
+enum Waited {
+    Answer,
+    End,
+    Nothing,
 }
 
 fn understand(answer: &[u8]) -> Result<State> {

@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod client;
 pub mod command;
 pub mod copy;
+pub mod crash;
 pub mod digest;
 pub mod error;
 pub mod exit;

@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 use crate::bundle::{self, Privileges};
 use crate::cgroup::{Layout, kill_leftovers, limits};
+use crate::crash;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::inroot::Root;
@@ -50,6 +51,7 @@ impl Live {
     /// Makes the container of `spec`; its command waits for [`Live::start`].
     pub(super) fn create(spec: &ContainerSpec, run_dir: &Path) -> Result<(Self, Ends)> {
         let rootfs = Rootfs::mount(spec, run_dir)?;
+        crash::shim("shim.mounted");
         let user = prepare(spec, rootfs.path())?;
         let layout = Layout::detect()?;
         let mut config = bundle::config(spec, &user, rootfs.path(), &layout)?;
@@ -61,6 +63,7 @@ impl Live {
             build(spec, &user, run_dir).inspect_err(|_| clean(spec, run_dir))?;
         let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
         let pid = pid.ok_or_else(|| failed("create the container", "it has no process"))?;
+        crash::shim("shim.created");
         // Its one process waits: what it is limited to holds before its command runs.
         limit(spec, pid).inspect_err(|_| clean(spec, run_dir))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
@@ -71,7 +74,9 @@ impl Live {
 
     /// Lets the command run.
     pub(super) fn start(&mut self) -> Result<()> {
-        self.container.start().map_err(|e| failed("start the container", e))
+        self.container.start().map_err(|e| failed("start the container", e))?;
+        crash::shim("shim.started");
+        Ok(())
     }
 
     pub(super) fn pid(&self) -> u32 {

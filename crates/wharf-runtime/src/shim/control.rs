@@ -10,6 +10,7 @@ use rustix::event::PollFlags;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cgroup::was_short_of_memory;
+use crate::crash;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::exit::{self, Exit};
@@ -281,16 +282,19 @@ impl Control {
     fn on_exit(&mut self) {
         let Some(live) = self.live.take() else { return };
         let code = live.reap().map_or(255, exit::code_of);
+        crash::shim("shim.ended");
         let oom_killed = was_short_of_memory(&self.spec.cgroup);
         let exit = Exit { code, finished_at: Timestamp::now(), oom_killed };
         if let Err(error) = durable::write_json(&self.dir.join(exit::FILE), &exit) {
             report(&self.dir, &error);
         }
+        crash::shim("shim.recorded");
         if let Some(mut streams) = self.streams.take() {
             streams.finish(code);
         }
         let state = self.state(Some(exit));
         self.remove(live);
+        crash::shim("shim.removed");
         for peer in &mut self.peers {
             peer.send(&Reply::State(state));
         }
