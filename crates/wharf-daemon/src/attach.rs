@@ -157,7 +157,11 @@ async fn carry_input(
     let mut buffer = BytesMut::with_capacity(PIECE);
     loop {
         while let Some(frame) = Frame::decode(&mut buffer).map_err(std::io::Error::other)? {
-            to.write_all(&frame.encode()).await?;
+            if to.write_all(&frame.encode()).await.is_err() {
+                // The program has ended before it was told everything. How it has ended is still to
+                // be heard, and whoever hears it comes to an end by that.
+                return std::future::pending().await;
+            }
             if frame == Frame::Leave {
                 return Ok(());
             }
@@ -297,4 +301,31 @@ fn let_go(name: &str) -> String {
     format!(
         "nothing of the output of container {name:?} was taken for long, and it goes on without you: see `wharf logs {name}`"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_heard_by_who_still_has_something_to_say() {
+        for _ in 0..50 {
+            let (near, far) = StdStream::pair().unwrap();
+            let (_sender, closing) = watch::channel(false);
+            let stream = prepare(near).unwrap();
+            let attached = Attached { stream, of: Whose::Command, closing };
+            // The command has failed at once, and nobody reads its input.
+            std::io::Write::write_all(&mut &far, &Frame::Exit(127).encode()).unwrap();
+            drop(far);
+            let (mut client, server) = tokio::io::duplex(PIECE);
+            let input = Frame::Stdin(Bytes::from_static(b"in")).encode();
+            client.write_all(&input).await.unwrap();
+            let carried = tokio::spawn(attached.carry(server));
+            let mut told = Vec::new();
+            client.read_to_end(&mut told).await.unwrap();
+            carried.await.unwrap();
+            let frame = Frame::decode(&mut BytesMut::from(told.as_slice())).unwrap();
+            assert_eq!(frame, Some(Frame::Exit(127)));
+        }
+    }
 }
