@@ -109,7 +109,12 @@ impl FromStr for Reference {
         if name.len() == ID_LENGTH && name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(refuse("64 hexadecimal digits are an image id and cannot be a name"));
         }
-        Ok(Self { repository: familiar(name), tag: tag.map(str::to_owned), digest })
+        let reference = Self { repository: familiar(name), tag: tag.map(str::to_owned), digest };
+        // The limit is for the whole name, and so the registry's part that was left out counts, too.
+        if reference.registry().len() + 1 + reference.path().len() > NAME_LIMIT {
+            return Err(refuse("with its registry the name is longer than 255 bytes"));
+        }
+        Ok(reference)
     }
 }
 
@@ -202,6 +207,15 @@ fn is_tag(tag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_is_taken_again_by_its_whole_name() {
+        for length in 200..=255 {
+            if let Ok(reference) = "a".repeat(length).parse::<Reference>() {
+                assert!(reference.canonical().parse::<Reference>().is_ok(), "{length}");
+            }
+        }
+    }
 
     #[test]
     fn names_are_shortened_as_docker_shows_them() {
