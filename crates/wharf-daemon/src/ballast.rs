@@ -19,8 +19,9 @@ const SIZE: u64 = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Ballast {
     path: PathBuf,
-    /// Whoever needs it while another has it waits: there is more room then.
-    given: Mutex<()>,
+    /// Held while the file is made or removed, and never over the work that needs its room: that
+    /// may ask for help itself.
+    changing: Mutex<()>,
 }
 
 // === impl Ballast ===
@@ -28,7 +29,7 @@ pub(crate) struct Ballast {
 impl Ballast {
     /// Keeps room at `path`, if there is some.
     pub(crate) fn at(path: PathBuf) -> Self {
-        let ballast = Self { path, given: Mutex::default() };
+        let ballast = Self { path, changing: Mutex::default() };
         ballast.take();
         ballast
     }
@@ -37,22 +38,29 @@ impl Ballast {
     pub(crate) fn help<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         let done = match work() {
             Err(error) if is_full(&error) => {
-                let _alone = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-                let _none_left = fs::remove_file(&self.path);
+                self.give();
                 work()
             }
             done => done,
         };
-        let _alone = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         // Not before room has been made: the disk may have been full once more.
-        if done.is_ok() && !self.path.exists() {
+        if done.is_ok() {
             self.take();
         }
         done
     }
 
+    fn give(&self) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _none_left = fs::remove_file(&self.path);
+    }
+
     /// A half of it would be of no use, and is not left to others' surprise.
     fn take(&self) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.path.exists() {
+            return;
+        }
         let taken = reserve(&self.path);
         if let Err(error) = &taken {
             tracing::warn!(%error, "no room can be kept for removing things on a full disk");
@@ -111,6 +119,13 @@ mod tests {
         assert_eq!(size(), 0, "there is no room for it");
         ballast.help(|| Ok(())).unwrap();
         assert_eq!(size(), SIZE);
+        tries.set(0);
+        let within = ballast.help(|| {
+            tries.set(tries.get() + 1);
+            if tries.get() == 1 { Err(full()) } else { ballast.help(|| Ok(())) }
+        });
+        within.unwrap();
+        assert_eq!((tries.get(), size()), (2, SIZE), "whoever is helped may ask for help");
         let other = ballast.help(|| Err::<(), _>(Error::Conflict("no".into())));
         assert_eq!(other.unwrap_err().to_string(), "no");
     }
