@@ -57,6 +57,10 @@ fn a_full_disk_refuses_what_is_new_and_harms_nothing_that_is() {
     assert_eq!(site.wharf.state("glutton").as_deref(), Some("exited"));
     assert!(!run("more", "8082:80").is_success());
     site.wharf.ok(["rm", "glutton"]);
+    let filled = site.wharf.run(["run", "--rm", "--name", "brief", &image, "sh", "-c", fill]);
+    assert!(filled.unwrap().stderr.contains("No space left"));
+    wait::until(LIMIT, "the end of brief", || site.wharf.listed("brief").is_none().then_some(()))
+        .unwrap();
     assert!(run("more", "8082:80").is_success());
     site.wharf.ok(["rm", "-f", "more"]);
     site.wharf.ok(["rm", "-f", "box", "late"]);
