@@ -38,13 +38,7 @@ fn killed_at(step: &str, running: bool, line: &[&str]) {
         site.wharf.ok(["start", "web"]);
         site.answers(WEB);
     }
-    site.wharf.ok(["rm", "-f", "web"]);
-    site.settles_to(&quiet);
-    site.still_answers(9090);
-    site.wharf.ok(["rm", "-f", "other"]);
-    site.wharf.ok(["shutdown"]);
-    daemon.wait(LIMIT).unwrap();
-    site.left_nothing(&untouched);
+    site.goes_without_a_trace(daemon, &quiet, &untouched);
 }
 
 fn stopped_at(step: &str) {

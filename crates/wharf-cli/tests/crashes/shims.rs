@@ -49,13 +49,7 @@ fn killed_at(step: &str, part: Part) {
     assert_eq!(site.wharf.state("web").as_deref(), Some(at_rest));
     site.wharf.ok(["start", "web"]);
     site.answers(WEB);
-    site.wharf.ok(["rm", "-f", "web"]);
-    site.settles_to(&quiet);
-    site.still_answers(9090);
-    site.wharf.ok(["rm", "-f", "other"]);
-    site.wharf.ok(["shutdown"]);
-    daemon.wait(LIMIT).unwrap();
-    site.left_nothing(&untouched);
+    site.goes_without_a_trace(daemon, &quiet, &untouched);
 }
 
 #[test]

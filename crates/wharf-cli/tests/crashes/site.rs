@@ -67,6 +67,23 @@ impl Site {
         assert!(settled.is_ok(), "{:#}", settled.unwrap_err());
     }
 
+    /// Removes `web`, then `other` beside it, and ends `daemon`: after the one the host is as `quiet`,
+    /// after all of it as `untouched`.
+    pub(super) fn goes_without_a_trace(
+        &self,
+        daemon: Daemon,
+        quiet: &Snapshot,
+        untouched: &Snapshot,
+    ) {
+        self.wharf.ok(["rm", "-f", "web"]);
+        self.settles_to(quiet);
+        self.still_answers(9090);
+        self.wharf.ok(["rm", "-f", "other"]);
+        self.wharf.ok(["shutdown"]);
+        daemon.wait(LIMIT).unwrap();
+        self.left_nothing(untouched);
+    }
+
     /// Everything is as it was `before`, and of files there is nothing but what an instance keeps.
     #[track_caller]
     pub(super) fn left_nothing(&self, before: &Snapshot) {
