@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
@@ -25,7 +25,7 @@ const MAX_DESCRIPTORS: usize = 4 * 65_536;
 /// Who is at the other end of a unix socket, as of when it connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Process, as seen from our pid namespace.
+    /// Process, as seen from our pid namespace; 0 if it is outside.
     pub pid: u32,
     /// Effective user.
     pub uid: u32,
@@ -96,10 +96,26 @@ pub fn recv_descriptor(stream: &UnixStream) -> Result<OwnedFd> {
 }
 
 /// Who connected to `stream` (`SO_PEERCRED`).
+#[expect(unsafe_code, reason = "our crates' wrappers have no number for a process outside ours")]
 pub fn peer_credentials(stream: &UnixStream) -> Result<Peer> {
-    let found = rustix::net::sockopt::socket_peercred(stream).during(|| "identify the peer")?;
-    let pid = u32::try_from(found.pid.as_raw_nonzero().get()).unwrap_or(0);
-    Ok(Peer { pid, uid: found.uid.as_raw(), gid: found.gid.as_raw() })
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: `found` and `length` live across the call, and `length` is the size of `found`.
+    // JUSTIFICATION: rustix takes the number for one that is never 0, which a peer outside of our
+    // process namespace has.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error()).during(|| "identify the peer");
+    }
+    Ok(Peer { pid: u32::try_from(found.pid).unwrap_or(0), uid: found.uid, gid: found.gid })
 }
 
 fn recv_head(mut stream: &UnixStream) -> Result<Option<(usize, usize)>> {

@@ -61,9 +61,8 @@ fn restore_signals(before: Option<&SigSet>) {
 /// Ctrl-C reaches it and not the init.
 fn lead() {
     let _own_group = rustix::process::setpgid(None, None);
-    if let Ok(group) = rustix::process::getpgid(None) {
-        let _without_a_terminal = rustix::termios::tcsetpgrp(std::io::stdin(), group);
-    }
+    let _without_a_terminal =
+        rustix::termios::tcsetpgrp(std::io::stdin(), rustix::process::getpid());
 }
 
 fn watch(command: Pid) -> i32 {
