@@ -10,6 +10,7 @@ mod knock;
 mod order;
 mod pace;
 mod serve;
+mod slices;
 mod tcp;
 mod udp;
 mod window;
@@ -18,7 +19,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -81,6 +82,10 @@ pub(crate) struct Target {
     pub(crate) count: SocketAddr,
     #[arg(long)]
     pub(crate) seconds: f64,
+    /// Another end, which has a window of its own: a slice here and a slice there, in turn. For
+    /// single streams.
+    #[arg(long)]
+    pub(crate) beside: Option<SocketAddr>,
     /// Keep the two ends of a single stream on processors of their own.
     #[arg(long)]
     pub(crate) apart: bool,
@@ -103,8 +108,8 @@ fn tell(found: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-fn load(target: &Target) -> Result<Window> {
-    let Target { to, count, .. } = *target;
+/// The windows of `to` and of what is beside it.
+fn load(target: &Target) -> Result<Vec<Window>> {
     let lasting = Duration::try_from_secs_f64(target.seconds)?;
     let load = target.column.load();
     let single = matches!(load, Load::Upload { streams: 1 } | Load::Download { streams: 1 });
@@ -112,6 +117,21 @@ fn load(target: &Target) -> Result<Window> {
     if apart {
         cpu::keep_apart(cpu::End::Client)?;
     }
+    let window = |to, lasting| put(load, to, target.count, lasting, apart);
+    match target.beside {
+        None => Ok(vec![window(target.to, lasting)?]),
+        Some(_) if !single => bail!("only a single stream goes in slices"),
+        Some(beside) => slices::alternate([target.to, beside], lasting, window).map(Vec::from),
+    }
+}
+
+fn put(
+    load: Load,
+    to: SocketAddr,
+    count: SocketAddr,
+    lasting: Duration,
+    apart: bool,
+) -> Result<Window> {
     match load {
         Load::Upload { streams } => tcp::upload(to, streams, lasting, apart),
         Load::Download { streams } => tcp::download(to, streams, lasting, apart),

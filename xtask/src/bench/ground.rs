@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use wharf_host::link::{Change, Links, Veth};
 use wharf_host::process::current_exe;
 use wharf_lab::{Host, Lab, Process};
@@ -85,18 +85,43 @@ impl Client {
         to: SocketAddr,
         lasting: Duration,
     ) -> Result<Window> {
+        let [window] = self.load(column, [to], lasting)?;
+        Ok(window)
+    }
+
+    /// Runs a window of `column` to each of `ends`, in slices that alternate.
+    pub(crate) fn windows(
+        &self,
+        column: Column,
+        ends: [SocketAddr; 2],
+        lasting: Duration,
+    ) -> Result<[Window; 2]> {
+        self.load(column, ends, lasting)
+    }
+
+    fn load<const ENDS: usize>(
+        &self,
+        column: Column,
+        ends: [SocketAddr; ENDS],
+        lasting: Duration,
+    ) -> Result<[Window; ENDS]> {
         let count = SocketAddr::new(self.container, Service::Count.port());
         let mut command = agent("load");
-        command.args(["--column", &column.name(), "--to", &to.to_string()]);
-        command.args(["--count", &count.to_string()]);
+        command.args(["--column", &column.name(), "--count", &count.to_string()]);
         command.args(["--seconds", &lasting.as_secs_f64().to_string()]);
+        for (option, end) in ["--to", "--beside"].into_iter().zip(&ends) {
+            command.arg(option).arg(end.to_string());
+        }
         if self.apart {
             command.arg("--apart");
         }
         command.stdin(Stdio::null());
-        let output = self.host.output(command, lasting + LOAD_GRACE)?;
-        ensure!(output.is_success(), "{} to {to} failed: {}", column.name(), output.stderr.trim());
-        serde_json::from_str(&output.stdout).context("read what the load generator wrote")
+        let output = self.host.output(command, lasting * 2 + LOAD_GRACE)?;
+        let failed = || format!("{} to {ends:?}: {}", column.name(), output.stderr.trim());
+        ensure!(output.is_success(), failed());
+        let found: Vec<Window> =
+            serde_json::from_str(&output.stdout).context("read what the load generator wrote")?;
+        found.try_into().map_err(|_| anyhow!("the load generator wrote other windows"))
     }
 }
 

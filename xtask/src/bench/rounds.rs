@@ -2,7 +2,8 @@
 //!
 //! A machine's speed drifts by more than what is to be told apart, so that windows far apart in
 //! time say nothing about each other. In every round the baseline runs before and after every
-//! contender; the figure is the median of the ratios to those two neighbours.
+//! contender; the figure is the median of the ratios to those two neighbours. Where even half a second
+//! is too long, contender and baseline have their windows at once, in slices that alternate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +36,17 @@ pub(crate) trait Way {
 
     /// Runs one window of `column` over it.
     fn window(&self, column: Column, lasting: Duration) -> Result<Window>;
+
+    /// Runs one window of it and one of `baseline` in slices that alternate; `None` where windows of
+    /// their own are compared.
+    fn beside(
+        &self,
+        _baseline: &Self,
+        _column: Column,
+        _lasting: Duration,
+    ) -> Option<Result<[Window; 2]>> {
+        None
+    }
 }
 
 /// How much is measured.
@@ -104,29 +116,66 @@ fn round<W: Way>(
 ) -> Result<()> {
     let (baseline, others) = ways.split_first().context("nobody to measure")?;
     for column in &plan.columns {
-        let measured = |way: &W| {
-            interrupt.check()?;
-            way.window(*column, plan.window)
-        };
-        let mut keep = |way: &W, sample: Sample| {
-            samples.entry((*column, way.name().to_owned())).or_default().push(sample);
-        };
-        let mut before = measured(baseline)?;
+        let mut turn = Turn { plan, column: *column, baseline, interrupt, before: None };
         let others = others.iter().filter(|way| way.supports(*column));
         let windows = others.flat_map(|way| (0..way.windows(*column)).map(move |_| way));
         for other in windows {
-            let window = measured(other).with_context(|| format!("measure {}", other.name()));
-            let after = measured(baseline)?;
-            keep(baseline, Sample::alone(before.clone()));
-            match window {
-                Ok(window) => keep(other, Sample::between(window, &before, &after)),
-                Err(error) => eprintln!("  no sample: {error:#}"),
+            for (way, sample) in turn.of(other)? {
+                samples.entry((*column, way.name().to_owned())).or_default().push(sample);
             }
-            before = after;
         }
-        keep(baseline, Sample::alone(before));
+        let last = turn.before.map(Sample::alone);
+        samples.entry((*column, baseline.name().to_owned())).or_default().extend(last);
     }
     Ok(())
+}
+
+/// The contenders' windows in one column, each with those of the baseline that belong to it.
+struct Turn<'a, W> {
+    plan: &'a Plan,
+    column: Column,
+    baseline: &'a W,
+    interrupt: &'a Interrupt,
+    /// The baseline's newest window, which nobody has been compared with as the one before.
+    before: Option<Window>,
+}
+
+// === impl Turn ===
+
+impl<'a, W: Way> Turn<'a, W> {
+    /// One window of `way`. One that fails is told and has no sample; the baseline's must not fail.
+    fn of(&mut self, way: &'a W) -> Result<Vec<(&'a W, Sample)>> {
+        self.interrupt.check()?;
+        let Some(both) = way.beside(self.baseline, self.column, self.plan.window) else {
+            return self.between(way);
+        };
+        let both = both.with_context(|| format!("measure {}", way.name()));
+        Ok(told(both).map_or_else(Vec::new, |[own, baseline]| {
+            let sample = Sample::between(own, &baseline, &baseline);
+            vec![(way, sample), (self.baseline, Sample::alone(baseline))]
+        }))
+    }
+
+    fn between(&mut self, way: &'a W) -> Result<Vec<(&'a W, Sample)>> {
+        let before = match self.before.take() {
+            Some(window) => window,
+            None => self.measured(self.baseline)?,
+        };
+        let own = self.measured(way).with_context(|| format!("measure {}", way.name()));
+        let after = self.measured(self.baseline)?;
+        let own = told(own).map(|own| (way, Sample::between(own, &before, &after)));
+        self.before = Some(after);
+        Ok([(self.baseline, Sample::alone(before))].into_iter().chain(own).collect())
+    }
+
+    fn measured(&self, way: &W) -> Result<Window> {
+        self.interrupt.check()?;
+        way.window(self.column, self.plan.window)
+    }
+}
+
+fn told<T>(outcome: Result<T>) -> Option<T> {
+    outcome.inspect_err(|error| eprintln!("  no sample: {error:#}")).ok()
 }
 
 // === impl Sample ===

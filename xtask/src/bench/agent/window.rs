@@ -41,6 +41,15 @@ impl Window {
         Self { rate, bytes, ..Self::default() }
     }
 
+    /// All of these windows of bytes as one.
+    pub(crate) fn joined(windows: &[Self]) -> Self {
+        let bytes = windows.iter().map(|it| it.bytes).sum();
+        let seconds = |it: &Self| it.bytes as f64 * 8.0 / BITS_PER_GIGABIT / it.rate;
+        let took = windows.iter().filter(|it| it.bytes > 0).map(seconds).sum();
+        let cpu_seconds = windows.iter().map(|it| it.cpu_seconds).sum();
+        Self { cpu_seconds, ..Self::of_bytes(bytes, Duration::from_secs_f64(took)) }
+    }
+
     /// A window of exchanges that took these times.
     pub(crate) fn of_times(mut times: Vec<Duration>, took: Duration) -> Self {
         times.sort_unstable();
@@ -87,6 +96,17 @@ mod tests {
         let window = Window::of_times(times, Duration::from_millis(500));
         assert!((window.rate - 200.0).abs() < 1e-9);
         assert_eq!((window.p50_us, window.p99_us), (Some(50.0), Some(99.0)));
+    }
+
+    #[test]
+    fn joined_windows_have_the_rate_of_their_whole_time() {
+        let window = |bytes, seconds| Window {
+            cpu_seconds: 0.5,
+            ..Window::of_bytes(bytes, Duration::from_secs(seconds))
+        };
+        let joined = Window::joined(&[window(125_000_000, 1), window(125_000_000, 3)]);
+        assert!((joined.rate - 0.5).abs() < 1e-9);
+        assert_eq!((joined.bytes, joined.cpu_seconds), (250_000_000, 1.0));
     }
 
     #[test]

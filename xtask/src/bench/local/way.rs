@@ -12,8 +12,10 @@ use crate::bench::contender::Mapping;
 use crate::bench::ground::{Client, HOST};
 use crate::bench::rounds;
 
-/// Of ours in a round, where 3 % decide: a single window scatters by ten.
-const WINDOWS_OF_OURS: u32 = 4;
+/// In a round, of those with which 3 % decide: a single window scatters by ten.
+const MANY_WINDOWS: u32 = 4;
+/// The same of a single stream, of which one scatters by twenty.
+const MANY_STREAMS: u32 = 12;
 
 /// Which of the host's addresses is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,8 @@ pub(crate) enum Path {
 pub(crate) enum Kind {
     /// Nobody: the container's own address is asked.
     Direct,
+    /// The same as a contender, which says what a run can tell apart at all.
+    Again,
     /// What `wharf run -p` does by default: the connect hooks.
     Ours,
     /// Our relay (`via=relay`).
@@ -81,10 +85,10 @@ impl Path {
 
     /// Who leads on from there; the first is what the others are compared with.
     pub(crate) fn kinds(self) -> &'static [Kind] {
-        use Kind::{Bare, Direct, DockerNat, DockerProxy, Nft, Ours, Relay};
+        use Kind::{Again, Bare, Direct, DockerNat, DockerProxy, Nft, Ours, Relay};
         match self {
-            Self::Loopback4 => &[Direct, Ours, Relay, DockerProxy, Bare],
-            Self::Loopback6 => &[Direct, Ours, Relay, DockerProxy],
+            Self::Loopback4 => &[Direct, Ours, Again, Relay, DockerProxy, Bare],
+            Self::Loopback6 => &[Direct, Ours, Again, Relay, DockerProxy],
             Self::Address => &[Direct, Ours, Relay, Nft, DockerProxy, DockerNat],
         }
     }
@@ -94,14 +98,22 @@ impl Path {
 
 impl Kind {
     /// Those that can be chosen; the direct path always is.
-    pub(crate) const CHOICES: [Self; 6] =
-        [Self::Ours, Self::Relay, Self::Nft, Self::DockerProxy, Self::DockerNat, Self::Bare];
+    pub(crate) const CHOICES: [Self; 7] = [
+        Self::Ours,
+        Self::Again,
+        Self::Relay,
+        Self::Nft,
+        Self::DockerProxy,
+        Self::DockerNat,
+        Self::Bare,
+    ];
 
     /// Its name in tables and files.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Ours => "ours",
+            Self::Again => "direct-again",
             Self::Relay => "relay",
             Self::Nft => "nft",
             Self::DockerProxy => "docker-proxy",
@@ -121,19 +133,20 @@ impl Kind {
             Self::Ours => Some(""),
             Self::Relay => Some(",via=relay"),
             Self::Nft => Some(",via=nft"),
-            Self::Direct | Self::DockerProxy | Self::DockerNat | Self::Bare => None,
+            Self::DockerProxy | Self::DockerNat => None,
+            Self::Direct | Self::Again | Self::Bare => None,
         }
     }
 
     /// Whether the container's own address is asked.
     pub(crate) fn is_direct(self) -> bool {
-        matches!(self, Self::Direct | Self::Bare)
+        matches!(self, Self::Direct | Self::Again | Self::Bare)
     }
 
     /// Its ports of the host, one for each service.
     pub(crate) fn mappings(self) -> Vec<Mapping> {
         let block = match self {
-            Self::Direct | Self::Ours | Self::Bare => 0,
+            Self::Direct | Self::Again | Self::Ours | Self::Bare => 0,
             Self::Relay => 1,
             Self::Nft => 2,
             Self::DockerProxy => 3,
@@ -169,12 +182,29 @@ impl rounds::Way for Way {
 
     fn windows(&self, column: Column) -> u32 {
         let required = FLOORS.iter().any(|(required, _)| *required == column);
-        let judged = required && self.path != Path::Address && self.kind == Kind::Ours;
-        if judged { WINDOWS_OF_OURS } else { 1 }
+        let judged = self.path != Path::Address && matches!(self.kind, Kind::Ours | Kind::Again);
+        match (required && judged, column) {
+            (true, Column::Bulk1Up | Column::Bulk1Down) => MANY_STREAMS,
+            (true, _) => MANY_WINDOWS,
+            (false, _) => 1,
+        }
     }
 
     fn window(&self, column: Column, lasting: Duration) -> Result<Window> {
         self.client.window(column, self.to(column.service()), lasting)
+    }
+
+    fn beside(
+        &self,
+        baseline: &Self,
+        column: Column,
+        lasting: Duration,
+    ) -> Option<Result<[Window; 2]>> {
+        let single = matches!(column, Column::Bulk1Up | Column::Bulk1Down);
+        // A host of its own is reached by no client of this one.
+        let possible = single && self.kind != Kind::Bare;
+        let ends = [self, baseline].map(|way| way.to(column.service()));
+        possible.then(|| self.client.windows(column, ends, lasting))
     }
 }
 
