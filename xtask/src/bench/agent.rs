@@ -86,9 +86,10 @@ pub(crate) struct Target {
     /// single streams.
     #[arg(long)]
     pub(crate) beside: Option<SocketAddr>,
-    /// Keep the two ends of a single stream on processors of their own.
+    /// Keep a single stream steady: its ends on processors of their own, and as many bytes under
+    /// way as it is given, not as the kernel's tuning happens to find.
     #[arg(long)]
-    pub(crate) apart: bool,
+    pub(crate) steady: bool,
 }
 
 /// Does what one end has to do, in a session of its own as the proxies have.
@@ -113,11 +114,11 @@ fn load(target: &Target) -> Result<Vec<Window>> {
     let lasting = Duration::try_from_secs_f64(target.seconds)?;
     let load = target.column.load();
     let single = matches!(load, Load::Upload { streams: 1 } | Load::Download { streams: 1 });
-    let apart = target.apart && single;
-    if apart {
+    let steady = target.steady && single;
+    if steady {
         cpu::keep_apart(cpu::End::Client)?;
     }
-    let window = |to, lasting| put(load, to, target.count, lasting, apart);
+    let window = |to, lasting| put(load, to, target.count, lasting, steady);
     match target.beside {
         None => Ok(vec![window(target.to, lasting)?]),
         Some(_) if !single => bail!("only a single stream goes in slices"),
@@ -130,11 +131,11 @@ fn put(
     to: SocketAddr,
     count: SocketAddr,
     lasting: Duration,
-    apart: bool,
+    steady: bool,
 ) -> Result<Window> {
     match load {
-        Load::Upload { streams } => tcp::upload(to, streams, lasting, apart),
-        Load::Download { streams } => tcp::download(to, streams, lasting, apart),
+        Load::Upload { streams } => tcp::upload(to, streams, lasting, steady),
+        Load::Download { streams } => tcp::download(to, streams, lasting, steady),
         Load::Exchange { connections } => tcp::exchange(to, connections, lasting),
         Load::Connect { workers } => tcp::connect(to, workers, lasting),
         Load::Flood => udp::flood(to, count, lasting),

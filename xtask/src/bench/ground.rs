@@ -51,8 +51,8 @@ pub(crate) struct Client {
     pub(crate) host: Host,
     /// The container, as this host reaches it without anybody's help.
     pub(crate) container: IpAddr,
-    /// Whether the two ends of a single stream keep to processors of their own.
-    pub(crate) apart: bool,
+    /// Whether single streams are kept steady, which tells smaller differences apart.
+    pub(crate) steady: bool,
 }
 
 // === impl Ground ===
@@ -63,7 +63,7 @@ impl Ground {
         let lab = Lab::new("bench")?;
         let [client, host, container] = hosts(&lab)?;
         let server = serve(&container, CONTAINER)?;
-        let client = Client { host: client, container: CONTAINER, apart: false };
+        let client = Client { host: client, container: CONTAINER, steady: false };
         Ok(Self { host, client, _server: server, lab })
     }
 
@@ -112,8 +112,8 @@ impl Client {
         for (option, end) in ["--to", "--beside"].into_iter().zip(&ends) {
             command.arg(option).arg(end.to_string());
         }
-        if self.apart {
-            command.arg("--apart");
+        if self.steady {
+            command.arg("--steady");
         }
         command.stdin(Stdio::null());
         let output = self.host.output(command, lasting * 2 + LOAD_GRACE)?;

@@ -17,20 +17,20 @@ pub(crate) enum Order {
 // === impl Order ===
 
 impl Order {
-    /// Its form on the wire; with it, whether the ends keep apart from each other.
-    pub(crate) fn encode(self, apart: bool) -> [u8; LENGTH] {
+    /// Its form on the wire; with it, whether the stream is kept steady.
+    pub(crate) fn encode(self, steady: bool) -> [u8; LENGTH] {
         let (kind, argument) = match self {
             Self::Receive => (b'r', 0),
             Self::Send { milliseconds } => (b's', milliseconds),
             Self::Echo => (b'e', 0),
         };
         let [a, b, c, d] = argument.to_be_bytes();
-        [kind, u8::from(apart), 0, 0, a, b, c, d]
+        [kind, u8::from(steady), 0, 0, a, b, c, d]
     }
 
     /// Reads it back.
     pub(crate) fn decode(bytes: [u8; LENGTH]) -> Option<(Self, bool)> {
-        let [kind, apart, _, _, a, b, c, d] = bytes;
+        let [kind, steady, _, _, a, b, c, d] = bytes;
         let milliseconds = u32::from_be_bytes([a, b, c, d]);
         let order = match kind {
             b'r' => Self::Receive,
@@ -38,7 +38,7 @@ impl Order {
             b'e' => Self::Echo,
             _ => return None,
         };
-        Some((order, apart != 0))
+        Some((order, steady != 0))
     }
 }
 
@@ -49,8 +49,8 @@ mod tests {
     #[test]
     fn orders_survive_the_wire() {
         for order in [Order::Receive, Order::Send { milliseconds: 70_000 }, Order::Echo] {
-            for apart in [false, true] {
-                assert_eq!(Order::decode(order.encode(apart)), Some((order, apart)));
+            for steady in [false, true] {
+                assert_eq!(Order::decode(order.encode(steady)), Some((order, steady)));
             }
         }
         assert_eq!(Order::decode([0; LENGTH]), None);

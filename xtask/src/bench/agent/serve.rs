@@ -16,7 +16,7 @@ use wharf_host::process::raise_descriptor_limit;
 use self::count::Tally;
 use super::cpu::{End, keep_apart};
 use super::order::{LENGTH, Order};
-use super::tcp::{BLOCK, MESSAGE};
+use super::tcp::{BLOCK, MESSAGE, keep_steady};
 use crate::bench::column::Service;
 
 const BACKLOG: i32 = 4096;
@@ -73,9 +73,10 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut order = [0; LENGTH];
     stream.read_exact(&mut order)?;
-    let (order, apart) = Order::decode(order).ok_or(io::ErrorKind::InvalidData)?;
-    if apart {
+    let (order, steady) = Order::decode(order).ok_or(io::ErrorKind::InvalidData)?;
+    if steady {
         keep_apart(End::Server).map_err(io::Error::other)?;
+        keep_steady(&stream)?;
     }
     match order {
         Order::Receive => receive(stream),

@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use socket2::SockRef;
 
 use super::order::{LENGTH, Order};
 use super::window::{Meter, Window};
@@ -14,6 +15,9 @@ use super::window::{Meter, Window};
 pub(crate) const BLOCK: usize = 256 << 10;
 /// The length of a small message.
 pub(crate) const MESSAGE: usize = 64;
+/// What a steady stream's sender may have under way: about what the kernel's tuning begins with. With
+/// what it ends with, which is chance, the pace changes threefold.
+const UNDER_WAY: usize = 256 << 10;
 /// A proxy that is silent for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,10 +26,15 @@ pub(crate) fn upload(
     to: SocketAddr,
     streams: usize,
     lasting: Duration,
-    apart: bool,
+    steady: bool,
 ) -> Result<Window> {
-    let order = Order::Receive.encode(apart);
-    let (bytes, window) = together(to, streams, order, |stream| send(stream, lasting))?;
+    let order = Order::Receive.encode(steady);
+    let (bytes, window) = together(to, streams, order, |stream| {
+        if steady {
+            keep_steady(stream)?;
+        }
+        send(stream, lasting)
+    })?;
     Window::of_bytes(bytes.iter().sum(), window.took).with_cpu(&window.meter)
 }
 
@@ -34,10 +43,10 @@ pub(crate) fn download(
     to: SocketAddr,
     streams: usize,
     lasting: Duration,
-    apart: bool,
+    steady: bool,
 ) -> Result<Window> {
     let milliseconds = u32::try_from(lasting.as_millis()).context("a window so long")?;
-    let order = Order::Send { milliseconds }.encode(apart);
+    let order = Order::Send { milliseconds }.encode(steady);
     let (bytes, window) = together(to, streams, order, receive)?;
     Window::of_bytes(bytes.iter().sum(), window.took).with_cpu(&window.meter)
 }
@@ -108,6 +117,11 @@ pub(crate) fn opened(to: SocketAddr) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
+}
+
+/// Limits what the sending end of a stream has under way.
+pub(crate) fn keep_steady(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_send_buffer_size(UNDER_WAY)
 }
 
 fn send(stream: &mut TcpStream, lasting: Duration) -> io::Result<u64> {

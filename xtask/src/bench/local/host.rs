@@ -74,10 +74,10 @@ impl LocalHost {
     fn client(&self, path: Path, kind: Kind) -> Client {
         if kind == Kind::Bare {
             let Client { container, .. } = self.bare.client;
-            return Client { host: self.bare.host.clone(), container, apart: true };
+            return Client { host: self.bare.host.clone(), container, steady: true };
         }
         let container = if path == Path::Loopback6 { self.v6 } else { self.site.container };
-        Client { host: self.site.scene.host.clone(), container, apart: true }
+        Client { host: self.site.scene.host.clone(), container, steady: true }
     }
 
     fn await_all(&self, kinds: &[Kind]) -> Result<()> {

@@ -14,8 +14,8 @@ use crate::bench::rounds;
 
 /// In a round, of those with which 3 % decide: a single window scatters by ten.
 const MANY_WINDOWS: u32 = 4;
-/// The same of a single stream, of which one scatters by twenty.
-const MANY_STREAMS: u32 = 12;
+/// The same of a single stream.
+const MANY_STREAMS: u32 = 8;
 
 /// Which of the host's addresses is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
