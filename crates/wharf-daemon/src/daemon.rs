@@ -234,6 +234,7 @@ impl Daemon {
         }
         self.count_traffic();
         self.metrics.count_questions(self.names.counts());
+        self.metrics.count_overflow(&self.planes.local_overflow());
         self.metrics.text()
     }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use wharf_ebpf::Overflow;
 
 /// What is put right; each is told from the beginning, so that the first repair is seen to be one.
 const REPAIRED: [&str; 4] = ["nft", "policy rules", "network", "settings"];
@@ -44,6 +45,8 @@ pub(crate) struct Metrics {
     pub refusals: Family<ReasonLabel, Gauge<u64, AtomicU64>>,
     /// What has become of containers' questions for names.
     pub questions: Family<OutcomeLabel, Gauge<u64, AtomicU64>>,
+    /// What the eBPF plane had no room for, by what it was.
+    pub overflow: Family<MapLabel, Gauge<u64, AtomicU64>>,
     /// Bytes relayed, both ways.
     pub relayed: Gauge<u64, AtomicU64>,
 }
@@ -76,6 +79,13 @@ pub(crate) struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// What the eBPF plane remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MapLabel {
+    /// `sockets`, connections that are led, or `busy`, sockets of others in large ranges.
+    pub map: &'static str,
+}
+
 /// Something of ours on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RepairLabel {
@@ -104,6 +114,7 @@ impl Metrics {
             connections: Family::default(),
             refusals: Family::default(),
             questions: Family::default(),
+            overflow: Family::default(),
             relayed: Gauge::default(),
         };
         metrics.register();
@@ -139,6 +150,8 @@ impl Metrics {
         let help =
             "Questions of containers for names since the daemon began, by what became of them";
         registry.register("name_questions", help, self.questions.clone());
+        let help = "What the eBPF plane had no room for and left to slower planes, by what it was";
+        registry.register("ebpf_overflow", help, self.overflow.clone());
         let help = "Bytes the relay has carried, both ways";
         registry.register_with_unit("relayed", help, Unit::Bytes, self.relayed.clone());
     }
@@ -172,6 +185,13 @@ impl Metrics {
     pub(crate) fn count_questions(&self, counts: impl IntoIterator<Item = (&'static str, u64)>) {
         for (outcome, count) in counts {
             self.questions.get_or_create(&OutcomeLabel { outcome }).set(count);
+        }
+    }
+
+    /// Tells what the eBPF plane had no room for.
+    pub(crate) fn count_overflow(&self, overflow: &Overflow) {
+        for (map, count) in [("sockets", overflow.sockets), ("busy", overflow.busy)] {
+            self.overflow.get_or_create(&MapLabel { map }).set(count);
         }
     }
 

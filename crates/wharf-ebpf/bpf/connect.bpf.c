@@ -7,13 +7,13 @@
 #include "busy.h"
 #include "user.h"
 
-static __always_inline void count_open(__u32 number, __u64 change, __u64 connections)
+static __always_inline void count(__u32 number, __u64 open, __u64 connections)
 {
 	struct account *account = bpf_map_lookup_elem(&accounts, &number);
 
 	if (!account)
 		return;
-	__sync_fetch_and_add(&account->open, change);
+	__sync_fetch_and_add(&account->open, open);
 	__sync_fetch_and_add(&account->connections, connections);
 }
 
@@ -26,7 +26,7 @@ static __always_inline void forget(__u64 cookie)
 		return;
 	account = old->account;
 	if (!bpf_map_delete_elem(&sockets, &cookie))
-		count_open(account, -1, 0);
+		count(account, -1, 0);
 }
 
 static __always_inline bool remember(__u64 cookie, const struct rewritten *entry)
@@ -36,7 +36,7 @@ static __always_inline bool remember(__u64 cookie, const struct rewritten *entry
 		overflowed(OVERFLOW_SOCKETS);
 		return false;
 	}
-	count_open(entry->account, 1, 1);
+	count(entry->account, 1, 0);
 	return true;
 }
 
@@ -80,6 +80,7 @@ static __always_inline bool lead(struct bpf_sock_addr *ctx, __u64 cookie, struct
 		forget(cookie);
 		return false;
 	}
+	count(entry.account, 0, 1);
 	*to = entry.target;
 	*port = entry.target_port;
 	return true;

@@ -54,7 +54,8 @@ static __always_inline bool sends(struct bpf_sock_addr *ctx, struct address *to,
 		return false;
 	note_port(ctx, sk);
 	settle(&asked.address);
-	if (sk->bound_dev_if)
+	/* A connected socket that names its destination all the same takes its peer's answers only. */
+	if (sk->bound_dev_if || sk->state == TCP_ESTABLISHED)
 		return false;
 	target = find(ctx, &asked);
 	if (!target)

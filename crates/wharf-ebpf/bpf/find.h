@@ -114,10 +114,13 @@ static __always_inline struct target *find(struct bpf_sock_addr *ctx, const stru
 	/* Neither side could answer the other from an address that is good on one link only. */
 	if (is_link_local(&asked->address))
 		return NULL;
+	/* Not even what is published on one address: it may have moved to another machine. */
+	if (!is_of_host(&asked->address))
+		return NULL;
 	target = target_at(&asked->address, asked);
 	if (!target) {
 		target = target_at(&wildcard, asked);
-		if (!target || !is_of_host(&asked->address) || is_taken(ctx, asked))
+		if (!target || is_taken(ctx, asked))
 			return NULL;
 	}
 	/* A port of a steered range that the kernel has given to a program is that program's. */

@@ -67,8 +67,8 @@ impl Obstacle {
             }
             Self::NoCgroup2 => "mount one (mount -t cgroup2 none /sys/fs/cgroup/unified)",
             Self::NotAllowed { .. } => {
-                "run the daemon as root of the machine, with CAP_SYS_ADMIN or with CAP_BPF, \
-                 CAP_NET_ADMIN and CAP_PERFMON"
+                "run the daemon as root of the machine, with CAP_SYS_ADMIN (which mounts the bpf file \
+                 system that the programs are kept in) and CAP_NET_ADMIN"
             }
             Self::LockedDown { .. } => {
                 "boot with lockdown=integrity or none; the other planes do without"

@@ -71,7 +71,7 @@ impl Engine {
         let leased = chosen(&|listed| listed.leased);
         let routes = listed.into_iter().map(|listed| listed.route).collect();
         self.table.add(routes, sockets.into_iter().flatten().collect(), NOBODY)?;
-        self.table.open(&tcp, None)?;
+        self.table.join(&tcp)?;
         self.table.lease_to_nobody(&leased);
         let (flows, sockets) = match predecessor.dismiss(drain_seconds) {
             // Killed meanwhile: everything that is left of it is here already.
@@ -82,7 +82,7 @@ impl Engine {
             left => left?,
         };
         self.table.take_flows(flows, sockets);
-        self.table.open(&udp, None)?;
+        self.table.join(&udp)?;
         predecessor::watch(predecessor, &self.table)
     }
 
@@ -104,5 +104,59 @@ fn or_abort(work: impl FnOnce()) {
     if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
         tracing::error!("an event loop has panicked; the relay ends");
         std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use wharf_host::netns::Netns;
+    use wharf_spec::PortRange;
+
+    use super::*;
+    use crate::protocol::{Place, Route, example};
+    use crate::worker::tokens::Subject;
+
+    /// Every loop watches the sockets already, which makes the next attempt fail.
+    fn watch_all(engine: &Engine) {
+        let (_, served) = engine.table.list().remove(0);
+        for (token, socket) in served.sockets() {
+            for seat in &engine.context.seats {
+                seat.poller.share(socket, Subject::Listener(token).into()).unwrap();
+            }
+        }
+    }
+
+    fn is_open(listener: &TcpListener) -> bool {
+        let limit = Duration::from_millis(300);
+        TcpStream::connect_timeout(&listener.local_addr().unwrap(), limit).is_ok()
+    }
+
+    #[test]
+    fn what_fails_beside_another_relay_shuts_no_socket() {
+        let test = || {
+            let engine = Engine::start(Limits::default()).unwrap();
+            let listener = TcpListener::bind("127.0.0.1:8000").unwrap();
+            let address = Ipv4Addr::LOCALHOST.into();
+            let route = Route {
+                listeners: vec![Place { address, dual: false }],
+                host_ports: PortRange::single(8000),
+                target_ports: PortRange::single(80),
+                ..example()
+            };
+            let ids = [route.id.clone()];
+            let socket = listener.try_clone().unwrap().into();
+            engine.table.add(vec![route], vec![socket], NOBODY).unwrap();
+            watch_all(&engine);
+            engine.table.join(&ids).unwrap_err();
+            assert!(is_open(&listener), "the other relay's clients are kept out");
+            watch_all(&engine);
+            engine.table.open(&ids, None).unwrap_err();
+            assert!(!is_open(&listener), "it is nobody else's, and would queue clients for nobody");
+            engine.stop();
+        };
+        Netns::create().unwrap().run(test).unwrap();
     }
 }

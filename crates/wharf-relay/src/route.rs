@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::protocol::{Place, Route};
+use crate::protocol::{Place, Route, Source};
 use crate::route::inside::Inside;
 use crate::route::way_back::WayBack;
 use crate::stats::Counters;
@@ -111,9 +111,10 @@ impl Shared {
         self.way_back.was_open_since(milliseconds)
     }
 
-    /// Whether the client's address is worth trying.
+    /// Whether the client's address is worth trying. Who was promised it gets it or nothing, whatever
+    /// others to the same target have found.
     pub(crate) fn trusts_source(&self, milliseconds: u64) -> bool {
-        self.way_back.is_trusted(milliseconds)
+        self.route.source == Source::ClientOnly || self.way_back.is_trusted(milliseconds)
     }
 
     /// The place within the port range that a socket stands for; `None` where it stands for all.

@@ -122,6 +122,22 @@ impl Table {
 
     /// Begins to serve routes; those that serve already go on. Leased ones end with `tenant`.
     pub(crate) fn open(&self, ids: &[String], tenant: Option<Owner>) -> Result<(), Refusal> {
+        self.begin(ids, tenant, &|served| close(served))
+    }
+
+    /// Begins to serve routes that another relay serves beside this one. What fails leaves the sockets,
+    /// which are one and the same for both, as they are.
+    pub(crate) fn join(&self, ids: &[String]) -> Result<(), Refusal> {
+        self.begin(ids, None, &|_served| {})
+    }
+
+    /// Begins to serve routes; `undo` is for each of them if one of them cannot be served.
+    fn begin(
+        &self,
+        ids: &[String],
+        tenant: Option<Owner>,
+        undo: &dyn Fn(&Served),
+    ) -> Result<(), Refusal> {
         let mut chosen = Vec::with_capacity(ids.len());
         let _order = self.order();
         let mut state = self.lock();
@@ -137,9 +153,7 @@ impl Table {
             let Some(served) = self.lock().begin(key) else { continue };
             opened.push(key);
             if let Err(reason) = self.serve(&served) {
-                for key in opened {
-                    self.hold(key);
-                }
+                opened.into_iter().filter_map(|key| self.hold(key)).for_each(|it| undo(&it));
                 return Err(Refusal::Kernel { reason });
             }
         }
@@ -201,16 +215,12 @@ impl Table {
     }
 
     /// Takes a route that could not be opened back to where it was.
-    fn hold(&self, key: u32) {
-        let Some(served) = self.lock().end(key) else { return };
+    fn hold(&self, key: u32) -> Option<Arc<Served>> {
+        let served = self.lock().end(key)?;
         let keys: Arc<[u32]> = [key].into();
         let told = self.tell(false, |done| Command::Withdraw { keys: Arc::clone(&keys), done });
         told.await_all();
-        for (_, socket) in served.sockets() {
-            if let Err(error) = close_to_traffic(socket) {
-                tracing::warn!(%error, route = served.shared.route.id, "drop filter not attached");
-            }
-        }
+        Some(served)
     }
 
     fn exhausted(&self, needed: usize) -> Refusal {
@@ -226,6 +236,15 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps packets out again.
+fn close(served: &Served) {
+    for (_, socket) in served.sockets() {
+        if let Err(error) = close_to_traffic(socket) {
+            tracing::warn!(%error, route = served.shared.route.id, "drop filter not attached");
+        }
     }
 }
 

@@ -255,9 +255,7 @@ impl Tcp {
         for slot in slots {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.look_after(now);
-            if connection.idle(now) >= ROUND
-                && let Err(error) = connection.give_pipes_back(&mut self.copier)
-            {
+            if let Err(error) = connection.give_pipes_back(&mut self.copier) {
                 self.fail(slot, &error, now);
                 continue;
             }

@@ -83,7 +83,7 @@ pub(crate) struct Target {
     #[arg(long)]
     pub(crate) seconds: f64,
     /// Another end, which has a window of its own: a slice here and a slice there, in turn. For
-    /// single streams.
+    /// single streams and exchanges.
     #[arg(long)]
     pub(crate) beside: Option<SocketAddr>,
     /// Keep a single stream steady: its ends on processors of their own, and as many bytes under
@@ -118,10 +118,11 @@ fn load(target: &Target) -> Result<Vec<Window>> {
     if steady {
         cpu::keep_apart(cpu::End::Client)?;
     }
+    let in_slices = single || matches!(load, Load::Exchange { .. });
     let window = |to, lasting| put(load, to, target.count, lasting, steady);
     match target.beside {
         None => Ok(vec![window(target.to, lasting)?]),
-        Some(_) if !single => bail!("only a single stream goes in slices"),
+        Some(_) if !in_slices => bail!("only single streams and exchanges go in slices"),
         Some(beside) => slices::alternate([target.to, beside], lasting, window).map(Vec::from),
     }
 }

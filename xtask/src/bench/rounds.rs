@@ -224,6 +224,53 @@ mod tests {
         Window { rate, cpu_seconds, bytes: 1_000_000_000, ..Window::default() }
     }
 
+    /// A way whose windows are all the same.
+    struct Steady {
+        name: &'static str,
+        rate: f64,
+        at_once: bool,
+    }
+
+    impl Way for Steady {
+        fn name(&self) -> &str {
+            self.name
+        }
+
+        fn supports(&self, _column: Column) -> bool {
+            true
+        }
+
+        fn window(&self, _column: Column, _lasting: Duration) -> Result<Window> {
+            Ok(window(self.rate, 1.0))
+        }
+
+        fn beside(
+            &self,
+            baseline: &Self,
+            _column: Column,
+            _lasting: Duration,
+        ) -> Option<Result<[Window; 2]>> {
+            let both = [self.rate, baseline.rate].map(|rate| window(rate, 1.0));
+            self.at_once.then_some(Ok(both))
+        }
+    }
+
+    #[test]
+    fn each_contender_is_compared_in_its_way() {
+        let way = |name, rate, at_once| Steady { name, rate, at_once };
+        let ways = [way("direct", 4.0, false), way("a", 2.0, true), way("b", 1.0, false)];
+        let plan = Plan { columns: vec![Column::Rr1], rounds: 1, window: WARM_UP };
+        let mut samples = Samples::new();
+        round(&plan, &ways, &Interrupt { flag: Arc::default() }, &mut samples).unwrap();
+        let ratios = |name: &str| {
+            let samples = samples.get(&(Column::Rr1, name.to_owned())).unwrap();
+            samples.iter().map(|sample| sample.ratio).collect::<Vec<_>>()
+        };
+        assert_eq!((ratios("a"), ratios("b")), (vec![Some(0.5)], vec![Some(0.25)]));
+        // One beside a, and one before and one after b.
+        assert_eq!(ratios("direct"), [None; 3]);
+    }
+
     #[test]
     fn a_sample_is_compared_with_both_neighbours() {
         let sample = Sample::between(window(3.0, 6.0), &window(4.0, 1.0), &window(8.0, 3.0));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use wharf_api::Check;
+use wharf_ebpf::Overflow;
 use wharf_host::netlink::{Family, Netlink};
 use wharf_host::nftables::{self, Ownership};
 use wharf_host::sysctl;
@@ -102,15 +103,39 @@ fn conntrack() -> Check {
 
 /// Whether the host's own processes can be led straight to containers, and ranges to one socket.
 fn ebpf(patient: &Patient<'_>) -> Check {
-    match &patient.facts.no_ebpf {
-        None => ok("ebpf", "processes of this host are led straight to containers"),
-        Some(why) => note(
-            "ebpf",
-            why.clone(),
-            "the relay serves processes of this host; each port of a range takes a socket",
-            &[],
-        ),
+    let place = "ebpf";
+    if let Some(why) = &patient.facts.no_ebpf {
+        let effect = "the relay serves processes of this host; each port of a range takes a socket";
+        return note(place, why.clone(), effect, &[]);
     }
+    let troubles = patient.daemon.planes.local_troubles();
+    if !troubles.is_empty() {
+        return problem(
+            place,
+            troubles.join("; "),
+            "processes of this host may be served by slower planes, and ports of large ranges may \
+             answer nobody",
+            &["the daemon tries again; its log says what the kernel refuses"],
+        );
+    }
+    let Overflow { sockets, busy } = patient.daemon.planes.local_overflow();
+    if busy > 0 {
+        return problem(
+            place,
+            format!("{busy} times a socket in a large range could not be noted"),
+            "clients of such a port may have reached the container in place of the program",
+            &["publish fewer ports"],
+        );
+    }
+    if sockets > 0 {
+        return note(
+            place,
+            format!("{sockets} connections were one too many to be led"),
+            "the relay served them, and would serve others",
+            &["open fewer connections at a time from processes of this host"],
+        );
+    }
+    ok(place, "processes of this host are led straight to containers")
 }
 
 /// What protects the host from what a client could make of a mistake in the relay.

@@ -195,12 +195,12 @@ async fn a_follower_loses_and_doubles_nothing_over_rotations() {
         wanted.extend(line.into_bytes());
         if number % 3 == 0 {
             log.rotate();
-            // Seven older files are kept, so this is slow enough to be noticed.
-            tokio::time::sleep(POLL_MIN * 3).await;
         }
-        if number % 50 == 0 {
-            while let Ok(frame) = frames.try_recv() {
-                shown.extend(text(frame));
+        // Seven older files are kept, and five are made between two looks.
+        if number % 15 == 0 {
+            while shown.len() < wanted.len() {
+                let frame = tokio::time::timeout(LIMIT, frames.recv()).await.unwrap();
+                shown.extend(text(frame.unwrap()));
             }
         }
     }

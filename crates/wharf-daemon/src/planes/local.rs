@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use wharf_ebpf::{Counters, EbpfPlane};
+use wharf_ebpf::{Counters, EbpfPlane, Overflow};
 use wharf_host::link::Links;
 use wharf_plan::Share;
 use wharf_plan::ebpf::EbpfPlan;
@@ -20,12 +20,7 @@ use crate::error::{Error, Result};
 impl Planes {
     /// Tells the plane which addresses the host has now.
     pub(crate) fn note_addresses(&self) {
-        let mut inner = self.lock();
-        if let Some(plane) = &mut inner.ebpf {
-            let told = own_addresses()
-                .and_then(|own| plane.set_local_addresses(own).map_err(|it| it.to_string()));
-            inner.local_in_doubt |= warned(told, "telling the host's addresses");
-        }
+        self.lock().note_addresses();
     }
 
     /// Puts right what others have detached, and what could not be done before. Answers what was
@@ -35,6 +30,7 @@ impl Planes {
         let in_doubt = inner.local_in_doubt;
         if in_doubt {
             inner.apply_local();
+            inner.note_addresses();
         }
         let Some(plane) = &mut inner.ebpf else { return Vec::new() };
         let attached = match plane.repair() {
@@ -89,6 +85,30 @@ impl Planes {
         missing
     }
 
+    /// What keeps the plane from doing what the plan says, a sentence each; nothing where the plane
+    /// is not there.
+    pub(crate) fn local_troubles(&self) -> Vec<String> {
+        let inner = self.lock();
+        let Some(plane) = &inner.ebpf else { return Vec::new() };
+        let mut troubles = Vec::new();
+        if inner.local_in_doubt {
+            troubles.push("the maps could not be written, and are tried again".to_owned());
+        }
+        match plane.is_attached() {
+            Ok(true) => {}
+            Ok(false) => troubles.push("a program is not attached".to_owned()),
+            Err(error) => troubles.push(error.to_string()),
+        }
+        troubles
+    }
+
+    /// What the plane has left to the others for want of room, ever since its maps were made.
+    pub(crate) fn local_overflow(&self) -> Overflow {
+        let inner = self.lock();
+        let counted = inner.ebpf.as_ref().map(EbpfPlane::overflow);
+        counted.and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Ends connections of publications that were led straight to their targets, unless somebody
     /// has published the same again.
     pub(crate) fn sever(&self, state: &dyn DesiredState, gone: &[PublicationId]) {
@@ -134,6 +154,14 @@ impl Inner {
         }
         for error in wharf_ebpf::dismantle(&self.place).err().unwrap_or_default() {
             tracing::warn!(%error, "taking the eBPF plane of an earlier daemon down");
+        }
+    }
+
+    fn note_addresses(&mut self) {
+        if let Some(plane) = &mut self.ebpf {
+            let told = own_addresses()
+                .and_then(|own| plane.set_local_addresses(own).map_err(|it| it.to_string()));
+            self.local_in_doubt |= warned(told, "telling the host's addresses");
         }
     }
 

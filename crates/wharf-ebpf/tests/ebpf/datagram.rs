@@ -79,6 +79,19 @@ fn a_connected_socket_is_left_to_the_relay() {
 }
 
 #[test]
+fn a_connected_socket_that_names_its_destination_is_left_to_the_relay_too() {
+    let Some(scene) = scene("named") else { return };
+    let plane = with_server(&scene, both().map(|entry| Connect { keeps_host: true, ..entry }));
+    answer(scene.host.udp_bind("0.0.0.0:5353").unwrap(), "relay");
+    answer(scene.host.udp_bind("[::1]:5353").unwrap(), "relay");
+    for (to, source) in [("10.1.0.2:5353", "10.1.0.2"), ("[::1]:5353", "::1")] {
+        let (text, from) = told(&scene.host.udp(to).unwrap(), to).unwrap();
+        assert_eq!((text.as_str(), from.as_str()), (&*format!("relay {source}"), to));
+    }
+    assert_eq!(plane.counters().unwrap()[&id("web")].datagrams, 0);
+}
+
+#[test]
 fn sources_that_a_program_chose_are_kept_or_left_to_others() {
     let Some(scene) = scene("udp bound") else { return };
     let keeping = Connect { keeps_host: true, ..datagrams(5354, "10.77.0.2:53") };

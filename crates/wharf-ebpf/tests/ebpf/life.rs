@@ -431,7 +431,7 @@ fn a_host_without_the_right_to_load_programs_says_so() {
     let (probed, opened) = tried.unwrap();
     let probed = probed.unwrap_err();
     assert!(matches!(probed, Obstacle::NotAllowed { .. }), "{probed}");
-    assert!(probed.to_string().contains("CAP_BPF"), "{probed}");
+    assert!(probed.to_string().contains("CAP_SYS_ADMIN"), "{probed}");
     let opened = opened.unwrap_err();
     assert!(matches!(opened, Error::Obstacle(Obstacle::NoFileSystem { .. })), "{opened}");
     assert!(is_gone(&place));

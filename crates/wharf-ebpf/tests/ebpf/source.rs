@@ -105,11 +105,15 @@ fn a_list_is_changed_while_it_is_in_force() {
 #[test]
 fn addresses_of_the_host_come_and_go() {
     let Some(scene) = scene("addresses") else { return };
-    let mut plane = scene.leading(&plan([connect(8080, "10.77.0.2:80")]));
-    let to: SocketAddr = "10.1.0.2:8080".parse().unwrap();
+    let at_one = Connect { host: Some(HOST4.parse().unwrap()), ..connect(8081, "10.77.0.2:80") };
+    let mut plane = scene.leading(&plan([connect(8080, "10.77.0.2:80"), at_one]));
+    assert!(scene.host.can_connect("10.1.0.2:8081"));
     plane.set_local_addresses([]).unwrap();
-    let refused = scene.host.run(|| TcpStream::connect(to)).unwrap().unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    for to in ["10.1.0.2:8080", "10.1.0.2:8081"] {
+        let to: SocketAddr = to.parse().unwrap();
+        let refused = scene.host.run(|| TcpStream::connect(to)).unwrap().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{to} is another machine's now");
+    }
     assert!(scene.host.can_connect("127.0.0.1:8080"), "loopback is always the host's");
     plane.set_local_addresses(addresses()).unwrap();
     assert!(scene.host.can_connect("10.1.0.2:8080"));

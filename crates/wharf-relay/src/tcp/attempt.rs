@@ -118,7 +118,8 @@ impl Tcp {
             connection.stage = Stage::Dialing { since, until: last, as_client };
             return self.readmit(connection);
         }
-        let again = match as_client && now < last {
+        let may_turn = as_client && shared.route.source != Source::ClientOnly;
+        let again = match may_turn && now < last {
             true => self.dial(&shared, connection.peer, connection.admitted.port, false, now),
             false => None,
         };

@@ -197,12 +197,23 @@ impl Connection {
         verdict.unwrap_or_else(Verdict::Failed)
     }
 
+    /// Moves what can be moved, both ways. Where writing to a side fails, it may have answered before
+    /// it closed, which is passed on as its last words.
     fn carry(&mut self, copier: &mut Copier) -> io::Result<Verdict> {
         let (client, target) = (self.client.as_fd(), self.target.as_fd());
         let had_ended = (self.inwards.is_over(), self.outwards.is_over());
         let counters = &self.admitted.shared.counters;
-        let inwards = self.inwards.run(client, target, copier, &counters.bytes_in)?;
-        let outwards = self.outwards.run(target, client, copier, &counters.bytes_out)?;
+        let inwards = self.inwards.run(client, target, copier, &counters.bytes_in);
+        if inwards.is_err() {
+            self.outwards.read_what_is_left();
+        }
+        let outwards = self.outwards.run(target, client, copier, &counters.bytes_out);
+        if outwards.is_err() && inwards.is_ok() {
+            self.inwards.read_what_is_left();
+            // What broke the connection is told already.
+            drop(self.inwards.run(client, target, copier, &counters.bytes_in));
+        }
+        let (inwards, outwards) = (inwards?, outwards?);
         match (inwards, outwards) {
             // Closing says the same as shutting down, once nothing is to come any more.
             (Progress::Over, Progress::Over) => return Ok(Verdict::Done),
@@ -260,7 +271,7 @@ impl Connection {
         }
     }
 
-    /// Gives the pipes of directions that do not move to others.
+    /// Gives the pipes of directions that have not moved since the last call to others.
     pub(super) fn give_pipes_back(&mut self, copier: &mut Copier) -> io::Result<()> {
         self.inwards.give_pipe_back(copier)?;
         self.outwards.give_pipe_back(copier)

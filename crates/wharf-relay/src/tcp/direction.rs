@@ -54,6 +54,8 @@ pub(super) struct Direction {
     /// A short read does not mean that there is nothing left.
     short_reads_lie: bool,
     over: bool,
+    /// What comes is the last before a reset, which would take held back bytes with it.
+    resets: bool,
     streams: bool,
     /// Full reads in a row while copying, meagre ones while splicing.
     run: u8,
@@ -62,8 +64,8 @@ pub(super) struct Direction {
     moved: bool,
     /// Whether anything was ever there to be sent.
     begun: bool,
-    /// Whether the receiver has ever had to be waited for.
-    slow: bool,
+    /// Whether the pipe has been filled or has lost something since somebody asked.
+    flows: bool,
 }
 
 /// What was read and not yet written.
@@ -120,6 +122,7 @@ impl Direction {
     /// Makes the next run read, whatever events said: a reset comes after bytes that count.
     pub(super) fn read_what_is_left(&mut self) {
         (self.readable, self.short_reads_lie, self.streams) = (true, true, false);
+        self.resets = true;
     }
 
     /// Puts bytes ahead of what will be read.
@@ -203,7 +206,7 @@ impl Direction {
         copier: &mut Copier,
         count: &Count,
     ) -> io::Result<Moved> {
-        let room = if self.slow && copier.is_crowded() { LITTLE } else { BUFFER };
+        let room = if copier.is_crowded() { LITTLE } else { BUFFER };
         let room = copier.buffer.get_mut(..room).unwrap_or_default();
         let asked = room.len();
         let mut read = match receive(from, room)? {
@@ -219,7 +222,9 @@ impl Direction {
             match receive(from, rest) {
                 Ok(Moved::End) => {
                     self.over = true;
-                    flags |= SendFlags::MORE;
+                    if !self.resets {
+                        flags |= SendFlags::MORE;
+                    }
                 }
                 Ok(Moved::Some(more)) => read += more,
                 Ok(Moved::Nothing) => {}
@@ -238,7 +243,6 @@ impl Direction {
             let bytes = bytes.get(written..).unwrap_or_default().into();
             let share = copier.waiting.take(read - written);
             self.rest = Rest::Bytes { bytes, written: 0, _share: share };
-            self.slow = true;
         }
         failed.map_or(Ok(Moved::Some(read)), Err)
     }
@@ -252,15 +256,11 @@ impl Direction {
         count: &Count,
     ) -> io::Result<Moved> {
         match splice(from, None, &pipe.writer, None, SPLICE_MOST, SPLICE) {
-            // Splicing never gets past urgent bytes, and takes them for the end.
-            Ok(0) | Err(Errno::AGAIN | Errno::INTR) if self.short_reads_lie => {
-                copier.pipes.put(pipe);
-                self.streams = false;
-                self.copy(from, to, copier, count)
-            }
-            Ok(0) => {
-                copier.pipes.put(pipe);
-                Ok(Moved::End)
+            // Splicing never gets past urgent bytes, and takes them for the end, also those that came
+            // after the last event.
+            Ok(0) => self.stop_splicing(from, to, pipe, copier, count),
+            Err(Errno::AGAIN | Errno::INTR) if self.short_reads_lie => {
+                self.stop_splicing(from, to, pipe, copier, count)
             }
             Ok(read) => {
                 self.run = if read < SPLICE_PAYS { self.run + 1 } else { 0 };
@@ -269,6 +269,7 @@ impl Direction {
                 }
                 self.note_moved(read, count);
                 pipe.length = read;
+                self.flows = true;
                 self.rest = Rest::Pipe(pipe);
                 Ok(Moved::Some(read))
             }
@@ -281,17 +282,35 @@ impl Direction {
         }
     }
 
-    /// Has what waits in a pipe wait in memory, if there is room for it: its receiver does not
-    /// read, and all receivers that do not would hold all pipes.
+    fn stop_splicing(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        pipe: Pipe,
+        copier: &mut Copier,
+        count: &Count,
+    ) -> io::Result<Moved> {
+        copier.pipes.put(pipe);
+        self.streams = false;
+        self.copy(from, to, copier, count)
+    }
+
+    /// Has what waits in a pipe wait in memory, if there is room for it and nothing of it has gone
+    /// since the last call: its receiver does not read, and all receivers that do not would hold all
+    /// pipes.
     pub(super) fn give_pipe_back(&mut self, copier: &mut Copier) -> io::Result<()> {
+        let flows = std::mem::take(&mut self.flows);
         let Rest::Pipe(pipe) = &mut self.rest else { return Ok(()) };
+        if flows {
+            return Ok(());
+        }
         let Some(share) = copier.waiting.take(pipe.length) else { return Ok(()) };
         let bytes = pipe.read_out()?;
         let rest = Rest::Bytes { bytes, written: 0, _share: Some(share) };
         if let Rest::Pipe(pipe) = std::mem::replace(&mut self.rest, rest) {
             copier.pipes.put(pipe);
         }
-        (self.streams, self.slow) = (false, true);
+        self.streams = false;
         Ok(())
     }
 
@@ -312,7 +331,8 @@ impl Direction {
             }
             Rest::Pipe(pipe) => drain(pipe, to)?,
         };
-        self.moved |= self.rest.length() < before;
+        let gone = self.rest.length() < before;
+        (self.moved, self.flows) = (self.moved | gone, self.flows | gone);
         if all && let Rest::Pipe(pipe) = std::mem::take(&mut self.rest) {
             copier.pipes.put(pipe);
         }

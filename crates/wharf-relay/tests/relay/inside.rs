@@ -1,7 +1,7 @@
 //! Targets in a network namespace that has nothing but its loopback.
 
-use std::io::Write;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use tempfile::TempDir;
@@ -98,7 +98,11 @@ fn without_a_way_back_the_gateway_is_seen_after_a_moment() {
         }
         let stats = client.list().unwrap().remove(0).stats;
         assert_eq!((stats.source_fallbacks, stats.target_timeouts), (1, 0));
-        assert!(TcpStream::connect("192.0.2.1:8084").is_ok());
+        // Who was promised the client's address sees it, or nobody.
+        publish(&mut client, &opener, &inside, 8085, target, Source::ClientOnly, false);
+        let mut told = String::new();
+        connect("192.0.2.1:8085").read_to_string(&mut told).unwrap_err();
+        assert_eq!(told, "");
         client.shutdown().unwrap();
     });
 }

@@ -309,6 +309,28 @@ fn what_was_sent_before_a_reset_arrives() {
 }
 
 #[test]
+fn what_was_sent_before_a_reset_arrives_at_a_client_that_never_stops() {
+    with_relay(Limits::default(), |bench| {
+        let target = tcp_target("127.0.0.1:0", |mut stream| {
+            stream.read_exact(&mut [0; 4096]).unwrap();
+            stream.write_all(b"413 too large").unwrap();
+        });
+        bench.publish_8080(Transport::Tcp, target);
+        for _ in 0..200 {
+            let mut stream = connect("127.0.0.1:8080");
+            let mut uploading = stream.try_clone().unwrap();
+            let upload =
+                std::thread::spawn(move || while uploading.write_all(&[b'x'; 16384]).is_ok() {});
+            let mut answer = [0; 13];
+            let read = stream.read_exact(&mut answer);
+            upload.join().unwrap();
+            read.unwrap();
+            assert_eq!(&answer, b"413 too large");
+        }
+    });
+}
+
+#[test]
 fn urgent_bytes_stop_no_stream() {
     const SIZE: usize = 16 << 20;
     with_relay(Limits::default(), |bench| {

@@ -1,7 +1,7 @@
 //! Two windows at once: slices of one and of the other, in turn.
 //!
-//! What makes a single stream fast or slow changes many times in a second and drifts over some; half a
-//! second of one way and then of another mostly compares two such moods.
+//! What makes a stream or an exchange fast or slow changes many times in a second and drifts over
+//! some; half a second of one way and then of another mostly compares two such moods.
 
 use std::net::SocketAddr;
 use std::time::Duration;

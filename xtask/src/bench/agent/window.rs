@@ -24,6 +24,11 @@ pub(crate) struct Window {
     pub(crate) p99_us: Option<f64>,
     /// The share of datagrams that did not arrive, 0 to 1.
     pub(crate) loss: Option<f64>,
+    /// How long it lasted, and the time of each exchange, for whoever joins it with others.
+    #[serde(skip)]
+    pub(crate) took: Duration,
+    #[serde(skip)]
+    pub(crate) times: Vec<Duration>,
 }
 
 /// The busy time since it was started.
@@ -38,16 +43,19 @@ impl Window {
     /// A window in which `bytes` arrived within `took`.
     pub(crate) fn of_bytes(bytes: u64, took: Duration) -> Self {
         let rate = bytes as f64 * 8.0 / BITS_PER_GIGABIT / took.as_secs_f64();
-        Self { rate, bytes, ..Self::default() }
+        Self { rate, bytes, took, ..Self::default() }
     }
 
-    /// All of these windows of bytes as one.
+    /// All of these windows as one, which are of the same kind.
     pub(crate) fn joined(windows: &[Self]) -> Self {
+        let took = windows.iter().map(|it| it.took).sum();
         let bytes = windows.iter().map(|it| it.bytes).sum();
-        let seconds = |it: &Self| it.bytes as f64 * 8.0 / BITS_PER_GIGABIT / it.rate;
-        let took = windows.iter().filter(|it| it.bytes > 0).map(seconds).sum();
-        let cpu_seconds = windows.iter().map(|it| it.cpu_seconds).sum();
-        Self { cpu_seconds, ..Self::of_bytes(bytes, Duration::from_secs_f64(took)) }
+        let times: Vec<Duration> = windows.iter().flat_map(|it| it.times.iter().copied()).collect();
+        let joined = match bytes {
+            0 => Self::of_times(times, took),
+            bytes => Self::of_bytes(bytes, took),
+        };
+        Self { cpu_seconds: windows.iter().map(|it| it.cpu_seconds).sum(), ..joined }
     }
 
     /// A window of exchanges that took these times.
@@ -55,7 +63,7 @@ impl Window {
         times.sort_unstable();
         let rate = times.len() as f64 / took.as_secs_f64();
         let (p50_us, p99_us) = (percentile(&times, 50), percentile(&times, 99));
-        Self { rate, p50_us, p99_us, ..Self::default() }
+        Self { rate, p50_us, p99_us, took, times, ..Self::default() }
     }
 
     /// The same with the busy time that `meter` has seen.
@@ -107,6 +115,11 @@ mod tests {
         let joined = Window::joined(&[window(125_000_000, 1), window(125_000_000, 3)]);
         assert!((joined.rate - 0.5).abs() < 1e-9);
         assert_eq!((joined.bytes, joined.cpu_seconds), (250_000_000, 1.0));
+        let second = Duration::from_secs(1);
+        let window = |millis| Window::of_times(vec![Duration::from_millis(millis); 3], second);
+        let joined = Window::joined(&[window(2), window(1), window(1)]);
+        assert!((joined.rate - 3.0).abs() < 1e-9);
+        assert_eq!((joined.p50_us, joined.p99_us), (Some(1000.0), Some(2000.0)));
     }
 
     #[test]

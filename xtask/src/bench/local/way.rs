@@ -12,10 +12,8 @@ use crate::bench::contender::Mapping;
 use crate::bench::ground::{Client, HOST};
 use crate::bench::rounds;
 
-/// In a round, of those with which 3 % decide: a single window scatters by ten.
-const MANY_WINDOWS: u32 = 4;
-/// The same of a single stream.
-const MANY_STREAMS: u32 = 8;
+/// In a round, of those with which 3 % decide: a single pair of windows scatters by more.
+const MANY_WINDOWS: u32 = 8;
 
 /// Which of the host's addresses is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,11 +181,7 @@ impl rounds::Way for Way {
     fn windows(&self, column: Column) -> u32 {
         let required = FLOORS.iter().any(|(required, _)| *required == column);
         let judged = self.path != Path::Address && matches!(self.kind, Kind::Ours | Kind::Again);
-        match (required && judged, column) {
-            (true, Column::Bulk1Up | Column::Bulk1Down) => MANY_STREAMS,
-            (true, _) => MANY_WINDOWS,
-            (false, _) => 1,
-        }
+        if required && judged { MANY_WINDOWS } else { 1 }
     }
 
     fn window(&self, column: Column, lasting: Duration) -> Result<Window> {
@@ -200,9 +194,9 @@ impl rounds::Way for Way {
         column: Column,
         lasting: Duration,
     ) -> Option<Result<[Window; 2]>> {
-        let single = matches!(column, Column::Bulk1Up | Column::Bulk1Down);
+        let few_percent = FLOORS.iter().any(|(floor, least)| *floor == column && *least > 0.95);
         // A host of its own is reached by no client of this one.
-        let possible = single && self.kind != Kind::Bare;
+        let possible = few_percent && self.kind != Kind::Bare;
         let ends = [self, baseline].map(|way| way.to(column.service()));
         possible.then(|| self.client.windows(column, ends, lasting))
     }

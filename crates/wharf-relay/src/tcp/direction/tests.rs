@@ -37,6 +37,8 @@ fn a_receiver_that_does_not_read_keeps_no_pipe_and_loses_no_byte() {
     }
     assert!(copier.pipes.take().is_none());
     direction.give_pipe_back(&mut copier).unwrap();
+    assert!(copier.pipes.take().is_none(), "it was filled just now");
+    direction.give_pipe_back(&mut copier).unwrap();
     assert!(!direction.streams && waiting.used() > 0);
     let pipe = copier.pipes.take().unwrap();
     assert_eq!(pipe.length, 0);
@@ -58,4 +60,25 @@ fn a_receiver_that_does_not_read_keeps_no_pipe_and_loses_no_byte() {
     assert_eq!(all.len(), sent);
     assert!(all.iter().zip(0..).all(|(byte, at)| usize::from(*byte) == (at * 31 + at / 251) % 256));
     assert_eq!(waiting.used(), 0);
+}
+
+#[test]
+fn in_a_crowd_little_is_read_for_anyone() {
+    let budget = |limit| Arc::new(Budget::new(limit));
+    let (waiting, descriptors) = (budget(BUFFER), budget(8));
+    let mut copier = Copier::new(Pipes::new(budget(1), descriptors), Arc::clone(&waiting));
+    let _others = waiting.take(BUFFER).unwrap();
+    let (sender, from) = UnixStream::pair().unwrap();
+    let (to, _does_not_read) = UnixStream::pair().unwrap();
+    for stream in [&sender, &from, &to] {
+        stream.set_nonblocking(true).unwrap();
+    }
+    let mut direction = Direction { readable: true, ..Direction::default() };
+    let mut sent = 0;
+    while matches!(direction.rest, Rest::Nothing) {
+        sent += fill(&sender, sent);
+        direction.readable = true;
+        direction.run(from.as_fd(), to.as_fd(), &mut copier, &Count::default()).unwrap();
+    }
+    assert!(direction.rest.length() <= LITTLE, "{} bytes wait", direction.rest.length());
 }
