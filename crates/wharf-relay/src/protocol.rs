@@ -11,6 +11,8 @@ use crate::stats::{RouteStats, Stats};
 
 mod route;
 
+#[cfg(test)]
+pub(crate) use route::example;
 pub use route::{Place, Route, Source};
 
 /// The version of this protocol; it changes when an old relay would misunderstand a new daemon.
@@ -241,7 +243,6 @@ pub enum Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::route::example;
 
     #[test]
     fn messages_survive_the_wire() {

@@ -19,8 +19,13 @@ use crate::route::{Served, Token};
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::udp::answering::Answerer;
+use crate::udp::flows::streams::Streams;
 use crate::udp::open::Opened;
 use crate::udp::turn::Habit;
+
+mod streams;
+#[cfg(test)]
+mod tests;
 
 /// The least each loop may hold, however many loops share the total.
 const LEAST: usize = 1024;
@@ -71,8 +76,7 @@ pub(super) struct Flows {
     checks: BinaryHeap<Reverse<(Instant, u64)>>,
     /// Flows in order of age; some may be gone or streaming by now.
     by_age: VecDeque<u64>,
-    /// Streams of each client.
-    streams: HashMap<IpAddr, usize>,
+    streams: Streams,
 }
 
 // === impl Key ===
@@ -85,14 +89,6 @@ impl Key {
         let port = shared.port_of(token).or_else(by_arrival)?;
         let (client, asked) = (arrival.from, arrival.to.map(significant));
         Some(Self { token, client, port: u16::try_from(port).ok()?, asked })
-    }
-}
-
-/// Whom streams are counted for: an IPv6 host has a whole /64 to itself.
-fn household(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
@@ -140,8 +136,7 @@ impl Flow {
         let as_client = local_address(&from.socket) == Some(from.client.ip());
         let opened = Opened { socket: from.socket, as_client };
         let flow = Self::new(key, served, opened, share, from.last);
-        // How many streams a client may have is counted anew, with the next datagram.
-        Self { begun: from.begun, answered: from.answered, ..flow }
+        Self { begun: from.begun, answered: from.answered, streams: from.streams, ..flow }
     }
 
     /// What another relay needs to go on.
@@ -214,13 +209,13 @@ impl Flows {
         // No client may hold more than an eighth, for streams are not given up for others.
         let streams_per_client = limits.streams_per_client.min((flows / 8).max(FEW));
         Self {
-            limits: Limits { flows, streams_per_client, ..limits.clone() },
+            limits: Limits { flows, ..limits.clone() },
             flows: HashMap::new(),
             by_key: HashMap::new(),
             next_id: 0,
             checks: BinaryHeap::new(),
             by_age: VecDeque::new(),
-            streams: HashMap::new(),
+            streams: Streams::new(streams_per_client),
         }
     }
 
@@ -245,9 +240,11 @@ impl Flows {
         self.next_id
     }
 
-    pub(super) fn insert(&mut self, flow: Flow) {
+    /// Takes a flow in; one that streams goes on doing so if its client may have one more.
+    pub(super) fn insert(&mut self, mut flow: Flow) {
         let id = self.next_id;
         self.next_id += 1;
+        flow.streams = flow.streams && self.streams.admit(flow.key.client.ip());
         self.checks.push(Reverse((flow.expires(&self.limits), id)));
         self.by_age.push_back(id);
         self.by_key.insert(flow.key, id);
@@ -281,11 +278,7 @@ impl Flows {
         flow.last = now;
         flow.answered |= answer;
         if !flow.streams && flow.answered && now - flow.begun >= self.limits.stream_after {
-            let held = self.streams.entry(household(flow.key.client.ip())).or_default();
-            if *held < self.limits.streams_per_client {
-                *held += 1;
-                flow.streams = true;
-            }
+            flow.streams = self.streams.admit(flow.key.client.ip());
         }
         Some(flow)
     }
@@ -355,13 +348,7 @@ impl Flows {
             self.by_key.remove(&flow.key);
         }
         if flow.streams {
-            let client = household(flow.key.client.ip());
-            if let Some(held) = self.streams.get_mut(&client) {
-                *held -= 1;
-                if *held == 0 {
-                    self.streams.remove(&client);
-                }
-            }
+            self.streams.leave(flow.key.client.ip());
         }
         Some(flow)
     }
