@@ -16,6 +16,7 @@ use wharf_host::datagram::{
 };
 
 use crate::context::Context;
+use crate::limits::Share;
 use crate::route::{Served, Shared, Token};
 use crate::stats::Loss;
 use crate::table::change::Changed;
@@ -23,7 +24,7 @@ use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
 use crate::udp::answering::Answering;
 use crate::udp::flows::{Flow, Flows, Key};
-use crate::udp::open::open;
+use crate::udp::open::{Opened, open};
 use crate::udp::turn::Habit;
 use crate::worker::tokens::Subject;
 
@@ -126,8 +127,7 @@ impl Udp {
                 // Closing will not do: the successor has the socket.
                 seat.poller.remove(&flow.socket);
             }
-            flow.served.shared.counters.flows_open.down();
-            self.context.totals.flows_open.down();
+            self.count_out(&flow);
             passed.push(flow.pass_on());
         }
         passed
@@ -135,7 +135,7 @@ impl Udp {
 
     /// Goes on with a flow that another relay carried.
     pub(crate) fn take_over(&mut self, served: &Arc<Served>, token: Token, flow: FlowInTransit) {
-        let Some(share) = self.context.budget.take(1) else { return };
+        let Ok(share) = self.make_room(&served.shared) else { return };
         let mut flow = Flow::take_over(token, Arc::clone(served), flow, share);
         // Without one it ends at the next answer, and the client begins another.
         flow.answers_by = self.answering.socket(&flow.key, served, &self.context).ok().flatten();
@@ -154,10 +154,14 @@ impl Udp {
     }
 
     fn end(&self, flow: Flow) {
-        flow.served.shared.counters.flows_open.down();
-        self.context.totals.flows_open.down();
+        self.count_out(&flow);
         // Closing the socket takes it out of the epoll set: nobody has a copy of it.
         drop(flow);
+    }
+
+    fn count_out(&self, flow: &Flow) {
+        flow.served.shared.counters.flows_open.down();
+        self.context.totals.flows_open.down();
     }
 
     /// The flow that `count` datagrams belong to; `None` if they go nowhere.
@@ -186,18 +190,25 @@ impl Udp {
 
     fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Result<u64, Loss> {
         let shared = &served.shared;
+        let opened = self.open_for(&key, shared, now)?;
+        let answers_by = self.answering.socket(&key, served, &self.context).map_err(|error| {
+            tracing::debug!(route = shared.route.id, %error, "no socket to answer from");
+            Loss::Unreachable
+        });
+        let answers_by = answers_by?;
+        // Not before it can begin; until then its socket is one of those that are kept free.
+        let share = self.make_room(shared)?;
+        let mut flow = Flow::new(key, Arc::clone(served), opened, share, now);
+        flow.answers_by = answers_by;
+        shared.counters.flows_total.up();
+        self.insert(flow).ok_or(Loss::NoRoom)
+    }
+
+    /// A socket to where a flow leads.
+    fn open_for(&self, key: &Key, shared: &Shared, now: Instant) -> Result<Opened, Loss> {
         let port = usize::from(key.port);
         let target = shared.route.target(key.client.ip(), port).ok_or(Loss::Unreachable)?;
         let target = SocketAddr::from(target);
-        if self.flows.is_full() {
-            self.evict(shared).ok_or(Loss::NoRoom)?;
-        }
-        let share = loop {
-            match self.context.budget.take(1) {
-                Some(share) => break share,
-                None => self.evict(shared).ok_or(Loss::NoRoom)?,
-            }
-        };
         let trusted = self.trusts_source(shared, now);
         let source = kept(&shared.route, key.client, target).filter(|_| trusted);
         let source = source.map(|source| source.ip());
@@ -207,20 +218,11 @@ impl Udp {
             let other = shared.route.other_target(key.client.ip(), port).ok_or(error)?;
             open(inside, other.into(), None)
         });
-        let opened = opened.map_err(|error| {
+        opened.map_err(|error| {
             tracing::debug!(route = shared.route.id, %target, %error, "no flow to the target");
             shared.counters.target_failed(&error);
             Loss::Unreachable
-        });
-        let answers_by = self.answering.socket(&key, served, &self.context).map_err(|error| {
-            tracing::debug!(route = shared.route.id, %error, "no socket to answer from");
-            Loss::Unreachable
-        });
-        let answers_by = answers_by?;
-        let mut flow = Flow::new(key, Arc::clone(served), opened?, share, now);
-        flow.answers_by = answers_by;
-        shared.counters.flows_total.up();
-        self.insert(flow).ok_or(Loss::NoRoom)
+        })
     }
 
     /// Gives a flow that was never answered the gateway's address, for the way back to the
@@ -245,16 +247,22 @@ impl Udp {
         shared.trusts_source(u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Makes room; `None` when every flow is a streaming one and none may be given up.
-    fn evict(&mut self, wanting: &Shared) -> Option<()> {
-        let Some(flow) = self.flows.evict() else {
+    /// A descriptor for one more flow and a place in the table, another flow's if there is none.
+    fn make_room(&mut self, wanting: &Shared) -> Result<Share, Loss> {
+        let free = if self.flows.is_full() { None } else { self.context.budget.take(1) };
+        free.or_else(|| self.evict()).ok_or_else(|| {
             if wanting.counters.refused_total_limit.first() {
                 tracing::warn!(route = wanting.route.id, "no room for UDP flows");
             }
-            return None;
-        };
+            Loss::NoRoom
+        })
+    }
+
+    /// Ends the flow that is to make room; its descriptor.
+    fn evict(&mut self) -> Option<Share> {
+        let flow = self.flows.evict()?;
         flow.served.shared.counters.flows_evicted.up();
-        self.end(flow);
-        Some(())
+        self.count_out(&flow);
+        Some(flow.give_way())
     }
 }

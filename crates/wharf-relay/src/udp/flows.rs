@@ -1,11 +1,10 @@
 //! The table of UDP flows: bounded, and emptied by age.
 //!
-//! A flow is short-lived until it streams: until it was answered and lasted a while. Short-lived
-//! flows are what makes room for new ones, the oldest first, so that a flood of strangers does
-//! not end a conversation. How many streams a client may have is bounded, too.
+//! A flow is short-lived until it streams: until it was answered and lasted a while. Which one makes
+//! room for a new one goes by that, too. How many streams a client may have is bounded.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -19,10 +18,12 @@ use crate::route::{Served, Token};
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::udp::answering::Answerer;
+use crate::udp::flows::ranks::{Ranks, Standing};
 use crate::udp::flows::streams::Streams;
 use crate::udp::open::Opened;
 use crate::udp::turn::Habit;
 
+mod ranks;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -60,9 +61,8 @@ pub(super) struct Flow {
     pub(super) outwards: Segmentation,
     begun: Instant,
     last: Instant,
-    answered: bool,
-    streams: bool,
-    _share: Share,
+    standing: Standing,
+    share: Share,
 }
 
 /// All flows.
@@ -74,8 +74,7 @@ pub(super) struct Flows {
     next_id: u64,
     /// One entry for each flow, and some of evicted ones: when to look again. Traffic does not touch this.
     checks: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// Flows in order of age; some may be gone or streaming by now.
-    by_age: VecDeque<u64>,
+    ranks: Ranks,
     streams: Streams,
 }
 
@@ -104,7 +103,6 @@ impl Flow {
     ) -> Self {
         let Opened { socket, as_client } = opened;
         let dual = served.shared.listener(key.token).is_some_and(|place| place.dual);
-        let (begun, last, answered, streams) = (now, now, false, false);
         Self {
             key,
             served,
@@ -115,11 +113,10 @@ impl Flow {
             habit: Habit::default(),
             inwards: Segmentation::default(),
             outwards: Segmentation::default(),
-            begun,
-            last,
-            answered,
-            streams,
-            _share: share,
+            begun: now,
+            last: now,
+            standing: Standing::Unanswered,
+            share,
         }
     }
 
@@ -136,7 +133,12 @@ impl Flow {
         let as_client = local_address(&from.socket) == Some(from.client.ip());
         let opened = Opened { socket: from.socket, as_client };
         let flow = Self::new(key, served, opened, share, from.last);
-        Self { begun: from.begun, answered: from.answered, streams: from.streams, ..flow }
+        let standing = match from.answered {
+            _ if from.streams => Standing::Streams { seen: from.last },
+            true => Standing::Answered,
+            false => Standing::Unanswered,
+        };
+        Self { begun: from.begun, standing, ..flow }
     }
 
     /// What another relay needs to go on.
@@ -147,8 +149,8 @@ impl Flow {
             asked: self.key.asked,
             begun: self.begun,
             last: self.last,
-            answered: self.answered,
-            streams: self.streams,
+            answered: self.is_answered(),
+            streams: self.streams(),
             socket: self.socket,
         };
         (self.key.token, flow)
@@ -191,11 +193,24 @@ impl Flow {
 
     /// Whether nothing has come back to the client's address.
     pub(super) fn is_unheard(&self) -> bool {
-        self.as_client && !self.answered
+        self.as_client && !self.is_answered()
+    }
+
+    /// Ends it, for another one to have its descriptor.
+    pub(super) fn give_way(self) -> Share {
+        self.share
+    }
+
+    fn is_answered(&self) -> bool {
+        self.standing != Standing::Unanswered
+    }
+
+    fn streams(&self) -> bool {
+        matches!(self.standing, Standing::Streams { .. })
     }
 
     fn expires(&self, limits: &Limits) -> Instant {
-        self.last + if self.streams { limits.stream_idle } else { limits.flow_idle }
+        self.last + if self.streams() { limits.stream_idle } else { limits.flow_idle }
     }
 }
 
@@ -206,7 +221,7 @@ impl Flows {
     pub(super) fn new(limits: &Limits, loops: usize) -> Self {
         let most = limits.flows / loops.max(1);
         let flows = most.max(LEAST.min(limits.flows));
-        // No client may hold more than an eighth, for streams are not given up for others.
+        // No client may hold more than an eighth: streams are the last to be given up for others.
         let streams_per_client = limits.streams_per_client.min((flows / 8).max(FEW));
         Self {
             limits: Limits { flows, ..limits.clone() },
@@ -214,7 +229,7 @@ impl Flows {
             by_key: HashMap::new(),
             next_id: 0,
             checks: BinaryHeap::new(),
-            by_age: VecDeque::new(),
+            ranks: Ranks::default(),
             streams: Streams::new(streams_per_client),
         }
     }
@@ -244,20 +259,19 @@ impl Flows {
     pub(super) fn insert(&mut self, mut flow: Flow) {
         let id = self.next_id;
         self.next_id += 1;
-        flow.streams = flow.streams && self.streams.admit(flow.key.client.ip());
+        if flow.streams() && !self.streams.admit(flow.key.client.ip()) {
+            flow.standing = Standing::Answered;
+        }
         self.checks.push(Reverse((flow.expires(&self.limits), id)));
-        self.by_age.push_back(id);
+        self.ranks.enter(id, flow.standing);
         self.by_key.insert(flow.key, id);
         self.flows.insert(id, flow);
         self.compact();
     }
 
-    /// Drops what evicted flows left in the queues, before it outgrows the flows themselves.
+    /// Drops what evicted flows left in the queue, before it outgrows the flows themselves.
     fn compact(&mut self) {
         let (flows, most) = (&self.flows, 2 * self.limits.flows.max(1));
-        if self.by_age.len() > most {
-            self.by_age.retain(|id| flows.get(id).is_some_and(|flow| !flow.streams));
-        }
         if self.checks.len() > most {
             self.checks.retain(|Reverse((_, id))| flows.contains_key(id));
         }
@@ -276,9 +290,19 @@ impl Flows {
     fn note(&mut self, id: u64, now: Instant, answer: bool) -> Option<&mut Flow> {
         let flow = self.flows.get_mut(&id)?;
         flow.last = now;
-        flow.answered |= answer;
-        if !flow.streams && flow.answered && now - flow.begun >= self.limits.stream_after {
-            flow.streams = self.streams.admit(flow.key.client.ip());
+        let before = flow.standing;
+        if answer && before == Standing::Unanswered {
+            flow.standing = Standing::Answered;
+        }
+        if flow.standing == Standing::Answered
+            && now - flow.begun >= self.limits.stream_after
+            && self.streams.admit(flow.key.client.ip())
+        {
+            flow.standing = Standing::Streams { seen: now };
+        }
+        if flow.standing != before {
+            self.ranks.leave(id, before);
+            self.ranks.enter(id, flow.standing);
         }
         Some(flow)
     }
@@ -326,20 +350,29 @@ impl Flows {
         over.into_iter().filter_map(|id| self.take(id)).collect()
     }
 
-    /// Takes out every flow.
+    /// Takes out every flow, the oldest first.
     pub(super) fn take_all(&mut self) -> Vec<Flow> {
-        let ids: Vec<u64> = self.flows.keys().copied().collect();
+        let mut ids: Vec<u64> = self.flows.keys().copied().collect();
+        // So that their order of age passes on.
+        ids.sort_unstable();
         ids.into_iter().filter_map(|id| self.take(id)).collect()
     }
 
-    /// Takes out the oldest flow that does not stream.
+    /// Takes out the flow that is to make room for another one.
     pub(super) fn evict(&mut self) -> Option<Flow> {
-        while let Some(id) = self.by_age.pop_front() {
-            if self.flows.get(&id).is_some_and(|flow| !flow.streams) {
-                return self.take(id);
+        loop {
+            let id = self.ranks.next()?;
+            let flow = self.flows.get_mut(&id)?;
+            match flow.standing {
+                // It was not quiet for as long as that.
+                Standing::Streams { seen } if seen < flow.last => {
+                    self.ranks.leave(id, flow.standing);
+                    flow.standing = Standing::Streams { seen: flow.last };
+                    self.ranks.enter(id, flow.standing);
+                }
+                _ => return self.take(id),
             }
         }
-        None
     }
 
     fn take(&mut self, id: u64) -> Option<Flow> {
@@ -347,7 +380,8 @@ impl Flows {
         if self.by_key.get(&flow.key) == Some(&id) {
             self.by_key.remove(&flow.key);
         }
-        if flow.streams {
+        self.ranks.leave(id, flow.standing);
+        if flow.streams() {
             self.streams.leave(flow.key.client.ip());
         }
         Some(flow)
