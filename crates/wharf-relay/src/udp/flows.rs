@@ -89,6 +89,13 @@ impl Key {
         let (client, asked) = (arrival.from, arrival.to.map(significant));
         Some(Self { token, client, port: u16::try_from(port).ok()?, asked })
     }
+
+    /// That of a flow that another relay carried.
+    pub(super) fn in_transit(token: Token, flow: &FlowInTransit, served: &Served) -> Self {
+        let own = served.shared.port_of(token).and_then(|port| u16::try_from(port).ok());
+        let port = own.unwrap_or(flow.port);
+        Self { token, client: flow.client, port, asked: flow.asked }
+    }
 }
 
 // === impl Flow ===
@@ -120,16 +127,13 @@ impl Flow {
         }
     }
 
-    /// A flow that another relay carried.
+    /// A flow that another relay carried, under `key`.
     pub(super) fn take_over(
-        token: Token,
+        key: Key,
         served: Arc<Served>,
         from: FlowInTransit,
         share: Share,
     ) -> Self {
-        let own = served.shared.port_of(token).and_then(|port| u16::try_from(port).ok());
-        let port = own.unwrap_or(from.port);
-        let key = Key { token, client: from.client, port, asked: from.asked };
         let as_client = local_address(&from.socket) == Some(from.client.ip());
         let opened = Opened { socket: from.socket, as_client };
         let flow = Self::new(key, served, opened, share, from.last);

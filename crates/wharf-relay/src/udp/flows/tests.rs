@@ -43,7 +43,8 @@ impl Bench {
         };
         let token = Token { route: 0, socket: 0 };
         let share = self.budget.take(1).unwrap();
-        let flow = Flow::take_over(token, Arc::clone(&self.served), from, share);
+        let key = Key::in_transit(token, &from, &self.served);
+        let flow = Flow::take_over(key, Arc::clone(&self.served), from, share);
         let id = self.flows.next_id();
         self.flows.insert(flow);
         id
