@@ -23,7 +23,8 @@ use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
 use crate::udp::answering::{Answerer, Answering};
-use crate::udp::flows::{Flow, Flows, Key};
+use crate::udp::flows::{Flow, Flows};
+use crate::udp::key::Key;
 use crate::udp::open::{Opened, open};
 use crate::udp::turn::Habit;
 use crate::worker::tokens::Subject;
@@ -31,6 +32,7 @@ use crate::worker::tokens::Subject;
 mod answering;
 mod carry;
 mod flows;
+mod key;
 mod open;
 mod turn;
 

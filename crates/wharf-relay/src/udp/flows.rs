@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::SockRef;
-use wharf_host::datagram::{Arrival, Local, Path, Segmentation};
+use wharf_host::datagram::{Path, Segmentation};
 
 use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
@@ -20,6 +20,7 @@ use crate::table::succession::FlowInTransit;
 use crate::udp::answering::Answerer;
 use crate::udp::flows::ranks::{Ranks, Standing};
 use crate::udp::flows::streams::Streams;
+use crate::udp::key::Key;
 use crate::udp::open::Opened;
 use crate::udp::turn::Habit;
 
@@ -32,17 +33,6 @@ mod tests;
 const LEAST: usize = 1024;
 /// Streams that every client may have, however small the table.
 const FEW: usize = 16;
-
-/// What makes a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) token: Token,
-    pub(super) client: SocketAddr,
-    /// The place of the port that the client asked within the range.
-    pub(super) port: u16,
-    /// The local address the client asked.
-    pub(super) asked: Option<Local>,
-}
 
 /// One client's conversation with the target.
 #[derive(Debug)]
@@ -76,26 +66,6 @@ pub(super) struct Flows {
     checks: BinaryHeap<Reverse<(Instant, u64)>>,
     ranks: Ranks,
     streams: Streams,
-}
-
-// === impl Key ===
-
-impl Key {
-    /// `None` for what was not sent to a port of the route.
-    pub(super) fn of(token: Token, arrival: &Arrival, served: &Served) -> Option<Self> {
-        let shared = &served.shared;
-        let by_arrival = || shared.route.place_of(arrival.port?);
-        let port = shared.port_of(token).or_else(by_arrival)?;
-        let (client, asked) = (arrival.from, arrival.to.map(significant));
-        Some(Self { token, client, port: u16::try_from(port).ok()?, asked })
-    }
-
-    /// That of a flow that another relay carried.
-    pub(super) fn in_transit(token: Token, flow: &FlowInTransit, served: &Served) -> Self {
-        let own = served.shared.port_of(token).and_then(|port| u16::try_from(port).ok());
-        let port = own.unwrap_or(flow.port);
-        Self { token, client: flow.client, port, asked: flow.asked }
-    }
 }
 
 // === impl Flow ===
@@ -394,13 +364,4 @@ impl Flows {
 
 fn local_address(socket: impl AsFd) -> Option<IpAddr> {
     SockRef::from(&socket).local_addr().ok()?.as_socket().map(|address| address.ip())
-}
-
-/// The interface is part of an address only if that is link-local; otherwise a flow may move
-/// between interfaces.
-fn significant(local: Local) -> Local {
-    match local.address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => local,
-        address => Local { address, interface: 0 },
-    }
 }
