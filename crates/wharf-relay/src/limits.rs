@@ -24,7 +24,7 @@ pub struct Limits {
     pub stream_after: Duration,
     /// UDP flows in total; each holds a descriptor and about 3 KiB of kernel memory.
     pub flows: usize,
-    /// Streaming flows one client address may hold; more stay short-lived, and so may be evicted.
+    /// Streaming flows one client address may hold; more stay short-lived, and make room sooner.
     pub streams_per_client: usize,
     /// How long accepting pauses when descriptors or memory ran out.
     pub accept_pause: Duration,

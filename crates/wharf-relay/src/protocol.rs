@@ -243,7 +243,6 @@ pub enum Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::example;
 
     #[test]
     fn messages_survive_the_wire() {

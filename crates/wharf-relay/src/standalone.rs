@@ -11,6 +11,8 @@ mod lease;
 mod own;
 mod port;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,10 @@ use crate::spawn::socket_path;
 /// A relay that was killed or upgraded is back within a second; until then connections wait in
 /// the socket's queue.
 const RENEWAL_LIMIT: Duration = Duration::from_secs(1);
+/// The same for one that is there and says nothing, as while it takes another's place: it serves the
+/// port by the lease we had, which it keeps for ten seconds, and all that it has accepted ends with
+/// that.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 /// The first pause between two tries of a renewal; it doubles, because a thousand processes may
 /// have lost the same relay.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(10);
@@ -52,6 +58,19 @@ struct Service<'a> {
     /// Serves while there is no lease; afterwards it carries its connections to their end.
     own: Option<Own>,
     look: Duration,
+}
+
+/// What a relay says when it is asked to serve the port.
+#[derive(Debug)]
+enum Answer {
+    /// It does from now on.
+    Yes,
+    /// It is not for us.
+    No,
+    /// Nothing: nobody is there.
+    Absent,
+    /// Nothing, though somebody is there.
+    Silent(Error),
 }
 
 /// What ended a wait.
@@ -82,7 +101,7 @@ impl Port {
         let (relay, namespace) = (socket_path(run_dir), own_namespace()?);
         let (lease, own, look) = (None, None, LOOK);
         let mut service = Service { port: self, relay, namespace, stop, lease, own, look };
-        if !service.take_lease() {
+        if !service.take_lease().is_yes() {
             service.serve_here()?;
         }
         ready();
@@ -108,7 +127,7 @@ impl Service<'_> {
                 return self.renew();
             }
             Event::Time if self.lease.is_some() => self.let_own_go(),
-            Event::Time if self.take_lease() => {}
+            Event::Time if self.take_lease().is_yes() => {}
             Event::Time => self.try_to_serve_here(),
         }
         true
@@ -125,23 +144,35 @@ impl Service<'_> {
 
     /// Hands the port to the next relay, or serves it here when none comes; false at the end.
     fn renew(&mut self) -> bool {
-        let deadline = Instant::now() + RENEWAL_LIMIT;
+        let began = Instant::now();
+        let (mut deadline, latest) = (began + RENEWAL_LIMIT, began + SILENCE_LIMIT);
         let mut pause = RENEWAL_PAUSE;
-        while Instant::now() < deadline {
-            if self.take_lease() {
-                return true;
+        loop {
+            let answer = self.take_lease();
+            let now = Instant::now();
+            match answer {
+                Answer::Yes => return true,
+                Answer::Silent(_) if now < latest => deadline = latest.min(now + RENEWAL_LIMIT),
+                Answer::Silent(error) => {
+                    tracing::warn!(%error, port = %self.port, "the relay does not serve the port");
+                }
+                Answer::No | Answer::Absent => {}
+            }
+            if now >= deadline {
+                break;
             }
             if self.wait(Some(pause)) == Event::Stop {
                 return false;
             }
-            pause *= 2;
+            pause = (pause * 2).min(RENEWAL_LIMIT);
         }
         self.try_to_serve_here();
         true
     }
 
-    /// Hands the port to the relay; false when there is none for us.
-    fn take_lease(&mut self) -> bool {
+    /// Hands the port to the relay, if there is one for us.
+    fn take_lease(&mut self) -> Answer {
+        self.look = LOOK;
         match Lease::take(self.port, &self.relay, self.namespace) {
             Ok(lease) => {
                 tracing::info!(relay = lease.pid(), port = %self.port, "the relay serves the port");
@@ -149,15 +180,16 @@ impl Service<'_> {
                 if let Some(own) = &mut self.own {
                     own.withdraw();
                 }
-                return true;
+                Answer::Yes
             }
-            Err(error) if is_absent(&error) => self.look = LOOK,
+            Err(error @ Error::Silent { .. }) => Answer::Silent(error),
+            Err(error) if is_absent(&error) => Answer::Absent,
             Err(error) => {
                 tracing::warn!(%error, port = %self.port, "the relay does not serve the port");
                 self.look = LOOK_AT_STRANGER;
+                Answer::No
             }
         }
-        false
     }
 
     fn try_to_serve_here(&mut self) {
@@ -209,6 +241,14 @@ impl Service<'_> {
         }
         let stopped = fds.first().is_some_and(|fd| !fd.revents().is_empty());
         if stopped { Event::Stop } else { Event::Lost }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn is_yes(&self) -> bool {
+        matches!(self, Self::Yes)
     }
 }
 

@@ -16,20 +16,23 @@ use wharf_host::datagram::{
 };
 
 use crate::context::Context;
+use crate::limits::Share;
 use crate::route::{Served, Shared, Token};
 use crate::stats::Loss;
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
-use crate::udp::answering::Answering;
-use crate::udp::flows::{Flow, Flows, Key};
-use crate::udp::open::open;
+use crate::udp::answering::{Answerer, Answering};
+use crate::udp::flows::{Flow, Flows};
+use crate::udp::key::Key;
+use crate::udp::open::{Opened, open};
 use crate::udp::turn::Habit;
 use crate::worker::tokens::Subject;
 
 mod answering;
 mod carry;
 mod flows;
+mod key;
 mod open;
 mod turn;
 
@@ -126,19 +129,20 @@ impl Udp {
                 // Closing will not do: the successor has the socket.
                 seat.poller.remove(&flow.socket);
             }
-            flow.served.shared.counters.flows_open.down();
-            self.context.totals.flows_open.down();
+            self.count_out(&flow);
             passed.push(flow.pass_on());
         }
         passed
     }
 
-    /// Goes on with a flow that another relay carried.
+    /// Goes on with a flow that another relay carried, if its answers can leave from where the client
+    /// expects them; else the client's next datagram begins another, as soon as they can.
     pub(crate) fn take_over(&mut self, served: &Arc<Served>, token: Token, flow: FlowInTransit) {
-        let Some(share) = self.context.budget.take(1) else { return };
-        let mut flow = Flow::take_over(token, Arc::clone(served), flow, share);
-        // Without one it ends at the next answer, and the client begins another.
-        flow.answers_by = self.answering.socket(&flow.key, served, &self.context).ok().flatten();
+        let key = Key::in_transit(token, &flow, served);
+        let Ok(answers_by) = self.answers_by(&key, served) else { return };
+        let Ok(share) = self.make_room(&served.shared) else { return };
+        let mut flow = Flow::take_over(key, Arc::clone(served), flow, share);
+        flow.answers_by = answers_by;
         self.insert(flow);
     }
 
@@ -154,10 +158,14 @@ impl Udp {
     }
 
     fn end(&self, flow: Flow) {
-        flow.served.shared.counters.flows_open.down();
-        self.context.totals.flows_open.down();
+        self.count_out(&flow);
         // Closing the socket takes it out of the epoll set: nobody has a copy of it.
         drop(flow);
+    }
+
+    fn count_out(&self, flow: &Flow) {
+        flow.served.shared.counters.flows_open.down();
+        self.context.totals.flows_open.down();
     }
 
     /// The flow that `count` datagrams belong to; `None` if they go nowhere.
@@ -186,18 +194,30 @@ impl Udp {
 
     fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Result<u64, Loss> {
         let shared = &served.shared;
+        let opened = self.open_for(&key, shared, now)?;
+        let answers_by = self.answers_by(&key, served)?;
+        // Not before it can begin; until then its socket is one of those that are kept free.
+        let share = self.make_room(shared)?;
+        let mut flow = Flow::new(key, Arc::clone(served), opened, share, now);
+        flow.answers_by = answers_by;
+        shared.counters.flows_total.up();
+        self.insert(flow).ok_or(Loss::NoRoom)
+    }
+
+    /// The socket that answers leave from, if not from the one that listens.
+    fn answers_by(&mut self, key: &Key, served: &Served) -> Result<Option<Arc<Answerer>>, Loss> {
+        self.answering.socket(key, served, &self.context).map_err(|error| {
+            let route = &served.shared.route.id;
+            tracing::debug!(route, %error, "no socket to answer from");
+            Loss::Unreachable
+        })
+    }
+
+    /// A socket to where a flow leads.
+    fn open_for(&self, key: &Key, shared: &Shared, now: Instant) -> Result<Opened, Loss> {
         let port = usize::from(key.port);
         let target = shared.route.target(key.client.ip(), port).ok_or(Loss::Unreachable)?;
         let target = SocketAddr::from(target);
-        if self.flows.is_full() {
-            self.evict(shared).ok_or(Loss::NoRoom)?;
-        }
-        let share = loop {
-            match self.context.budget.take(1) {
-                Some(share) => break share,
-                None => self.evict(shared).ok_or(Loss::NoRoom)?,
-            }
-        };
         let trusted = self.trusts_source(shared, now);
         let source = kept(&shared.route, key.client, target).filter(|_| trusted);
         let source = source.map(|source| source.ip());
@@ -207,20 +227,11 @@ impl Udp {
             let other = shared.route.other_target(key.client.ip(), port).ok_or(error)?;
             open(inside, other.into(), None)
         });
-        let opened = opened.map_err(|error| {
+        opened.map_err(|error| {
             tracing::debug!(route = shared.route.id, %target, %error, "no flow to the target");
             shared.counters.target_failed(&error);
             Loss::Unreachable
-        });
-        let answers_by = self.answering.socket(&key, served, &self.context).map_err(|error| {
-            tracing::debug!(route = shared.route.id, %error, "no socket to answer from");
-            Loss::Unreachable
-        });
-        let answers_by = answers_by?;
-        let mut flow = Flow::new(key, Arc::clone(served), opened?, share, now);
-        flow.answers_by = answers_by;
-        shared.counters.flows_total.up();
-        self.insert(flow).ok_or(Loss::NoRoom)
+        })
     }
 
     /// Gives a flow that was never answered the gateway's address, for the way back to the
@@ -245,16 +256,82 @@ impl Udp {
         shared.trusts_source(u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Makes room; `None` when every flow is a streaming one and none may be given up.
-    fn evict(&mut self, wanting: &Shared) -> Option<()> {
-        let Some(flow) = self.flows.evict() else {
+    /// A descriptor for one more flow and a place in the table, another flow's if there is none.
+    fn make_room(&mut self, wanting: &Shared) -> Result<Share, Loss> {
+        let free = if self.flows.is_full() { None } else { self.context.budget.take(1) };
+        free.or_else(|| self.evict()).ok_or_else(|| {
             if wanting.counters.refused_total_limit.first() {
                 tracing::warn!(route = wanting.route.id, "no room for UDP flows");
             }
-            return None;
-        };
+            Loss::NoRoom
+        })
+    }
+
+    /// Ends the flow that is to make room; its descriptor.
+    fn evict(&mut self) -> Option<Share> {
+        let flow = self.flows.evict()?;
         flow.served.shared.counters.flows_evicted.up();
-        self.end(flow);
-        Some(())
+        self.count_out(&flow);
+        Some(flow.give_way())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use wharf_spec::PortRange;
+
+    use super::*;
+    use crate::limits::{Budget, Limits};
+    use crate::protocol::{Place, Route, example};
+
+    /// A route of which one socket gets what is sent to two ports.
+    fn steered() -> (Arc<Served>, Token) {
+        let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let first = listener.local_addr().unwrap().port();
+        let route = Route {
+            listeners: vec![Place { address: "127.0.0.1".parse().unwrap(), dual: false }],
+            host_ports: PortRange::new(first, first.checked_add(1).unwrap()).unwrap(),
+            steered: true,
+            ..example()
+        };
+        let shared = Arc::new(Shared::new(0, route, None, Arc::default()));
+        let served = Arc::new(Served::new(shared, vec![listener.into()]));
+        (served, Token { route: 0, socket: 0 })
+    }
+
+    fn in_transit(port: u16) -> FlowInTransit {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect("127.0.0.1:9").unwrap();
+        FlowInTransit {
+            client: "127.0.0.1:9".parse().unwrap(),
+            port,
+            asked: None,
+            begun: Instant::now(),
+            last: Instant::now(),
+            answered: true,
+            streams: true,
+            socket: socket.into(),
+        }
+    }
+
+    #[test]
+    fn a_flow_that_cannot_answer_from_its_port_is_not_taken_over() {
+        let limits = Limits { loops: Some(1), ..Limits::default() };
+        let mut context = Context::new(limits, 0).unwrap();
+        // For a flow, and no socket besides.
+        context.budget = Arc::new(Budget::new(1));
+        let context = Arc::new(context);
+        let (served, token) = steered();
+        let mut udp = Udp::new(Arc::clone(&context), 0);
+        // It answers from the listener.
+        udp.take_over(&served, token, in_transit(0));
+        assert_eq!(context.totals.flows_open.get(), 1);
+        udp.take_over(&served, token, in_transit(1));
+        let counters = &served.shared.counters;
+        assert_eq!((counters.flows_open.get(), counters.flows_evicted.get()), (1, 0));
+        let kept: Vec<u16> = udp.pass_on().iter().map(|(_, flow)| flow.port).collect();
+        assert_eq!(kept, [0]);
     }
 }

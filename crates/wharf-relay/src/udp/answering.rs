@@ -12,7 +12,7 @@ use wharf_host::datagram::answering_socket;
 use crate::context::Context;
 use crate::limits::Share;
 use crate::route::Served;
-use crate::udp::flows::Key;
+use crate::udp::key::Key;
 
 /// So many that are not needed any more are kept in mind before they are looked for.
 const FORGETFUL: usize = 64;

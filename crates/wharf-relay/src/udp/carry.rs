@@ -11,7 +11,8 @@ use crate::proxy_header;
 use crate::route::{Served, Token};
 use crate::stats::{Counters, Loss};
 use crate::udp::Udp;
-use crate::udp::flows::{Flow, Flows, Key};
+use crate::udp::flows::{Flow, Flows};
+use crate::udp::key::Key;
 
 // === impl Udp ===
 

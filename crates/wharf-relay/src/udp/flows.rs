@@ -1,42 +1,38 @@
 //! The table of UDP flows: bounded, and emptied by age.
 //!
-//! A flow is short-lived until it streams: until it was answered and lasted a while. Short-lived
-//! flows are what makes room for new ones, the oldest first, so that a flood of strangers does
-//! not end a conversation. How many streams a client may have is bounded, too.
+//! A flow is short-lived until it streams: until it was answered and lasted a while. Which one makes
+//! room for a new one goes by that, too. How many streams a client may have is bounded.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::SockRef;
-use wharf_host::datagram::{Arrival, Local, Path, Segmentation};
+use wharf_host::datagram::{Path, Segmentation};
 
 use crate::limits::{Limits, Share};
 use crate::route::{Served, Token};
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::udp::answering::Answerer;
+use crate::udp::flows::ranks::{Ranks, Standing};
+use crate::udp::flows::streams::Streams;
+use crate::udp::key::Key;
 use crate::udp::open::Opened;
 use crate::udp::turn::Habit;
+
+mod ranks;
+mod streams;
+#[cfg(test)]
+mod tests;
 
 /// The least each loop may hold, however many loops share the total.
 const LEAST: usize = 1024;
 /// Streams that every client may have, however small the table.
 const FEW: usize = 16;
-
-/// What makes a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) token: Token,
-    pub(super) client: SocketAddr,
-    /// The place of the port that the client asked within the range.
-    pub(super) port: u16,
-    /// The local address the client asked.
-    pub(super) asked: Option<Local>,
-}
 
 /// One client's conversation with the target.
 #[derive(Debug)]
@@ -55,9 +51,8 @@ pub(super) struct Flow {
     pub(super) outwards: Segmentation,
     begun: Instant,
     last: Instant,
-    answered: bool,
-    streams: bool,
-    _share: Share,
+    standing: Standing,
+    share: Share,
 }
 
 /// All flows.
@@ -69,31 +64,8 @@ pub(super) struct Flows {
     next_id: u64,
     /// One entry for each flow, and some of evicted ones: when to look again. Traffic does not touch this.
     checks: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// Flows in order of age; some may be gone or streaming by now.
-    by_age: VecDeque<u64>,
-    /// Streams of each client.
-    streams: HashMap<IpAddr, usize>,
-}
-
-// === impl Key ===
-
-impl Key {
-    /// `None` for what was not sent to a port of the route.
-    pub(super) fn of(token: Token, arrival: &Arrival, served: &Served) -> Option<Self> {
-        let shared = &served.shared;
-        let by_arrival = || shared.route.place_of(arrival.port?);
-        let port = shared.port_of(token).or_else(by_arrival)?;
-        let (client, asked) = (arrival.from, arrival.to.map(significant));
-        Some(Self { token, client, port: u16::try_from(port).ok()?, asked })
-    }
-}
-
-/// Whom streams are counted for: an IPv6 host has a whole /64 to itself.
-fn household(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-    }
+    ranks: Ranks,
+    streams: Streams,
 }
 
 // === impl Flow ===
@@ -108,7 +80,6 @@ impl Flow {
     ) -> Self {
         let Opened { socket, as_client } = opened;
         let dual = served.shared.listener(key.token).is_some_and(|place| place.dual);
-        let (begun, last, answered, streams) = (now, now, false, false);
         Self {
             key,
             served,
@@ -119,29 +90,29 @@ impl Flow {
             habit: Habit::default(),
             inwards: Segmentation::default(),
             outwards: Segmentation::default(),
-            begun,
-            last,
-            answered,
-            streams,
-            _share: share,
+            begun: now,
+            last: now,
+            standing: Standing::Unanswered,
+            share,
         }
     }
 
-    /// A flow that another relay carried.
+    /// A flow that another relay carried, under `key`.
     pub(super) fn take_over(
-        token: Token,
+        key: Key,
         served: Arc<Served>,
         from: FlowInTransit,
         share: Share,
     ) -> Self {
-        let own = served.shared.port_of(token).and_then(|port| u16::try_from(port).ok());
-        let port = own.unwrap_or(from.port);
-        let key = Key { token, client: from.client, port, asked: from.asked };
         let as_client = local_address(&from.socket) == Some(from.client.ip());
         let opened = Opened { socket: from.socket, as_client };
         let flow = Self::new(key, served, opened, share, from.last);
-        // How many streams a client may have is counted anew, with the next datagram.
-        Self { begun: from.begun, answered: from.answered, ..flow }
+        let standing = match from.answered {
+            _ if from.streams => Standing::Streams { seen: from.last },
+            true => Standing::Answered,
+            false => Standing::Unanswered,
+        };
+        Self { begun: from.begun, standing, ..flow }
     }
 
     /// What another relay needs to go on.
@@ -152,8 +123,8 @@ impl Flow {
             asked: self.key.asked,
             begun: self.begun,
             last: self.last,
-            answered: self.answered,
-            streams: self.streams,
+            answered: self.is_answered(),
+            streams: self.streams(),
             socket: self.socket,
         };
         (self.key.token, flow)
@@ -196,11 +167,24 @@ impl Flow {
 
     /// Whether nothing has come back to the client's address.
     pub(super) fn is_unheard(&self) -> bool {
-        self.as_client && !self.answered
+        self.as_client && !self.is_answered()
+    }
+
+    /// Ends it, for another one to have its descriptor.
+    pub(super) fn give_way(self) -> Share {
+        self.share
+    }
+
+    fn is_answered(&self) -> bool {
+        self.standing != Standing::Unanswered
+    }
+
+    fn streams(&self) -> bool {
+        matches!(self.standing, Standing::Streams { .. })
     }
 
     fn expires(&self, limits: &Limits) -> Instant {
-        self.last + if self.streams { limits.stream_idle } else { limits.flow_idle }
+        self.last + if self.streams() { limits.stream_idle } else { limits.flow_idle }
     }
 }
 
@@ -211,16 +195,16 @@ impl Flows {
     pub(super) fn new(limits: &Limits, loops: usize) -> Self {
         let most = limits.flows / loops.max(1);
         let flows = most.max(LEAST.min(limits.flows));
-        // No client may hold more than an eighth, for streams are not given up for others.
+        // No client may hold more than an eighth: streams are the last to be given up for others.
         let streams_per_client = limits.streams_per_client.min((flows / 8).max(FEW));
         Self {
-            limits: Limits { flows, streams_per_client, ..limits.clone() },
+            limits: Limits { flows, ..limits.clone() },
             flows: HashMap::new(),
             by_key: HashMap::new(),
             next_id: 0,
             checks: BinaryHeap::new(),
-            by_age: VecDeque::new(),
-            streams: HashMap::new(),
+            ranks: Ranks::default(),
+            streams: Streams::new(streams_per_client),
         }
     }
 
@@ -245,22 +229,23 @@ impl Flows {
         self.next_id
     }
 
-    pub(super) fn insert(&mut self, flow: Flow) {
+    /// Takes a flow in; one that streams goes on doing so if its client may have one more.
+    pub(super) fn insert(&mut self, mut flow: Flow) {
         let id = self.next_id;
         self.next_id += 1;
+        if flow.streams() && !self.streams.admit(flow.key.client.ip()) {
+            flow.standing = Standing::Answered;
+        }
         self.checks.push(Reverse((flow.expires(&self.limits), id)));
-        self.by_age.push_back(id);
+        self.ranks.enter(id, flow.standing);
         self.by_key.insert(flow.key, id);
         self.flows.insert(id, flow);
         self.compact();
     }
 
-    /// Drops what evicted flows left in the queues, before it outgrows the flows themselves.
+    /// Drops what evicted flows left in the queue, before it outgrows the flows themselves.
     fn compact(&mut self) {
         let (flows, most) = (&self.flows, 2 * self.limits.flows.max(1));
-        if self.by_age.len() > most {
-            self.by_age.retain(|id| flows.get(id).is_some_and(|flow| !flow.streams));
-        }
         if self.checks.len() > most {
             self.checks.retain(|Reverse((_, id))| flows.contains_key(id));
         }
@@ -279,13 +264,19 @@ impl Flows {
     fn note(&mut self, id: u64, now: Instant, answer: bool) -> Option<&mut Flow> {
         let flow = self.flows.get_mut(&id)?;
         flow.last = now;
-        flow.answered |= answer;
-        if !flow.streams && flow.answered && now - flow.begun >= self.limits.stream_after {
-            let held = self.streams.entry(household(flow.key.client.ip())).or_default();
-            if *held < self.limits.streams_per_client {
-                *held += 1;
-                flow.streams = true;
-            }
+        let before = flow.standing;
+        if answer && before == Standing::Unanswered {
+            flow.standing = Standing::Answered;
+        }
+        if flow.standing == Standing::Answered
+            && now - flow.begun >= self.limits.stream_after
+            && self.streams.admit(flow.key.client.ip())
+        {
+            flow.standing = Standing::Streams { seen: now };
+        }
+        if flow.standing != before {
+            self.ranks.leave(id, before);
+            self.ranks.enter(id, flow.standing);
         }
         Some(flow)
     }
@@ -333,20 +324,29 @@ impl Flows {
         over.into_iter().filter_map(|id| self.take(id)).collect()
     }
 
-    /// Takes out every flow.
+    /// Takes out every flow, the oldest first.
     pub(super) fn take_all(&mut self) -> Vec<Flow> {
-        let ids: Vec<u64> = self.flows.keys().copied().collect();
+        let mut ids: Vec<u64> = self.flows.keys().copied().collect();
+        // So that their order of age passes on.
+        ids.sort_unstable();
         ids.into_iter().filter_map(|id| self.take(id)).collect()
     }
 
-    /// Takes out the oldest flow that does not stream.
+    /// Takes out the flow that is to make room for another one.
     pub(super) fn evict(&mut self) -> Option<Flow> {
-        while let Some(id) = self.by_age.pop_front() {
-            if self.flows.get(&id).is_some_and(|flow| !flow.streams) {
-                return self.take(id);
+        loop {
+            let id = self.ranks.next()?;
+            let flow = self.flows.get_mut(&id)?;
+            match flow.standing {
+                // It was not quiet for as long as that.
+                Standing::Streams { seen } if seen < flow.last => {
+                    self.ranks.leave(id, flow.standing);
+                    flow.standing = Standing::Streams { seen: flow.last };
+                    self.ranks.enter(id, flow.standing);
+                }
+                _ => return self.take(id),
             }
         }
-        None
     }
 
     fn take(&mut self, id: u64) -> Option<Flow> {
@@ -354,14 +354,9 @@ impl Flows {
         if self.by_key.get(&flow.key) == Some(&id) {
             self.by_key.remove(&flow.key);
         }
-        if flow.streams {
-            let client = household(flow.key.client.ip());
-            if let Some(held) = self.streams.get_mut(&client) {
-                *held -= 1;
-                if *held == 0 {
-                    self.streams.remove(&client);
-                }
-            }
+        self.ranks.leave(id, flow.standing);
+        if flow.streams() {
+            self.streams.leave(flow.key.client.ip());
         }
         Some(flow)
     }
@@ -369,13 +364,4 @@ impl Flows {
 
 fn local_address(socket: impl AsFd) -> Option<IpAddr> {
     SockRef::from(&socket).local_addr().ok()?.as_socket().map(|address| address.ip())
-}
-
-/// The interface is part of an address only if that is link-local; otherwise a flow may move
-/// between interfaces.
-fn significant(local: Local) -> Local {
-    match local.address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => local,
-        address => Local { address, interface: 0 },
-    }
 }
