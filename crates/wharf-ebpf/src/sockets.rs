@@ -100,7 +100,7 @@ pub(crate) fn forget_gone(maps: &mut Maps, netns: &Netns) -> Result<()> {
     for (cookie, (at, marks)) in receiving {
         // Whoever deletes the entry takes it off the counts; the socket may just be closing.
         if !there.contains(&cookie) && maps.bound.remove(&cookie).is_ok() {
-            count(maps, &at, marks, -1)?;
+            count_down(maps, &at, marks)?;
         }
     }
     Ok(())
@@ -143,32 +143,65 @@ fn is_dual(socket: &Bound) -> bool {
 }
 
 fn note(maps: &mut Maps, proto: Proto, socket: &Bound) -> Result<()> {
+    if noted(maps, socket.cookie)?.is_some() {
+        return Ok(());
+    }
     let at = spot(mapped(socket.address), Scope::Address, proto, socket.port);
     let dual = if is_dual(socket) { MARK_DUAL } else { 0 };
     let marks = MARK_BOUND | MARK_RECEIVING | dual;
-    match maps.bound.insert(socket.cookie, bound_bytes(&at, marks), ONLY_IF_NEW) {
-        Err(error) if errno(&error) == Some(EEXIST) => return Ok(()),
-        other => other.map_err(refused("write", "bound", BOUND_LIMIT))?,
+    // Counted before it is noted: whoever closes a socket that is noted takes it off the counts.
+    // One that closes before that is noted all the same, and forgotten as one that is gone.
+    count_up(maps, &at, marks)?;
+    let Err(error) = maps.bound.insert(socket.cookie, bound_bytes(&at, marks), ONLY_IF_NEW) else {
+        return Ok(());
+    };
+    count_down(maps, &at, marks)?;
+    match errno(&error) {
+        Some(EEXIST) => Ok(()),
+        _ => Err(refused("write", "bound", BOUND_LIMIT)(error)),
     }
-    count(maps, &at, marks, 1)
 }
 
-/// Counts a socket in all places that its marks say. Not in one step: a socket at this very spot
-/// that opens or closes between the two calls is miscounted, which at worst leaves the port to
-/// whoever really has it, or to the floor.
-fn count(maps: &mut Maps, at: &SpotBytes, marks: u32, change: i32) -> Result<()> {
-    for (mark, scope) in [(MARK_BOUND, Scope::Bound), (MARK_RECEIVING, Scope::Receiving)] {
-        if marks & mark == 0 {
-            continue;
-        }
-        add(maps, &at_scope(*at, scope), change)?;
-        if marks & MARK_DUAL != 0 {
-            add(maps, &at_every_v4(at_scope(*at, scope)), change)?;
+/// Where a socket is, and how it is marked.
+fn noted(maps: &Maps, cookie: u64) -> Result<Option<(SpotBytes, u32)>> {
+    match maps.bound.get(&cookie, 0) {
+        Ok(bytes) => Ok(Some(read_bound(&bytes))),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(refused("read", "bound", BOUND_LIMIT)(error)),
+    }
+}
+
+/// Where a socket is counted, as its marks say.
+fn counted_at(at: &SpotBytes, marks: u32) -> Vec<SpotBytes> {
+    let scopes = [(MARK_BOUND, Scope::Bound), (MARK_RECEIVING, Scope::Receiving)];
+    let scopes = scopes.into_iter().filter(|(mark, _)| marks & mark != 0);
+    let dual = marks & MARK_DUAL != 0;
+    let places = scopes.flat_map(|(_, scope)| {
+        let own = at_scope(*at, scope);
+        [Some(own), dual.then(|| at_every_v4(own))]
+    });
+    places.flatten().collect()
+}
+
+/// Counts a socket in all of its places, or in none.
+fn count_up(maps: &mut Maps, at: &SpotBytes, marks: u32) -> Result<()> {
+    let places = counted_at(at, marks);
+    for (done, place) in places.iter().enumerate() {
+        if let Err(error) = add(maps, place, 1) {
+            places.iter().take(done).try_for_each(|place| add(maps, place, -1))?;
+            return Err(error);
         }
     }
     Ok(())
 }
 
+fn count_down(maps: &mut Maps, at: &SpotBytes, marks: u32) -> Result<()> {
+    counted_at(at, marks).iter().try_for_each(|place| add(maps, place, -1))
+}
+
+/// Not in one step: what another socket at this very spot, one that shares it, adds or takes off
+/// between the two calls is lost. With one too few the floor gets what is that socket's; with one
+/// too many nobody is steered there while these maps last.
 fn add(maps: &mut Maps, key: &SpotBytes, change: i32) -> Result<()> {
     let count = match maps.busy.get(key, 0) {
         Err(error) if is_gone(&error) => 0,

@@ -3,6 +3,8 @@
 #![cfg(feature = "programs")]
 
 #[cfg(test)]
+mod busy;
+#[cfg(test)]
 mod connect;
 #[cfg(test)]
 mod datagram;
