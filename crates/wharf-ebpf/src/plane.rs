@@ -152,7 +152,8 @@ impl EbpfPlane {
         }
         let count = u32::try_from(sockets.len()).unwrap_or_default();
         self.maps.book.set_floor(steer, slot, count)?;
-        self.empty(places(slot).skip(sockets.len()))
+        self.empty(places(slot).skip(sockets.len()))?;
+        sockets.iter().try_for_each(|socket| sockets::claim(&mut self.maps, *socket))
     }
 
     /// What each publication has counted; one that is gone is listed until its last connection has

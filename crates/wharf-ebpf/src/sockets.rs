@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
 
 use aya::maps::MapError;
 use wharf_host::diag::{self, Bound};
@@ -13,9 +14,9 @@ use wharf_spec::Proto;
 use crate::error::Result;
 use crate::front::{Front, mapped};
 use crate::layout::{
-    BOUND_LIMIT, BUSY_LIMIT, BoundBytes, MARK_BOUND, MARK_DUAL, MARK_RECEIVING, Rewritten,
-    SOCKETS_LIMIT, Scope, SpotBytes, at_every_v4, at_scope, bound as bound_bytes, read_bound,
-    read_rewritten, spot,
+    BOUND_LIMIT, BUSY_LIMIT, BoundBytes, MARK_BOUND, MARK_DUAL, MARK_OF_RELAY, MARK_RECEIVING,
+    Rewritten, SOCKETS_LIMIT, Scope, SpotBytes, at_every_v4, at_scope, bound as bound_bytes,
+    read_bound, read_rewritten, spot,
 };
 use crate::maps::Maps;
 use crate::mirror::{errno, is_gone, refused};
@@ -76,6 +77,24 @@ pub(crate) fn survey<'a>(
         }
     }
     Ok(())
+}
+
+/// Notes a socket of a floor as none of others. It is bound before its range is steered, so that the
+/// guard does not know it, and whoever looks round then takes it for a stranger's.
+pub(crate) fn claim(maps: &mut Maps, socket: BorrowedFd<'_>) -> Result<()> {
+    let cookie = rustix::net::sockopt::socket_cookie(socket)
+        .map_err(|error| wharf_host::Error::kernel("read the cookie of a socket", error))?;
+    if let Some((at, marks)) = noted(maps, cookie)? {
+        if marks & MARK_OF_RELAY != 0 {
+            return Ok(());
+        }
+        // Whoever deletes the entry takes it off the counts.
+        if maps.bound.remove(&cookie).is_ok() {
+            count_down(maps, &at, marks)?;
+        }
+    }
+    let ours = bound_bytes(&[0; size_of::<SpotBytes>()], MARK_OF_RELAY);
+    maps.bound.insert(cookie, ours, 0).map_err(refused("write", "bound", BOUND_LIMIT))
 }
 
 /// Forgets sockets in steered ranges that are gone and were not seen to go: those that the kernel

@@ -8,13 +8,47 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::Type;
-use wharf_plan::ebpf::EbpfPlan;
+use wharf_plan::ebpf::{Connect, EbpfPlan};
 use wharf_spec::Proto;
 
-use crate::scene::{Scene, ports, said, scene, serve, steer, steered};
+use crate::scene::{Scene, answer, connect, datagrams, exchange, plan, ports, said, scene, serve};
+use crate::scene::{steer, steered};
 use crate::steering::of_relay;
 
 const RANGE: (u16, u16) = (20_000, 20_999);
+
+#[test]
+fn the_first_port_of_a_range_is_led_as_the_others_are() {
+    let Some(scene) = scene("first port") else { return };
+    serve(scene.web.tcp_listen("0.0.0.0:20000").unwrap(), "web");
+    answer(scene.web.udp_bind("0.0.0.0:20000").unwrap(), "web");
+    // As publications are made: first there are sockets, then anybody is led to them.
+    let tcp = of_relay(&scene.host, Type::STREAM, "0.0.0.0:20000");
+    let udp = of_relay(&scene.host, Type::DGRAM, "0.0.0.0:20000");
+    let range = ports(RANGE.0, RANGE.1);
+    let led = |entry| Connect { ports: range, target_ports: range, ..entry };
+    let mut wanted = plan([led(connect(0, "10.77.0.2:0")), led(datagrams(0, "10.77.0.2:0"))]);
+    let floors = [(Proto::Tcp, &tcp), (Proto::Udp, &udp)];
+    let floors = floors.map(|(proto, socket)| (steer(proto, "0.0.0.0", range), socket));
+    wanted.steers.extend(floors.iter().map(|(steer, _)| steer.clone()));
+    let mut plane = scene.plane();
+    plane.apply(&wanted).unwrap();
+    for (steer, socket) in &floors {
+        plane.set_floor(steer, &[socket.as_fd()]).unwrap();
+    }
+    let led = |after: &str| {
+        assert_eq!(scene.ask("127.0.0.1:20000").0, "web 10.77.0.1", "{after}");
+        let asking = scene.udp("0.0.0.0:0");
+        assert_eq!(exchange(&asking, "127.0.0.1:20000").unwrap().0, "web 10.77.0.1", "{after}");
+    };
+    serve(tcp.try_clone().unwrap().into(), "floor");
+    led("apply");
+    assert_eq!(said(scene.client.tcp("10.1.0.2:20000").unwrap()), "floor 10.1.0.1");
+    // Whoever looks round again knows the sockets.
+    let more = steered([steer(Proto::Tcp, "::", range)]);
+    plane.change(&EbpfPlan::default(), &more).unwrap();
+    led("another look");
+}
 
 #[test]
 fn a_socket_that_closes_while_it_is_noted_leaves_its_port() {
