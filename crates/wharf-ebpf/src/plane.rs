@@ -33,6 +33,8 @@ pub struct EbpfPlane {
     steering: bool,
     /// Whether maps may hold something else than we think.
     in_doubt: bool,
+    /// What was whole when a change failed half way, until what else it has left is removed.
+    whole: Option<EbpfPlan>,
     /// Whether a whole plan has been applied.
     applied: bool,
     /// What other releases left, in force until a plan has been applied.
@@ -68,6 +70,7 @@ impl EbpfPlane {
             leading: false,
             steering: false,
             in_doubt: true,
+            whole: None,
             applied: false,
             others: release.others()?,
         })
@@ -243,11 +246,22 @@ impl EbpfPlane {
         place::clear(&place)
     }
 
-    /// Looks at what the maps hold unless that is known.
+    /// Looks at what the maps hold unless that is known, and removes what a change that failed has
+    /// left: it would be in force with nobody to take it back, and in the way of the next try. What
+    /// a process that was killed has left stays until a plan has been applied.
     fn settle(&mut self) -> Result<()> {
+        let book = &mut self.maps.book;
         if self.in_doubt {
-            self.maps.book.reload()?;
+            book.reload()?;
             self.in_doubt = false;
+        }
+        if let Some(whole) = &self.whole {
+            // The first prefixes of a range look like a shorter one.
+            let strays = book.plan().without(whole);
+            let removed = book.enact(&strays, &EbpfPlan::default()).and_then(|()| book.tidy());
+            self.in_doubt = removed.is_err();
+            removed?;
+            self.whole = None;
         }
         Ok(())
     }
@@ -264,6 +278,9 @@ impl EbpfPlane {
         let enacted = self.maps.book.enact(removed, added);
         // Only a look at the maps says how far it came.
         self.in_doubt = enacted.is_err();
+        if enacted.is_err() {
+            self.whole = Some(self.maps.book.plan());
+        }
         enacted?;
         for slot in freed {
             if self.maps.book.floors.get(&slot).is_none() {

@@ -11,6 +11,8 @@ mod datagram;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod leftover;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod scene;
