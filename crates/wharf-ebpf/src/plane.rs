@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::{debug, warn};
 use wharf_host::netns::Netns;
@@ -11,6 +12,7 @@ use wharf_plan::ebpf::{EbpfPlan, Steer};
 use wharf_spec::PublicationId;
 
 use crate::book::check;
+use crate::census::Census;
 use crate::error::{Error, Result};
 use crate::front::mapped;
 use crate::hooks::{HOOKS, Hook, Hooks, Purpose};
@@ -39,6 +41,7 @@ pub struct EbpfPlane {
     applied: bool,
     /// What other releases left, in force until a plan has been applied.
     others: Vec<PathBuf>,
+    census: Census,
 }
 
 // === impl EbpfPlane ===
@@ -73,6 +76,7 @@ impl EbpfPlane {
             whole: None,
             applied: false,
             others: release.others()?,
+            census: Census::default(),
         })
     }
 
@@ -213,9 +217,9 @@ impl EbpfPlane {
         Ok(true)
     }
 
-    /// Attaches the programs that the plan needs and that are not attached, and forgets sockets in
-    /// steered ranges that were not seen to go; returns the names of the programs. To be called now
-    /// and then.
+    /// Attaches the programs that the plan needs and that are not attached, and forgets sockets that
+    /// were led or are in steered ranges and were not seen to go; returns the names of the programs.
+    /// To be called now and then.
     ///
     /// # Errors
     /// When the kernel refuses; the rest is tried by the next call.
@@ -234,7 +238,16 @@ impl EbpfPlane {
             sockets::forget_gone(&mut self.maps, &self.netns)?;
             sockets::sweep(&mut self.maps)?;
         }
+        if self.leading {
+            self.census.take(&mut self.maps, &self.netns)?;
+        }
         Ok(attached.iter().map(|hook| hook.name).collect())
+    }
+
+    /// How long [`EbpfPlane::repair`] lets pass before it looks for led sockets that have gone once
+    /// more; 30 seconds unless it is told.
+    pub fn set_pace(&mut self, pace: Duration) {
+        self.census.pace = pace;
     }
 
     /// Takes everything down: connections that were led to a target go on, and are what they are.

@@ -51,6 +51,21 @@ pub(crate) fn sever(
     Ok(diag::destroy_tcp(&mut netlink, &peers, &cookies)?)
 }
 
+/// Every socket that was led to a target, by its cookie; `None` if so many come and go meanwhile that
+/// some may have been missed.
+pub(crate) fn led(maps: &Maps) -> Result<Option<BTreeMap<u64, Rewritten>>> {
+    let mut found = BTreeMap::new();
+    // A walk begins anew when the entry it stands on is deleted.
+    for (step, entry) in maps.sockets.iter().enumerate() {
+        if step == 2 * SOCKETS_LIMIT {
+            return Ok(None);
+        }
+        let (cookie, bytes) = entry.map_err(refused("read", "sockets", 0))?;
+        found.insert(cookie, read_rewritten(&bytes));
+    }
+    Ok(Some(found))
+}
+
 /// The client that a list is asked about, of a socket that was not bound: who asks for a loopback
 /// address comes from the first, any other address of the host asks itself.
 fn client_of(asked: IpAddr) -> IpAddr {
