@@ -41,27 +41,21 @@ pub(crate) struct Census {
     counted: BTreeMap<u32, (u64, u64)>,
 }
 
-/// Those of `asked` that are no sockets to `port`; `None` if there are so many that nobody can say.
+/// Those of `asked` that are no sockets to `port`.
 fn missing(
     netlink: &mut Netlink,
     port: u16,
     asked: &BTreeSet<u64>,
-) -> Result<Option<BTreeSet<u64>>> {
+) -> wharf_host::Result<BTreeSet<u64>> {
     let mut missing = asked.clone();
     for transport in [Transport::Tcp, Transport::Udp] {
         if missing.is_empty() {
             break;
         }
-        match diag::connected(netlink, transport, port, SOCKETS_LIMIT) {
-            Ok(there) => missing.retain(|cookie| !there.contains(cookie)),
-            Err(error @ wharf_host::Error::Answer { .. }) => {
-                debug!(%error, port, "which led sockets are gone is not known");
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let there = diag::connected(netlink, transport, port, SOCKETS_LIMIT)?;
+        missing.retain(|cookie| !there.contains(cookie));
     }
-    Ok(Some(missing))
+    Ok(missing)
 }
 
 // === impl Census ===
@@ -74,7 +68,13 @@ impl Census {
         }
         self.last = Some(Instant::now());
         let Some(mut led) = sockets::led(maps)? else { return Ok(()) };
-        for cookie in self.gone(&led, netns)? {
+        let mut gone = BTreeSet::new();
+        // Whoever has a kernel that does not tell, or so many connections to a port that it takes too
+        // long, is served all the same.
+        if let Err(error) = self.look(&led, netns, &mut gone) {
+            debug!(%error, self.port, "which led sockets are gone is not known");
+        }
+        for cookie in gone {
             // It may have been seen to go just now.
             let _seen = maps.sockets.remove(&cookie);
             led.remove(&cookie);
@@ -82,24 +82,28 @@ impl Census {
         self.settle(maps, &led)
     }
 
-    /// Those of `led` that were not there twice in a row.
-    fn gone(&mut self, led: &Led, netns: &Netns) -> Result<BTreeSet<u64>> {
+    /// Puts those of `led` that were not there twice in a row into `gone`.
+    fn look(
+        &mut self,
+        led: &Led,
+        netns: &Netns,
+        gone: &mut BTreeSet<u64>,
+    ) -> wharf_host::Result<()> {
         self.absent.retain(|cookie| led.contains_key(cookie));
-        let mut gone = BTreeSet::new();
         if led.is_empty() {
-            return Ok(gone);
+            return Ok(());
         }
         let mut netlink = netns.open_netlink(Family::SockDiag)?;
         for port in self.next_ports(led) {
             self.port = port;
             let led = led.iter().filter(|(_, it)| it.target.port() == port);
             let asked: BTreeSet<u64> = led.map(|(cookie, _)| *cookie).collect();
-            let Some(missing) = missing(&mut netlink, port, &asked)? else { break };
+            let missing = missing(&mut netlink, port, &asked)?;
             gone.extend(missing.intersection(&self.absent).copied());
             self.absent.retain(|cookie| !asked.contains(cookie));
             self.absent.extend(missing);
         }
-        Ok(gone)
+        Ok(())
     }
 
     /// The ports that have their turn.
