@@ -45,39 +45,67 @@ static __always_inline bool is_busy_around(const struct address *address, __u8 s
 	return is_busy(address, scope, proto, port) || is_busy(&wildcard, scope, proto, port);
 }
 
-static __always_inline void count_at(const struct spot *spot, __u32 change)
+/* A try is lost to another processor that counts here at the same moment; not so many are in a row. */
+#define TRIES 16
+
+/* Takes one off a count, unless there is nothing to be taken off: it would be a count for ever. */
+static __always_inline void count_down(const struct spot *spot)
+{
+	__u32 *count = bpf_map_lookup_elem(&busy, spot);
+	__u32 old;
+	int i;
+
+	if (!count)
+		return;
+	for (i = 0; i < TRIES; i++) {
+		old = *(volatile __u32 *)count;
+		if (!old || __sync_val_compare_and_swap(count, old, old - 1) == old)
+			return;
+	}
+	__sync_fetch_and_add(count, -1);
+}
+
+static __always_inline void count_up(const struct spot *spot)
 {
 	__u32 *count = bpf_map_lookup_elem(&busy, spot);
 	__u32 none = 0;
 
-	if (!count && change == 1) {
+	if (!count) {
 		bpf_map_update_elem(&busy, spot, &none, BPF_NOEXIST);
 		count = bpf_map_lookup_elem(&busy, spot);
 	}
 	if (count)
-		__sync_fetch_and_add(count, change);
+		__sync_fetch_and_add(count, 1);
 	else
 		overflowed(OVERFLOW_BUSY);
 }
 
-static __always_inline void count_busy(const struct bound *socket, __u8 scope, __u32 change)
+static __always_inline void count_at(const struct spot *spot, bool up)
+{
+	if (up)
+		count_up(spot);
+	else
+		count_down(spot);
+}
+
+static __always_inline void count_busy(const struct bound *socket, __u8 scope, bool up)
 {
 	struct spot spot = socket->spot;
 
 	spot.scope = scope;
-	count_at(&spot, change);
+	count_at(&spot, up);
 	if (socket->marks & MARK_DUAL) {
 		spot.address = from_v4(0);
-		count_at(&spot, change);
+		count_at(&spot, up);
 	}
 }
 
-static __always_inline void count_marks(const struct bound *socket, __u32 marks, __u32 change)
+static __always_inline void count_marks(const struct bound *socket, __u32 marks, bool up)
 {
 	if (marks & MARK_BOUND)
-		count_busy(socket, SCOPE_BOUND, change);
+		count_busy(socket, SCOPE_BOUND, up);
 	if (marks & MARK_RECEIVING)
-		count_busy(socket, SCOPE_RECEIVING, change);
+		count_busy(socket, SCOPE_RECEIVING, up);
 }
 
 /* Takes marks off a socket; who calls holds its lock, or it is being closed. */
@@ -96,7 +124,7 @@ static __always_inline void unmark(__u64 cookie, __u32 marks)
 	} else {
 		found->marks &= ~marks;
 	}
-	count_marks(&socket, marks, -1);
+	count_marks(&socket, marks, false);
 }
 
 /* Marks a socket as being at a spot; who calls holds its lock. */
@@ -119,7 +147,7 @@ static __always_inline void mark(__u64 cookie, const struct spot *spot, __u32 ma
 		overflowed(OVERFLOW_BUSY);
 		return;
 	}
-	count_marks(&socket, marks, 1);
+	count_marks(&socket, marks, true);
 }
 
 /* Hooks that run once a socket is bound cannot read its mark, so it is noted before. */

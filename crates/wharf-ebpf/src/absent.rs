@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use wharf_plan::ebpf::{EbpfPlan, Steer};
 use wharf_spec::PublicationId;
@@ -96,6 +97,11 @@ impl EbpfPlane {
 
     /// As with programs.
     pub fn repair(&mut self) -> Result<Vec<&'static str>> {
+        match self.0 {}
+    }
+
+    /// As with programs.
+    pub fn set_pace(&mut self, _pace: Duration) {
         match self.0 {}
     }
 

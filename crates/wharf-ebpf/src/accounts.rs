@@ -103,6 +103,17 @@ impl Accounts {
         Ok(())
     }
 
+    /// Says how many connections of an account are open, unless it has counted anything since it was
+    /// seen to be `seen`. Not in one step, so this is for accounts that are not in use just now.
+    pub(crate) fn recount(&mut self, number: u32, seen: &Account, open: u64) -> Result<()> {
+        let found = self.table.get(&number).map_err(refused("read", MAP, ACCOUNTS_LIMIT))?;
+        if found.map(|bytes| Account::decode(&bytes)).as_ref() != Some(seen) {
+            return Ok(());
+        }
+        let right = Account { open, ..seen.clone() }.encode();
+        self.table.put(&number, &right).map_err(refused("write", MAP, ACCOUNTS_LIMIT))
+    }
+
     fn forget(&mut self, number: u32, account: Option<&Account>) {
         match account.map(named) {
             Some(id) if self.numbers.get(&id) == Some(&number) => {

@@ -138,8 +138,14 @@ impl Book {
         retain(&mut self.published, &keys.collect())?;
         let slots: BTreeSet<u32> = connects.values().map(|led| led.slot).collect();
         remove_others(&mut self.targets, |slot, _| slots.contains(slot))?;
+        self.entries.slots.keep(&slots);
         let lists: BTreeSet<u32> = connects.values().map(|led| led.list).collect();
         remove_others(&mut self.allowed, |_, list| lists.contains(list))?;
+        self.entries.lists.keep(&lists);
+        self.tidy_steers()
+    }
+
+    fn tidy_steers(&mut self) -> Result<()> {
         let steers = &self.entries.steers;
         let mut keys = BTreeMap::new();
         for (front, floored) in steers {
@@ -149,7 +155,9 @@ impl Book {
         }
         retain(&mut self.steered, &keys)?;
         let slots: BTreeSet<u32> = steers.values().map(|floored| floored.slot).collect();
-        remove_others(&mut self.floors, |slot, _| slots.contains(slot))
+        remove_others(&mut self.floors, |slot, _| slots.contains(slot))?;
+        self.entries.floors.keep(&slots);
+        Ok(())
     }
 
     /// The slot of a steered range.

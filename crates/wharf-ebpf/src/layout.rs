@@ -40,6 +40,7 @@ pub(crate) const TARGET_KEEPS_HOST: u32 = 1;
 pub(crate) const MARK_BOUND: u32 = 1;
 pub(crate) const MARK_RECEIVING: u32 = 2;
 pub(crate) const MARK_DUAL: u32 = 4;
+pub(crate) const MARK_OF_RELAY: u32 = 8;
 
 const SPOT: usize = 20;
 /// The bits of an address, a scope and a protocol.

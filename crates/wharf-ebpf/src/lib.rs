@@ -18,6 +18,8 @@ mod absent;
 mod accounts;
 #[cfg(feature = "programs")]
 mod book;
+#[cfg(feature = "programs")]
+mod census;
 mod cgroup;
 #[cfg(feature = "programs")]
 mod decode;

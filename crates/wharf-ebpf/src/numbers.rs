@@ -35,6 +35,11 @@ impl Numbers {
     pub(crate) fn give_back(&mut self, number: u32) {
         self.taken.remove(&number);
     }
+
+    /// Gives back all but these.
+    pub(crate) fn keep(&mut self, used: &BTreeSet<u32>) {
+        self.taken.retain(|number| used.contains(number));
+    }
 }
 
 impl FromIterator<u32> for Numbers {

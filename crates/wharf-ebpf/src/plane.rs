@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::{debug, warn};
 use wharf_host::netns::Netns;
@@ -11,6 +12,7 @@ use wharf_plan::ebpf::{EbpfPlan, Steer};
 use wharf_spec::PublicationId;
 
 use crate::book::check;
+use crate::census::Census;
 use crate::error::{Error, Result};
 use crate::front::mapped;
 use crate::hooks::{HOOKS, Hook, Hooks, Purpose};
@@ -33,10 +35,13 @@ pub struct EbpfPlane {
     steering: bool,
     /// Whether maps may hold something else than we think.
     in_doubt: bool,
+    /// What was whole when a change failed half way, until what else it has left is removed.
+    whole: Option<EbpfPlan>,
     /// Whether a whole plan has been applied.
     applied: bool,
     /// What other releases left, in force until a plan has been applied.
     others: Vec<PathBuf>,
+    census: Census,
 }
 
 // === impl EbpfPlane ===
@@ -68,8 +73,10 @@ impl EbpfPlane {
             leading: false,
             steering: false,
             in_doubt: true,
+            whole: None,
             applied: false,
             others: release.others()?,
+            census: Census::default(),
         })
     }
 
@@ -152,7 +159,8 @@ impl EbpfPlane {
         }
         let count = u32::try_from(sockets.len()).unwrap_or_default();
         self.maps.book.set_floor(steer, slot, count)?;
-        self.empty(places(slot).skip(sockets.len()))
+        self.empty(places(slot).skip(sockets.len()))?;
+        sockets.iter().try_for_each(|socket| sockets::claim(&mut self.maps, *socket))
     }
 
     /// What each publication has counted; one that is gone is listed until its last connection has
@@ -209,9 +217,9 @@ impl EbpfPlane {
         Ok(true)
     }
 
-    /// Attaches the programs that the plan needs and that are not attached, and forgets sockets in
-    /// steered ranges that were not seen to go; returns the names of the programs. To be called now
-    /// and then.
+    /// Attaches the programs that the plan needs and that are not attached, and forgets sockets that
+    /// were led or are in steered ranges and were not seen to go; returns the names of the programs.
+    /// To be called now and then.
     ///
     /// # Errors
     /// When the kernel refuses; the rest is tried by the next call.
@@ -230,7 +238,16 @@ impl EbpfPlane {
             sockets::forget_gone(&mut self.maps, &self.netns)?;
             sockets::sweep(&mut self.maps)?;
         }
+        if self.leading {
+            self.census.take(&mut self.maps, &self.netns)?;
+        }
         Ok(attached.iter().map(|hook| hook.name).collect())
+    }
+
+    /// How long [`EbpfPlane::repair`] lets pass before it looks for led sockets that have gone once
+    /// more; 30 seconds unless it is told.
+    pub fn set_pace(&mut self, pace: Duration) {
+        self.census.pace = pace;
     }
 
     /// Takes everything down: connections that were led to a target go on, and are what they are.
@@ -242,11 +259,22 @@ impl EbpfPlane {
         place::clear(&place)
     }
 
-    /// Looks at what the maps hold unless that is known.
+    /// Looks at what the maps hold unless that is known, and removes what a change that failed has
+    /// left: it would be in force with nobody to take it back, and in the way of the next try. What
+    /// a process that was killed has left stays until a plan has been applied.
     fn settle(&mut self) -> Result<()> {
+        let book = &mut self.maps.book;
         if self.in_doubt {
-            self.maps.book.reload()?;
+            book.reload()?;
             self.in_doubt = false;
+        }
+        if let Some(whole) = &self.whole {
+            // The first prefixes of a range look like a shorter one.
+            let strays = book.plan().without(whole);
+            let removed = book.enact(&strays, &EbpfPlan::default()).and_then(|()| book.tidy());
+            self.in_doubt = removed.is_err();
+            removed?;
+            self.whole = None;
         }
         Ok(())
     }
@@ -263,6 +291,9 @@ impl EbpfPlane {
         let enacted = self.maps.book.enact(removed, added);
         // Only a look at the maps says how far it came.
         self.in_doubt = enacted.is_err();
+        if enacted.is_err() {
+            self.whole = Some(self.maps.book.plan());
+        }
         enacted?;
         for slot in freed {
             if self.maps.book.floors.get(&slot).is_none() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
 
 use aya::maps::MapError;
 use wharf_host::diag::{self, Bound};
@@ -13,9 +14,9 @@ use wharf_spec::Proto;
 use crate::error::Result;
 use crate::front::{Front, mapped};
 use crate::layout::{
-    BOUND_LIMIT, BUSY_LIMIT, BoundBytes, MARK_BOUND, MARK_DUAL, MARK_RECEIVING, Rewritten,
-    SOCKETS_LIMIT, Scope, SpotBytes, at_every_v4, at_scope, bound as bound_bytes, read_bound,
-    read_rewritten, spot,
+    BOUND_LIMIT, BUSY_LIMIT, BoundBytes, MARK_BOUND, MARK_DUAL, MARK_OF_RELAY, MARK_RECEIVING,
+    Rewritten, SOCKETS_LIMIT, Scope, SpotBytes, at_every_v4, at_scope, bound as bound_bytes,
+    read_bound, read_rewritten, spot,
 };
 use crate::maps::Maps;
 use crate::mirror::{errno, is_gone, refused};
@@ -50,6 +51,21 @@ pub(crate) fn sever(
     Ok(diag::destroy_tcp(&mut netlink, &peers, &cookies)?)
 }
 
+/// Every socket that was led to a target, by its cookie; `None` if so many come and go meanwhile that
+/// some may have been missed.
+pub(crate) fn led(maps: &Maps) -> Result<Option<BTreeMap<u64, Rewritten>>> {
+    let mut found = BTreeMap::new();
+    // A walk begins anew when the entry it stands on is deleted.
+    for (step, entry) in maps.sockets.iter().enumerate() {
+        if step == 2 * SOCKETS_LIMIT {
+            return Ok(None);
+        }
+        let (cookie, bytes) = entry.map_err(refused("read", "sockets", 0))?;
+        found.insert(cookie, read_rewritten(&bytes));
+    }
+    Ok(Some(found))
+}
+
 /// The client that a list is asked about, of a socket that was not bound: who asks for a loopback
 /// address comes from the first, any other address of the host asks itself.
 fn client_of(asked: IpAddr) -> IpAddr {
@@ -78,6 +94,24 @@ pub(crate) fn survey<'a>(
     Ok(())
 }
 
+/// Notes a socket of a floor as none of others. It is bound before its range is steered, so that the
+/// guard does not know it, and whoever looks round then takes it for a stranger's.
+pub(crate) fn claim(maps: &mut Maps, socket: BorrowedFd<'_>) -> Result<()> {
+    let cookie = rustix::net::sockopt::socket_cookie(socket)
+        .map_err(|error| wharf_host::Error::kernel("read the cookie of a socket", error))?;
+    if let Some((at, marks)) = noted(maps, cookie)? {
+        if marks & MARK_OF_RELAY != 0 {
+            return Ok(());
+        }
+        // Whoever deletes the entry takes it off the counts.
+        if maps.bound.remove(&cookie).is_ok() {
+            count_down(maps, &at, marks)?;
+        }
+    }
+    let ours = bound_bytes(&[0; size_of::<SpotBytes>()], MARK_OF_RELAY);
+    maps.bound.insert(cookie, ours, 0).map_err(refused("write", "bound", BOUND_LIMIT))
+}
+
 /// Forgets sockets in steered ranges that are gone and were not seen to go: those that the kernel
 /// holds for somebody, as it does for every listener of multipath TCP, close without a hook.
 pub(crate) fn forget_gone(maps: &mut Maps, netns: &Netns) -> Result<()> {
@@ -100,7 +134,7 @@ pub(crate) fn forget_gone(maps: &mut Maps, netns: &Netns) -> Result<()> {
     for (cookie, (at, marks)) in receiving {
         // Whoever deletes the entry takes it off the counts; the socket may just be closing.
         if !there.contains(&cookie) && maps.bound.remove(&cookie).is_ok() {
-            count(maps, &at, marks, -1)?;
+            count_down(maps, &at, marks)?;
         }
     }
     Ok(())
@@ -143,32 +177,65 @@ fn is_dual(socket: &Bound) -> bool {
 }
 
 fn note(maps: &mut Maps, proto: Proto, socket: &Bound) -> Result<()> {
+    if noted(maps, socket.cookie)?.is_some() {
+        return Ok(());
+    }
     let at = spot(mapped(socket.address), Scope::Address, proto, socket.port);
     let dual = if is_dual(socket) { MARK_DUAL } else { 0 };
     let marks = MARK_BOUND | MARK_RECEIVING | dual;
-    match maps.bound.insert(socket.cookie, bound_bytes(&at, marks), ONLY_IF_NEW) {
-        Err(error) if errno(&error) == Some(EEXIST) => return Ok(()),
-        other => other.map_err(refused("write", "bound", BOUND_LIMIT))?,
+    // Counted before it is noted: whoever closes a socket that is noted takes it off the counts.
+    // One that closes before that is noted all the same, and forgotten as one that is gone.
+    count_up(maps, &at, marks)?;
+    let Err(error) = maps.bound.insert(socket.cookie, bound_bytes(&at, marks), ONLY_IF_NEW) else {
+        return Ok(());
+    };
+    count_down(maps, &at, marks)?;
+    match errno(&error) {
+        Some(EEXIST) => Ok(()),
+        _ => Err(refused("write", "bound", BOUND_LIMIT)(error)),
     }
-    count(maps, &at, marks, 1)
 }
 
-/// Counts a socket in all places that its marks say. Not in one step: a socket at this very spot
-/// that opens or closes between the two calls is miscounted, which at worst leaves the port to
-/// whoever really has it, or to the floor.
-fn count(maps: &mut Maps, at: &SpotBytes, marks: u32, change: i32) -> Result<()> {
-    for (mark, scope) in [(MARK_BOUND, Scope::Bound), (MARK_RECEIVING, Scope::Receiving)] {
-        if marks & mark == 0 {
-            continue;
-        }
-        add(maps, &at_scope(*at, scope), change)?;
-        if marks & MARK_DUAL != 0 {
-            add(maps, &at_every_v4(at_scope(*at, scope)), change)?;
+/// Where a socket is, and how it is marked.
+fn noted(maps: &Maps, cookie: u64) -> Result<Option<(SpotBytes, u32)>> {
+    match maps.bound.get(&cookie, 0) {
+        Ok(bytes) => Ok(Some(read_bound(&bytes))),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(refused("read", "bound", BOUND_LIMIT)(error)),
+    }
+}
+
+/// Where a socket is counted, as its marks say.
+fn counted_at(at: &SpotBytes, marks: u32) -> Vec<SpotBytes> {
+    let scopes = [(MARK_BOUND, Scope::Bound), (MARK_RECEIVING, Scope::Receiving)];
+    let scopes = scopes.into_iter().filter(|(mark, _)| marks & mark != 0);
+    let dual = marks & MARK_DUAL != 0;
+    let places = scopes.flat_map(|(_, scope)| {
+        let own = at_scope(*at, scope);
+        [Some(own), dual.then(|| at_every_v4(own))]
+    });
+    places.flatten().collect()
+}
+
+/// Counts a socket in all of its places, or in none.
+fn count_up(maps: &mut Maps, at: &SpotBytes, marks: u32) -> Result<()> {
+    let places = counted_at(at, marks);
+    for (done, place) in places.iter().enumerate() {
+        if let Err(error) = add(maps, place, 1) {
+            places.iter().take(done).try_for_each(|place| add(maps, place, -1))?;
+            return Err(error);
         }
     }
     Ok(())
 }
 
+fn count_down(maps: &mut Maps, at: &SpotBytes, marks: u32) -> Result<()> {
+    counted_at(at, marks).iter().try_for_each(|place| add(maps, place, -1))
+}
+
+/// Not in one step: what another socket at this very spot, one that shares it, adds or takes off
+/// between the two calls is lost. With one too few the floor gets what is that socket's; with one
+/// too many nobody is steered there while these maps last.
 fn add(maps: &mut Maps, key: &SpotBytes, change: i32) -> Result<()> {
     let count = match maps.busy.get(key, 0) {
         Err(error) if is_gone(&error) => 0,

@@ -15,10 +15,12 @@ use netlink_packet_sock_diag::inet::{
 };
 
 mod bound;
+mod connected;
 mod destroy;
 mod waiting;
 
 pub use self::bound::{Bound, bound};
+pub use self::connected::connected;
 pub use self::destroy::destroy_tcp;
 pub use self::waiting::{Waiting, has_open, process_of, waiting};
 use crate::error::Result;

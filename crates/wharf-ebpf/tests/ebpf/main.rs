@@ -3,11 +3,15 @@
 #![cfg(feature = "programs")]
 
 #[cfg(test)]
+mod busy;
+#[cfg(test)]
 mod connect;
 #[cfg(test)]
 mod datagram;
 #[cfg(test)]
 mod guard;
+#[cfg(test)]
+mod leftover;
 #[cfg(test)]
 mod life;
 #[cfg(test)]

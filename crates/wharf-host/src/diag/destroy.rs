@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use netlink_packet_core::{
     DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable,
 };
+use netlink_packet_sock_diag::SOCK_DESTROY;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
-};
-use netlink_packet_sock_diag::{SOCK_DESTROY, SockDiagMessage};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, StateFlags};
 
+use super::connected::connected_to;
 use crate::error::{Error, Result};
 use crate::netlink::Netlink;
+use crate::reserve::Transport;
 
 /// What the kernel answers when it was built without `CONFIG_INET_DIAG_DESTROY`.
 const UNSUPPORTED: i32 = libc::EOPNOTSUPP;
@@ -37,31 +37,13 @@ pub fn destroy_tcp(
     let mut ended = 0;
     for port in ports {
         for family in [AF_INET, AF_INET6] {
-            let found = connected_to(netlink, family, port)?;
+            let found = connected_to(netlink, Transport::Tcp, family, port, usize::MAX)?;
             for socket in found.iter().filter(|socket| is_one_of(socket, peers, cookies)) {
                 ended += usize::from(end(netlink, socket)?);
             }
         }
     }
     Ok(ended)
-}
-
-fn connected_to(netlink: &mut Netlink, family: u8, port: u16) -> Result<Vec<InetResponse>> {
-    let id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let request = InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT,
-        // The kernel filters a dump by the peer's port, unless that is 0.
-        socket_id: SocketId { destination_port: port, ..id },
-    };
-    let found = netlink.dump("list connections", SockDiagMessage::InetRequest(request))?;
-    let found = found.into_iter().filter_map(|message| match message {
-        SockDiagMessage::InetResponse(socket) => Some(*socket),
-        _ => None,
-    });
-    Ok(found.collect())
 }
 
 fn is_one_of(socket: &InetResponse, peers: &BTreeSet<SocketAddr>, cookies: &BTreeSet<u64>) -> bool {
