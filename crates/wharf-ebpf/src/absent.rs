@@ -67,6 +67,11 @@ impl EbpfPlane {
     }
 
     /// As with programs.
+    pub fn replace_others(&mut self) {
+        match self.0 {}
+    }
+
+    /// As with programs.
     pub fn counters(&self) -> Result<BTreeMap<PublicationId, Counters>> {
         match self.0 {}
     }

@@ -39,7 +39,7 @@ pub struct EbpfPlane {
     whole: Option<EbpfPlan>,
     /// Whether a whole plan has been applied.
     applied: bool,
-    /// What other releases left, in force until a plan has been applied.
+    /// What other releases left, in force until they are replaced.
     others: Vec<PathBuf>,
     census: Census,
 }
@@ -49,8 +49,8 @@ pub struct EbpfPlane {
 impl EbpfPlane {
     /// Opens the plane of the calling thread's network namespace, pinned at the directory `place`,
     /// which nobody else uses; a bpf file system is mounted there. What an earlier process of this
-    /// release pinned is adopted as it is; what one of another release did stays in force until a
-    /// plan has been applied.
+    /// release pinned is adopted as it is; what one of another release did stays in force until
+    /// [`EbpfPlane::replace_others`].
     ///
     /// # Errors
     /// An [`crate::Obstacle`] where the plane cannot be had; nothing is left then.
@@ -94,7 +94,6 @@ impl EbpfPlane {
         let applied = self.bring_about(&removed, &added)?;
         if !self.applied {
             self.maps.book.tidy()?;
-            self.take_down_others();
             self.applied = true;
         }
         Ok(applied)
@@ -135,8 +134,11 @@ impl EbpfPlane {
         let wanted: BTreeSet<[u8; 16]> = wanted.collect();
         let local = &mut self.maps.local;
         let held: Vec<[u8; 16]> = local.held().keys().copied().collect();
-        wanted.iter().try_for_each(|address| local.put(*address, 1))?;
-        held.iter().filter(|address| !wanted.contains(*address)).try_for_each(|it| local.remove(it))
+        // What is gone goes first: without room for the others, it would be led all the same.
+        held.iter()
+            .filter(|address| !wanted.contains(*address))
+            .try_for_each(|it| local.remove(it))?;
+        wanted.iter().try_for_each(|address| local.put(*address, 1))
     }
 
     /// Hands over the sockets that serve the steered ports of `steer`, in place of those that did;
@@ -161,6 +163,17 @@ impl EbpfPlane {
         self.maps.book.set_floor(steer, slot, count)?;
         self.empty(places(slot).skip(sockets.len()))?;
         sockets.iter().try_for_each(|socket| sockets::claim(&mut self.maps, *socket))
+    }
+
+    /// Takes down what other releases left in force. To be called once a plan is applied and its floors
+    /// have their sockets: until then, those of the other release serve.
+    pub fn replace_others(&mut self) {
+        for directory in std::mem::take(&mut self.others) {
+            debug!(directory = %directory.display(), "taking down what another release left");
+            for error in place::remove_all(&directory) {
+                warn!(%error, "what another release left stays");
+            }
+        }
     }
 
     /// What each publication has counted; one that is gone is listed until its last connection has
@@ -355,16 +368,6 @@ impl EbpfPlane {
             }
         }
         Ok(())
-    }
-
-    /// What other releases left goes; the rest of it is found by the next process.
-    fn take_down_others(&mut self) {
-        for directory in std::mem::take(&mut self.others) {
-            debug!(directory = %directory.display(), "taking down what another release left");
-            for error in place::remove_all(&directory) {
-                warn!(%error, "what another release left stays");
-            }
-        }
     }
 }
 

@@ -174,6 +174,10 @@ impl Inner {
         let Some(plane) = &mut self.ebpf else { return };
         self.local_in_doubt = warned(plane.apply(plan).map(drop), "applying the eBPF plan");
         self.set_all_floors();
+        // Ranges whose new sockets are not in place would answer nobody.
+        if let Some(plane) = self.ebpf.as_mut().filter(|_| !self.local_in_doubt) {
+            plane.replace_others();
+        }
     }
 
     /// Fails where ranges are to be steered and cannot be: nobody would listen on their ports.

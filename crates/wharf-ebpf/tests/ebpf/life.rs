@@ -42,12 +42,12 @@ fn is_gone(place: &Path) -> bool {
 }
 
 /// The directories in the plane's file system.
-fn releases(place: &Path) -> Vec<PathBuf> {
+pub(crate) fn releases(place: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.is_dir()).collect()
 }
 
-fn is_maps(path: &Path) -> bool {
+pub(crate) fn is_maps(path: &Path) -> bool {
     path.file_name().unwrap().to_str().unwrap().starts_with("maps-")
 }
 
@@ -225,6 +225,8 @@ fn another_release_takes_over_under_load() {
         let applied = next.apply(&web()).unwrap();
         assert_eq!(applied.attached, 9);
         assert_eq!(applied.added, if kind == "programs" { 0 } else { 2 });
+        assert!(releases(&scene.place).len() > 2, "ranges need sockets before the old may go");
+        next.replace_others();
         assert_eq!(releases(&scene.place).len(), 2, "the old is gone");
         if kind == "programs" {
             assert_eq!(scene.ask("127.0.0.1:8080").1, "127.0.0.1:8080");
@@ -249,6 +251,7 @@ fn what_is_half_there_is_made_whole() {
         fs::remove_file(path.unwrap()).unwrap();
         let mut plane = scene.plane();
         plane.apply(&web()).unwrap();
+        plane.replace_others();
         assert!(plane.is_attached().unwrap());
         assert_eq!(plane.observe().unwrap(), web());
         assert_eq!(scene.ask("127.0.0.1:8080").0, "web 10.77.0.1", "{missing}");

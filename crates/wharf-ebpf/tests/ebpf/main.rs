@@ -15,6 +15,8 @@ mod leftover;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod release;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod sizes;

@@ -33,11 +33,11 @@ pub(crate) fn of_relay(host: &Host, kind: Type, at: &str) -> Socket {
     host.run(make).unwrap()
 }
 
-fn tcp_floor(host: &Host, at: &str) -> TcpListener {
+pub(crate) fn tcp_floor(host: &Host, at: &str) -> TcpListener {
     of_relay(host, Type::STREAM, at).into()
 }
 
-fn wide(proto: Proto, host: &str) -> Steer {
+pub(crate) fn wide(proto: Proto, host: &str) -> Steer {
     steer(proto, host, ports(RANGE.0, RANGE.1))
 }
 
