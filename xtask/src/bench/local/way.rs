@@ -12,8 +12,10 @@ use crate::bench::contender::Mapping;
 use crate::bench::ground::{Client, HOST};
 use crate::bench::rounds;
 
-/// In a round, of those with which 3 % decide: a single pair of windows scatters by more.
-const MANY_WINDOWS: u32 = 8;
+/// Of ours in a round, where 3 % decide: a single pair of windows scatters by more.
+const WINDOWS_OF_OURS: u32 = 8;
+/// Of the direct path against itself: fewer show as well how far apart equals are.
+const WINDOWS_OF_AGAIN: u32 = 4;
 
 /// Which of the host's addresses is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,8 +182,11 @@ impl rounds::Way for Way {
 
     fn windows(&self, column: Column) -> u32 {
         let required = FLOORS.iter().any(|(required, _)| *required == column);
-        let judged = self.path != Path::Address && matches!(self.kind, Kind::Ours | Kind::Again);
-        if required && judged { MANY_WINDOWS } else { 1 }
+        match self.kind {
+            Kind::Ours if required && self.path != Path::Address => WINDOWS_OF_OURS,
+            Kind::Again if required => WINDOWS_OF_AGAIN,
+            _ => 1,
+        }
     }
 
     fn window(&self, column: Column, lasting: Duration) -> Result<Window> {
