@@ -120,9 +120,11 @@ fn ebpf(patient: &Patient<'_>) -> Check {
     }
     let Overflow { sockets, busy } = patient.daemon.planes.local_overflow();
     if busy > 0 {
-        return problem(
+        return note(
             place,
-            format!("{busy} times a socket in a large range could not be noted"),
+            format!(
+                "{busy} times since the plane was made a socket in a large range could not be noted"
+            ),
             "clients of such a port may have reached the container in place of the program",
             &["publish fewer ports"],
         );
@@ -130,7 +132,7 @@ fn ebpf(patient: &Patient<'_>) -> Check {
     if sockets > 0 {
         return note(
             place,
-            format!("{sockets} connections were one too many to be led"),
+            format!("{sockets} connections since the plane was made were one too many to be led"),
             "the relay served them, and would serve others",
             &["open fewer connections at a time from processes of this host"],
         );

@@ -232,7 +232,7 @@ impl Direction {
                 Err(error) => failed = Some(error),
             }
         }
-        self.run = if read == BUFFER { self.run + 1 } else { 0 };
+        self.run = if read == asked { self.run + 1 } else { 0 };
         if self.run >= STREAM_AFTER {
             (self.streams, self.run) = (true, 0);
         }
