@@ -110,6 +110,18 @@ fn listed(
     port: u16,
     states: &StateFlags,
 ) -> Result<Vec<InetResponse>> {
+    listed_at_most(netlink, transport, family, (port, 0), states, usize::MAX)
+}
+
+/// The sockets of one family in one of `states` whose own port and whose peer's are these; 0 is any.
+fn listed_at_most(
+    netlink: &mut Netlink,
+    transport: Transport,
+    family: u8,
+    ports: (u16, u16),
+    states: &StateFlags,
+    limit: usize,
+) -> Result<Vec<InetResponse>> {
     let id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
     let request = InetRequest {
         family,
@@ -119,10 +131,11 @@ fn listed(
         },
         extensions: ExtensionFlags::empty(),
         states: states.clone(),
-        // The kernel filters a dump by the local port, unless that is 0.
-        socket_id: SocketId { source_port: port, ..id },
+        // The kernel filters a dump by both, unless they are 0.
+        socket_id: SocketId { source_port: ports.0, destination_port: ports.1, ..id },
     };
-    let found = netlink.dump("list sockets", SockDiagMessage::InetRequest(request))?;
+    let request = SockDiagMessage::InetRequest(request);
+    let found = netlink.dump_at_most("list sockets", request, limit)?;
     let found = found.into_iter().filter_map(|message| match message {
         SockDiagMessage::InetResponse(socket) => Some(*socket),
         _ => None,

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
-};
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
+use netlink_packet_sock_diag::inet::{InetResponse, StateFlags};
 
+use super::listed_at_most;
 use crate::error::Result;
 use crate::netlink::Netlink;
 use crate::reserve::Transport;
@@ -41,25 +39,8 @@ pub(super) fn connected_to(
     port: u16,
     limit: usize,
 ) -> Result<Vec<InetResponse>> {
-    let id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let request = InetRequest {
-        family,
-        protocol: match transport {
-            Transport::Tcp => IPPROTO_TCP,
-            Transport::Udp => IPPROTO_UDP,
-        },
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT,
-        // The kernel filters a dump by the peer's port, unless that is 0.
-        socket_id: SocketId { destination_port: port, ..id },
-    };
-    let request = SockDiagMessage::InetRequest(request);
-    let found = netlink.dump_at_most("list connections", request, limit)?;
-    let found = found.into_iter().filter_map(|message| match message {
-        SockDiagMessage::InetResponse(socket) => Some(*socket),
-        _ => None,
-    });
-    Ok(found.collect())
+    let states = StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT;
+    listed_at_most(netlink, transport, family, (0, port), &states, limit)
 }
 
 #[cfg(test)]
