@@ -30,6 +30,7 @@ pub mod transparent;
 #[cfg(feature = "uring")]
 pub mod uring;
 pub mod watch;
+pub mod window;
 pub mod xtables;
 
 pub use error::{Error, Result};

@@ -13,7 +13,7 @@ use crate::stats::Totals;
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
-use crate::tcp::dial::default_is_paced;
+use crate::tcp::near::default_is_paced;
 use crate::worker::pace::Lookers;
 
 /// Limits, counters, and the way to each loop.

@@ -29,6 +29,7 @@ mod change;
 mod connection;
 pub(crate) mod dial;
 mod direction;
+pub(crate) mod near;
 mod pipes;
 mod slots;
 
@@ -62,8 +63,12 @@ pub(crate) struct Accepted {
 pub(crate) struct Exhausted(pub(crate) Errno);
 
 /// Sets what accepted connections inherit: small messages go at once, urgent bytes stay in their
-/// place, and vanished clients are noticed.
-pub(crate) fn tune_listener(socket: BorrowedFd<'_>) {
+/// place, vanished clients are noticed, and where the host's connections are `paced`, these are not
+/// until the way proves long.
+pub(crate) fn tune_listener(socket: BorrowedFd<'_>, paced: bool) {
+    if paced {
+        near::take_pacing_off(socket);
+    }
     let socket = SockRef::from(&socket);
     // Failure costs latency or a late notice, not correctness.
     drop(socket.set_tcp_nodelay(true));
@@ -176,18 +181,12 @@ impl Tcp {
     fn advance(&mut self, slot: u32, now: Instant) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         match connection.advance(&mut self.copier, now) {
-            Verdict::Waiting => {
-                if self.context.paced {
-                    connection.take_pacing_off();
-                }
-            }
+            Verdict::Waiting => self.pace_if_far(slot),
             Verdict::Unfinished => {
-                if self.context.paced {
-                    connection.take_pacing_off();
-                }
                 if !std::mem::replace(&mut connection.queued, true) {
                     self.unfinished.push_back(slot);
                 }
+                self.pace_if_far(slot);
             }
             Verdict::Done => {
                 if let Some(connection) = self.take(slot) {
@@ -195,6 +194,14 @@ impl Tcp {
                 }
             }
             Verdict::Failed(error) => self.fail(slot, &error, now),
+        }
+    }
+
+    fn pace_if_far(&mut self, slot: u32) {
+        if self.context.paced
+            && let Some(connection) = self.connections.get_mut(slot)
+        {
+            connection.pace_if_far();
         }
     }
 
@@ -255,6 +262,9 @@ impl Tcp {
         for slot in slots {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.look_after(now);
+            if self.context.paced {
+                connection.pace_if_far();
+            }
             if let Err(error) = connection.give_pipes_back(&mut self.copier) {
                 self.fail(slot, &error, now);
                 continue;

@@ -6,15 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::{set_tcp_congestion, set_tcp_quickack};
+use rustix::net::sockopt::set_tcp_quickack;
 use socket2::{SockRef, TcpKeepalive};
-use wharf_host::round_trip;
 
 use crate::context::Context;
 use crate::limits::Share;
 use crate::poller::Ready;
 use crate::route::Shared;
 use crate::tcp::direction::{Copier, Direction, Progress};
+use crate::tcp::near;
 use crate::worker::tokens::Side;
 
 /// A peer that vanished without a word is noticed after 60 s + 4 × 15 s: two minutes, so that
@@ -23,11 +23,6 @@ pub(super) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
-
-/// A way shorter than this stays within a host or a machine room.
-const NEAR: Duration = Duration::from_millis(1);
-/// So often the way is measured: the first round trips of a busy host may be long.
-const TRIES: u8 = 16;
 
 /// An accepted, allowed and counted connection.
 #[derive(Debug)]
@@ -54,8 +49,8 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Whether the options of a connection that lasts are set.
     seasoned: bool,
-    /// How often the way to the client may still be measured, to decide whether it needs pacing.
-    tries: u8,
+    /// Whether it is decided how the client's leg is paced.
+    weighed: bool,
     /// Whether the target did not answer a first attempt.
     pub(super) redialed: bool,
     /// Whether the target refused at the address of the client's family.
@@ -135,7 +130,7 @@ impl Connection {
             broken: None,
             queued: false,
             seasoned: false,
-            tries: TRIES,
+            weighed: false,
             redialed: false,
             turned: false,
             begun: now,
@@ -277,15 +272,12 @@ impl Connection {
         self.outwards.give_pipe_back(copier)
     }
 
-    /// Takes the pacing off a stream to a client that is near, see [`super::dial`]: on so short a
-    /// way it costs more than it can find out. Far clients keep what the host has chosen.
-    pub(super) fn take_pacing_off(&mut self) {
-        if self.tries > 0 && self.outwards.streams() {
-            self.tries -= 1;
-            if round_trip::shortest(&self.client).is_ok_and(|trip| trip < NEAR) {
-                let _chosen = set_tcp_congestion(&self.client, "reno");
-                self.tries = 0;
-            }
+    /// Gives a client that is far the host's congestion control, once it matters: most connections
+    /// carry little and end soon, and each look is a system call.
+    pub(super) fn pace_if_far(&mut self) {
+        if !self.weighed && (self.seasoned || self.outwards.streams()) {
+            self.weighed = true;
+            near::pace_if_far(self.client.as_fd());
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_tcp_congestion, set_tcp_quickack, tcp_congestion};
+use rustix::net::sockopt::set_tcp_quickack;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use wharf_host::opener::Kind;
@@ -13,6 +13,7 @@ use wharf_host::transparent::MARK;
 
 use crate::protocol::{Route, Source};
 use crate::route::inside::Inside;
+use crate::tcp::near;
 
 /// A socket that is connecting.
 #[derive(Debug)]
@@ -46,16 +47,6 @@ pub(crate) fn kept(route: &Route, client: SocketAddr, target: SocketAddr) -> Opt
     (keeps && !bound_to_its_link && !near).then_some(client)
 }
 
-/// Whether connections pace themselves unless told otherwise: BBR does.
-///
-/// Towards a target on this host that is all cost and no use: there is no bottleneck to be found,
-/// and each connection keeps a timer going to send no faster than it has guessed.
-pub(crate) fn default_is_paced() -> bool {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
-    let name = socket.map_err(|_| Errno::NOMEM).and_then(tcp_congestion);
-    name.is_ok_and(|name| name.starts_with("bbr"))
-}
-
 /// Starts connecting, from the address `source` if the kernel lets us.
 pub(super) fn dial(way: Way<'_>, source: Option<SocketAddr>) -> io::Result<Dialed> {
     if let Some(source) = source {
@@ -79,8 +70,7 @@ impl Way<'_> {
         // As on the client's leg: an urgent byte is a byte of the stream.
         drop(socket.set_out_of_band_inline(true));
         if self.unpaced {
-            // The one that every kernel has and every process may choose.
-            let _chosen = set_tcp_congestion(&socket, "reno");
+            near::take_pacing_off(&socket);
         }
         // The last packet of the handshake waits for the client's first bytes, which are usually
         // here already, and travels with them.

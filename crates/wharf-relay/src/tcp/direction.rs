@@ -16,6 +16,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use crate::limits::{Budget, Share};
 use crate::poller::Ready;
 use crate::stats::Count;
+use crate::tcp::near;
 use crate::tcp::pipes::{Pipe, Pipes};
 
 #[cfg(test)]
@@ -32,6 +33,8 @@ const STREAM_AFTER: u8 = 2;
 /// Splicing less than this at a time is slower than copying; so often in a row ends it.
 const SPLICE_PAYS: usize = 16 << 10;
 const SPLICE_TRIES: u8 = 8;
+/// So many bytes of a stream later its window is bounded anew, as the kernel lets it grow.
+const BOUND_EVERY: usize = 16 << 20;
 /// More than any pipe holds.
 const SPLICE_MOST: usize = 1 << 20;
 
@@ -59,6 +62,8 @@ pub(super) struct Direction {
     streams: bool,
     /// Full reads in a row while copying, meagre ones while splicing.
     run: u8,
+    /// Bytes to be spliced before the window is bounded anew.
+    bounded_for: usize,
     rest: Rest,
     /// Whether anything was read or written since somebody asked.
     moved: bool,
@@ -268,6 +273,7 @@ impl Direction {
                     (self.streams, self.run) = (false, 0);
                 }
                 self.note_moved(read, count);
+                self.bound_window(from, read);
                 pipe.length = read;
                 self.flows = true;
                 self.rest = Rest::Pipe(pipe);
@@ -280,6 +286,15 @@ impl Direction {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn bound_window(&mut self, from: BorrowedFd<'_>, moved: usize) {
+        if self.bounded_for > moved {
+            self.bounded_for -= moved;
+            return;
+        }
+        self.bounded_for = BOUND_EVERY;
+        near::bound_window(from);
     }
 
     fn stop_splicing(
