@@ -18,6 +18,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nftables;
 pub mod opener;
+pub mod outbox;
 pub mod probe;
 pub mod process;
 pub mod reserve;

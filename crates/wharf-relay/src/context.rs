@@ -5,6 +5,8 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use wharf_host::outbox::Outbox;
+
 use crate::error::Result;
 use crate::limits::{Budget, Limits};
 use crate::poller::Poller;
@@ -39,6 +41,8 @@ pub(crate) struct Context {
 pub(crate) struct Seat {
     pub(crate) poller: Poller,
     inbox: Mutex<Vec<Command>>,
+    /// For the loop to take; a confined process could not make it any more.
+    outbox: Mutex<Option<Outbox>>,
     /// TCP connections it carries, those on their way to it included.
     pub(crate) connections: AtomicUsize,
 }
@@ -70,8 +74,8 @@ impl Context {
     pub(crate) fn new(limits: Limits, descriptors: u64) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let loops = limits.loops.unwrap_or(cores).max(1);
-        // Each loop has an epoll set and an eventfd; what is kept free anyway has room for some.
-        let own = 2 * u64::try_from(loops.saturating_sub(64)).unwrap_or(0);
+        // Each loop has an epoll set, an eventfd and a ring; what is kept free anyway has room for some.
+        let own = 3 * u64::try_from(loops.saturating_sub(42)).unwrap_or(0);
         let seats: Result<Vec<Seat>> = (0..loops).map(|_| Seat::new()).collect();
         Ok(Self {
             budget: Arc::new(Budget::of_descriptors(descriptors.saturating_sub(own))),
@@ -128,7 +132,14 @@ impl Context {
 impl Seat {
     fn new() -> Result<Self> {
         let (inbox, connections) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Self { poller: Poller::new()?, inbox, connections })
+        let outbox = Mutex::new(Some(Outbox::new()));
+        Ok(Self { poller: Poller::new()?, inbox, outbox, connections })
+    }
+
+    /// The loop's outbox, once.
+    pub(crate) fn outbox(&self) -> Outbox {
+        let outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+        outbox.unwrap_or_else(Outbox::without_ring)
     }
 
     /// Leaves a command and wakes the loop.

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use socket2::SockRef;
+use wharf_host::outbox::Outbox;
 
-use crate::context::Context;
+use crate::context::{Context, Seat};
 use crate::poller::{Poller, Ready};
 use crate::proxy_header;
 use crate::route::Shared;
@@ -27,6 +28,7 @@ mod accept;
 mod attempt;
 mod change;
 mod connection;
+mod delivery;
 pub(crate) mod dial;
 mod direction;
 pub(crate) mod near;
@@ -81,7 +83,8 @@ pub(crate) fn tune_listener(socket: BorrowedFd<'_>, paced: bool) {
 impl Tcp {
     pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
         let pipes = Pipes::new(Arc::clone(&context.pipes), Arc::clone(&context.budget));
-        let copier = Copier::new(pipes, Arc::clone(&context.waiting));
+        let outbox = context.seats.get(seat).map_or_else(Outbox::without_ring, Seat::outbox);
+        let copier = Copier::new(pipes, Arc::clone(&context.waiting), outbox);
         Self {
             context,
             seat,
@@ -145,6 +148,10 @@ impl Tcp {
 
     /// Something happened to one side of a connection.
     pub(crate) fn event(&mut self, slot: u32, side: Side, ready: Ready, now: Instant) {
+        if self.connections.get_mut(slot).is_some_and(|connection| connection.is_posted()) {
+            // In the order in which it came.
+            self.deliver(now);
+        }
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let before = connection.stage;
         connection.note(side, ready);
@@ -180,6 +187,7 @@ impl Tcp {
 
     fn advance(&mut self, slot: u32, now: Instant) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
+        self.copier.receiver.slot = slot;
         match connection.advance(&mut self.copier, now) {
             Verdict::Waiting => self.pace_if_far(slot),
             Verdict::Unfinished => {

@@ -13,9 +13,11 @@ use crate::route::{Served, Token};
 use crate::table::change::Changed;
 use crate::tcp::{Exhausted, Tcp};
 use crate::udp::Udp;
+use crate::worker::home::Home;
 use crate::worker::pace::Pace;
 use crate::worker::tokens::Subject;
 
+mod home;
 pub(crate) mod pace;
 pub(crate) mod tokens;
 
@@ -54,13 +56,18 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let Some(seat) = context.seats.get(self.seat) else { return };
         let mut events = Events::new();
+        let mut home = Home::new(self.seat, Instant::now());
         while !self.stopped {
             let woken = self.pace.wait(&seat.poller, &mut events, self.limit(), &context.lookers);
             let now = Instant::now();
             let ready = events.take();
+            home.note(ready.len(), now);
+            self.tcp.gather(ready.len() > 1);
             for event in &ready {
                 self.dispatch(*event, now);
             }
+            self.tcp.gather(false);
+            self.tcp.deliver(now);
             events.give_back(ready);
             if woken {
                 self.obey(seat, now);

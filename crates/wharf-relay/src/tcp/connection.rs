@@ -10,7 +10,7 @@ use rustix::net::sockopt::set_tcp_quickack;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::context::Context;
-use crate::limits::Share;
+use crate::limits::{Budget, Share};
 use crate::poller::Ready;
 use crate::route::Shared;
 use crate::tcp::direction::{Copier, Direction, Progress};
@@ -198,13 +198,16 @@ impl Connection {
         let (client, target) = (self.client.as_fd(), self.target.as_fd());
         let had_ended = (self.inwards.is_over(), self.outwards.is_over());
         let counters = &self.admitted.shared.counters;
+        copier.receiver.side = Side::Target;
         let inwards = self.inwards.run(client, target, copier, &counters.bytes_in);
         if inwards.is_err() {
             self.outwards.read_what_is_left();
         }
+        copier.receiver.side = Side::Client;
         let outwards = self.outwards.run(target, client, copier, &counters.bytes_out);
         if outwards.is_err() && inwards.is_ok() {
             self.inwards.read_what_is_left();
+            copier.receiver.side = Side::Target;
             // What broke the connection is told already.
             drop(self.inwards.run(client, target, copier, &counters.bytes_in));
         }
@@ -218,6 +221,19 @@ impl Connection {
         }
         let unfinished = [inwards, outwards].contains(&Progress::Unfinished);
         Ok(if unfinished { Verdict::Unfinished } else { Verdict::Waiting })
+    }
+
+    /// Whether something of it is in the loop's outbox.
+    pub(super) fn is_posted(&self) -> bool {
+        self.inwards.is_posted() || self.outwards.is_posted()
+    }
+
+    /// Takes back what the outbox could not send to `receiver`.
+    pub(super) fn take_back(&mut self, receiver: Side, left: &[u8], waiting: &Arc<Budget>) {
+        match receiver {
+            Side::Target => self.inwards.take_back(left, waiting),
+            Side::Client => self.outwards.take_back(left, waiting),
+        }
     }
 
     /// Whether it was the target's side that failed.
@@ -235,10 +251,12 @@ impl Connection {
         let counters = &self.admitted.shared.counters;
         let ran = match side {
             Side::Client => {
+                copier.receiver.side = Side::Target;
                 self.inwards.read_what_is_left();
                 self.inwards.run(client, target, copier, &counters.bytes_in)
             }
             Side::Target => {
+                copier.receiver.side = Side::Client;
                 self.outwards.read_what_is_left();
                 self.outwards.run(target, client, copier, &counters.bytes_out)
             }

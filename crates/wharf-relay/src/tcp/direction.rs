@@ -13,17 +13,20 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{SpliceFlags, splice};
 
+use wharf_host::outbox::{self, Outbox};
+
 use crate::limits::{Budget, Share};
 use crate::poller::Ready;
 use crate::stats::Count;
 use crate::tcp::near;
 use crate::tcp::pipes::{Pipe, Pipes};
+use crate::worker::tokens::{Side, Subject};
 
 #[cfg(test)]
 mod tests;
 
 /// Large enough that copying is not bound by system calls, small enough for a level 2 cache.
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = outbox::ROOM;
 /// What may be read for a slow receiver when the bytes that wait in all are at their limit.
 const LITTLE: usize = 4 << 10;
 /// Bytes of one direction before the other connections of the loop get their turn.
@@ -44,9 +47,20 @@ const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 /// What copying needs and one loop has.
 #[derive(Debug)]
 pub(super) struct Copier {
-    buffer: Vec<u8>,
+    pub(super) outbox: Outbox,
+    /// Whether small messages are left in the outbox, to be sent together.
+    pub(super) gathers: bool,
+    /// Who receives what is copied.
+    pub(super) receiver: Receiver,
     pub(super) pipes: Pipes,
-    waiting: Arc<Budget>,
+    pub(super) waiting: Arc<Budget>,
+}
+
+/// One side of a connection, as the outbox knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Receiver {
+    pub(super) slot: u32,
+    pub(super) side: Side,
 }
 
 /// One direction of a connection.
@@ -84,6 +98,8 @@ enum Rest {
         _share: Option<Share>,
     },
     Pipe(Pipe),
+    /// In the loop's outbox, until the events of this turn have been served.
+    Posted,
 }
 
 /// How far a direction got.
@@ -106,8 +122,15 @@ enum Moved {
 // === impl Copier ===
 
 impl Copier {
-    pub(super) fn new(pipes: Pipes, waiting: Arc<Budget>) -> Self {
-        Self { buffer: vec![0; BUFFER], pipes, waiting }
+    pub(super) fn new(pipes: Pipes, waiting: Arc<Budget>, outbox: Outbox) -> Self {
+        let receiver = Receiver { slot: 0, side: Side::Client };
+        Self { outbox, gathers: false, receiver, pipes, waiting }
+    }
+
+    /// Keeps a message of `length` bytes to be sent with others, if that is what is done now.
+    fn post(&mut self, length: usize) -> bool {
+        let Receiver { slot, side } = self.receiver;
+        self.gathers && self.outbox.post(length, Subject::Leg { slot, side }.into())
     }
 
     fn is_crowded(&self) -> bool {
@@ -212,7 +235,7 @@ impl Direction {
         count: &Count,
     ) -> io::Result<Moved> {
         let room = if copier.is_crowded() { LITTLE } else { BUFFER };
-        let room = copier.buffer.get_mut(..room).unwrap_or_default();
+        let room = copier.outbox.room().get_mut(..room).unwrap_or_default();
         let asked = room.len();
         let mut read = match receive(from, room)? {
             Moved::Some(read) => read,
@@ -242,7 +265,12 @@ impl Direction {
             (self.streams, self.run) = (true, 0);
         }
         self.note_moved(read, count);
-        let bytes = copier.buffer.get(..read).unwrap_or_default();
+        // Only what was all there was: what follows has to find its place behind it.
+        if !self.readable && !self.over && copier.post(read) {
+            self.rest = Rest::Posted;
+            return Ok(Moved::Some(read));
+        }
+        let bytes = copier.outbox.bytes(read);
         let written = send(to, bytes, flags)?;
         if written < read {
             let bytes = bytes.get(written..).unwrap_or_default().into();
@@ -329,6 +357,22 @@ impl Direction {
         Ok(())
     }
 
+    /// Whether something of it is in the outbox.
+    pub(super) fn is_posted(&self) -> bool {
+        matches!(self.rest, Rest::Posted)
+    }
+
+    /// Takes back what the outbox could not send.
+    pub(super) fn take_back(&mut self, left: &[u8], waiting: &Arc<Budget>) {
+        self.rest = match left {
+            [] => Rest::Nothing,
+            left => {
+                let _share = waiting.take(left.len());
+                Rest::Bytes { bytes: left.into(), written: 0, _share }
+            }
+        };
+    }
+
     fn note_moved(&mut self, bytes: usize, count: &Count) {
         count.add(bytes);
         (self.moved, self.begun) = (true, true);
@@ -339,6 +383,7 @@ impl Direction {
         let before = self.rest.length();
         let all = match &mut self.rest {
             Rest::Nothing => return Ok(true),
+            Rest::Posted => return Ok(false),
             Rest::Bytes { bytes, written, .. } => {
                 let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
                 *written += send(to, bytes.get(*written..).unwrap_or_default(), flags)?;
@@ -360,7 +405,7 @@ impl Direction {
 impl Rest {
     fn length(&self) -> usize {
         match self {
-            Self::Nothing => 0,
+            Self::Nothing | Self::Posted => 0,
             Self::Bytes { bytes, written, .. } => bytes.len().saturating_sub(*written),
             Self::Pipe(pipe) => pipe.length,
         }

@@ -31,6 +31,10 @@ impl<T> Slots<T> {
         Ok(number)
     }
 
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        self.items.get(usize::try_from(number).ok()?)?.as_ref()
+    }
+
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         self.items.get_mut(usize::try_from(number).ok()?)?.as_mut()
     }

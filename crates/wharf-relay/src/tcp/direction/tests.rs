@@ -21,7 +21,11 @@ fn fill(mut stream: &UnixStream, from: usize) -> usize {
 fn a_receiver_that_does_not_read_keeps_no_pipe_and_loses_no_byte() {
     let budget = |limit| Arc::new(Budget::new(limit));
     let (waiting, descriptors) = (budget(8 << 20), budget(8));
-    let mut copier = Copier::new(Pipes::new(budget(1), descriptors), Arc::clone(&waiting));
+    let mut copier = Copier::new(
+        Pipes::new(budget(1), descriptors),
+        Arc::clone(&waiting),
+        Outbox::without_ring(),
+    );
     let (sender, from) = UnixStream::pair().unwrap();
     let (to, mut receiver) = UnixStream::pair().unwrap();
     sender.set_nonblocking(true).unwrap();
@@ -67,7 +71,11 @@ fn in_a_crowd_little_is_read_for_anyone() {
     let budget = |limit| Arc::new(Budget::new(limit));
     let (waiting, descriptors) = (budget(BUFFER), budget(8));
     // Pipes have a limit of their own.
-    let mut copier = Copier::new(Pipes::new(budget(0), descriptors), Arc::clone(&waiting));
+    let mut copier = Copier::new(
+        Pipes::new(budget(0), descriptors),
+        Arc::clone(&waiting),
+        Outbox::without_ring(),
+    );
     let _others = waiting.take(BUFFER).unwrap();
     let (sender, from) = UnixStream::pair().unwrap();
     let (to, _does_not_read) = UnixStream::pair().unwrap();
