@@ -12,7 +12,7 @@ const LENGTH: usize = MIN_RTT + 4;
 /// The shortest round trip of a TCP connection lately, as the kernel has measured it.
 ///
 /// # Errors
-/// When `socket` is no TCP socket, or the kernel is older than 4.6.
+/// When `socket` is no TCP socket, nothing was measured yet, or the kernel is older than 4.6.
 #[expect(unsafe_code, reason = "TCP_INFO has no safe wrapper among our crates")]
 pub fn shortest(socket: impl AsFd) -> io::Result<Duration> {
     let mut info = [0u8; LENGTH];
@@ -34,7 +34,11 @@ pub fn shortest(socket: impl AsFd) -> io::Result<Duration> {
     let known = usize::try_from(length).unwrap_or(0);
     let bytes = info.get(MIN_RTT..known).and_then(|bytes| bytes.try_into().ok());
     let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
-    Ok(Duration::from_micros(u32::from_ne_bytes(bytes).into()))
+    match u32::from_ne_bytes(bytes) {
+        // What it begins with; a connection made from a SYN cookie may stay there for a while.
+        u32::MAX => Err(io::ErrorKind::WouldBlock.into()),
+        microseconds => Ok(Duration::from_micros(microseconds.into())),
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::stats::Totals;
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
-use crate::tcp::near::default_is_paced;
+use crate::tcp::near::hosts_pacing;
 use crate::worker::pace::Lookers;
 
 /// Limits, counters, and the way to each loop.
@@ -32,8 +32,8 @@ pub(crate) struct Context {
     pub(crate) seats: Vec<Seat>,
     pub(crate) lookers: Lookers,
     pub(crate) began: Instant,
-    /// Whether connections pace themselves unless told otherwise.
-    pub(crate) paced: bool,
+    /// The congestion control by which connections of this host pace themselves, if they do.
+    pub(crate) pacing: Option<String>,
 }
 
 /// One loop, as the others see it.
@@ -85,7 +85,7 @@ impl Context {
             seats: seats?,
             lookers: Lookers::new(cores),
             began: Instant::now(),
-            paced: default_is_paced(),
+            pacing: hosts_pacing(),
             limits,
         })
     }

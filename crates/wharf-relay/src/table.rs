@@ -198,7 +198,7 @@ impl Table {
         for (token, socket) in served.sockets() {
             match is_udp {
                 true => udp::tune_listener(served, token, socket).map_err(failed)?,
-                false => tcp::tune_listener(socket, self.context.paced),
+                false => tcp::tune_listener(socket, self.context.pacing.is_some()),
             }
             for place in token.watchers(self.context.seats.len(), is_udp) {
                 let Some(seat) = self.context.seats.get(place) else { continue };

@@ -68,9 +68,7 @@ pub(crate) struct Exhausted(pub(crate) Errno);
 /// place, vanished clients are noticed, and where the host's connections are `paced`, these are not
 /// until the way proves long.
 pub(crate) fn tune_listener(socket: BorrowedFd<'_>, paced: bool) {
-    if paced {
-        near::take_pacing_off(socket);
-    }
+    near::tune_listener(socket, paced);
     let socket = SockRef::from(&socket);
     // Failure costs latency or a late notice, not correctness.
     drop(socket.set_tcp_nodelay(true));
@@ -206,10 +204,10 @@ impl Tcp {
     }
 
     fn pace_if_far(&mut self, slot: u32) {
-        if self.context.paced
+        if let Some(name) = &self.context.pacing
             && let Some(connection) = self.connections.get_mut(slot)
         {
-            connection.pace_if_far();
+            connection.pace_if_far(name);
         }
     }
 
@@ -270,8 +268,8 @@ impl Tcp {
         for slot in slots {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.look_after(now);
-            if self.context.paced {
-                connection.pace_if_far();
+            if let Some(name) = &self.context.pacing {
+                connection.pace_if_far(name);
             }
             if let Err(error) = connection.give_pipes_back(&mut self.copier) {
                 self.fail(slot, &error, now);

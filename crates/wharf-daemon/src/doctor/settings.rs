@@ -192,7 +192,7 @@ fn congestion() -> Check {
         place,
         match paces {
             true => {
-                format!("{name} paces streams; the relay takes that off where the way is short")
+                format!("{name} paces streams; the relay does so only where the way is long")
             }
             false => format!("{name}: streams are not paced"),
         },

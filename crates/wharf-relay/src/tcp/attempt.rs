@@ -49,7 +49,7 @@ impl Tcp {
         let limits = &self.context.limits;
         let trusted = as_client && shared.trusts_source(self.context.milliseconds(now));
         let source = if trusted { kept(&shared.route, peer, target) } else { None };
-        let unpaced = shared.route.on_host && self.context.paced;
+        let unpaced = shared.route.on_host && self.context.pacing.is_some();
         let dialed = dial(Way { target, unpaced, inside: shared.inside.as_ref() }, source)?;
         let limit = self.connect_limit(shared);
         let may_retry = dialed.as_client && shared.route.source == Source::Client;

@@ -14,7 +14,7 @@ use crate::limits::{Budget, Share};
 use crate::poller::Ready;
 use crate::route::Shared;
 use crate::tcp::direction::{Copier, Direction, Progress};
-use crate::tcp::near;
+use crate::tcp::near::{self, Way};
 use crate::worker::tokens::Side;
 
 /// A peer that vanished without a word is noticed after 60 s + 4 × 15 s: two minutes, so that
@@ -23,6 +23,9 @@ pub(super) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
+
+/// So often the way to a client is looked at: the first round trips of a busy one may be long.
+const LOOKS: u8 = 16;
 
 /// An accepted, allowed and counted connection.
 #[derive(Debug)]
@@ -49,8 +52,8 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// Whether the options of a connection that lasts are set.
     seasoned: bool,
-    /// Whether it is decided how the client's leg is paced.
-    weighed: bool,
+    /// How often the way to the client may still be looked at, to decide whether its leg is paced.
+    looks: u8,
     /// Whether the target did not answer a first attempt.
     pub(super) redialed: bool,
     /// Whether the target refused at the address of the client's family.
@@ -130,7 +133,7 @@ impl Connection {
             broken: None,
             queued: false,
             seasoned: false,
-            weighed: false,
+            looks: LOOKS,
             redialed: false,
             turned: false,
             begun: now,
@@ -290,12 +293,21 @@ impl Connection {
         self.outwards.give_pipe_back(copier)
     }
 
-    /// Gives a client that is far the host's congestion control, once it matters: most connections
-    /// carry little and end soon, and each look is a system call.
-    pub(super) fn pace_if_far(&mut self) {
-        if !self.weighed && (self.seasoned || self.outwards.streams()) {
-            self.weighed = true;
-            near::pace_if_far(self.client.as_fd());
+    /// Gives the leg of a client that is far the congestion control `name`, once it matters: most
+    /// connections carry little and end soon, and each look is a system call.
+    pub(super) fn pace_if_far(&mut self, name: &str) {
+        if self.looks == 0 || !(self.seasoned || self.outwards.streams()) {
+            return;
+        }
+        let client = self.client.as_fd();
+        self.looks -= 1;
+        match Way::of(client) {
+            Way::Short => self.looks = 0,
+            Way::Unsure if self.looks > 0 => {}
+            Way::Unsure | Way::Long => {
+                self.looks = 0;
+                near::pace(client, name);
+            }
         }
     }
 

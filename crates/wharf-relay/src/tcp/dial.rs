@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_quickack;
@@ -70,7 +70,7 @@ impl Way<'_> {
         // As on the client's leg: an urgent byte is a byte of the stream.
         drop(socket.set_out_of_band_inline(true));
         if self.unpaced {
-            near::take_pacing_off(&socket);
+            near::take_pacing_off(socket.as_fd());
         }
         // The last packet of the handshake waits for the client's first bytes, which are usually
         // here already, and travels with them.

@@ -36,7 +36,9 @@ const STREAM_AFTER: u8 = 2;
 /// Splicing less than this at a time is slower than copying; so often in a row ends it.
 const SPLICE_PAYS: usize = 16 << 10;
 const SPLICE_TRIES: u8 = 8;
-/// So many bytes of a stream later its window is bounded anew, as the kernel lets it grow.
+/// So many bytes of a stream later its window is bounded anew, as the kernel lets it grow: soon at
+/// first, then every 16 MiB.
+const BOUND_FIRST: usize = 1 << 20;
 const BOUND_EVERY: usize = 16 << 20;
 /// More than any pipe holds.
 const SPLICE_MOST: usize = 1 << 20;
@@ -54,6 +56,8 @@ pub(super) struct Copier {
     pub(super) receiver: Receiver,
     pub(super) pipes: Pipes,
     pub(super) waiting: Arc<Budget>,
+    /// Whether a window may be bounded while something waits to be read.
+    windows_reopen: bool,
 }
 
 /// One side of a connection, as the outbox knows it.
@@ -76,8 +80,9 @@ pub(super) struct Direction {
     streams: bool,
     /// Full reads in a row while copying, meagre ones while splicing.
     run: u8,
-    /// Bytes to be spliced before the window is bounded anew.
+    /// Bytes to be read before the window is bounded anew, and so many the last time.
     bounded_for: usize,
+    bounded_last: usize,
     rest: Rest,
     /// Whether anything was read or written since somebody asked.
     moved: bool,
@@ -124,7 +129,8 @@ enum Moved {
 impl Copier {
     pub(super) fn new(pipes: Pipes, waiting: Arc<Budget>, outbox: Outbox) -> Self {
         let receiver = Receiver { slot: 0, side: Side::Client };
-        Self { outbox, gathers: false, receiver, pipes, waiting }
+        let windows_reopen = near::windows_reopen();
+        Self { outbox, gathers: false, receiver, pipes, waiting, windows_reopen }
     }
 
     /// Keeps a message of `length` bytes to be sent with others, if that is what is done now.
@@ -263,6 +269,7 @@ impl Direction {
         self.run = if read == asked { self.run + 1 } else { 0 };
         if self.run >= STREAM_AFTER {
             (self.streams, self.run) = (true, 0);
+            self.bound_window(from, BUFFER, copier.windows_reopen);
         }
         self.note_moved(read, count);
         // Only what was all there was: what follows has to find its place behind it.
@@ -301,7 +308,7 @@ impl Direction {
                     (self.streams, self.run) = (false, 0);
                 }
                 self.note_moved(read, count);
-                self.bound_window(from, read);
+                self.bound_window(from, read, copier.windows_reopen);
                 pipe.length = read;
                 self.flows = true;
                 self.rest = Rest::Pipe(pipe);
@@ -310,19 +317,21 @@ impl Direction {
             // The pipe is empty, so it is the socket that has nothing.
             Err(Errno::AGAIN | Errno::INTR) => {
                 copier.pipes.put(pipe);
+                self.bound_window(from, 0, true);
                 Ok(Moved::Nothing)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn bound_window(&mut self, from: BorrowedFd<'_>, moved: usize) {
-        if self.bounded_for > moved {
-            self.bounded_for -= moved;
-            return;
+    /// Takes note of what a stream has brought; bounds its window when that is due.
+    fn bound_window(&mut self, from: BorrowedFd<'_>, read: usize, safe: bool) {
+        self.bounded_for = self.bounded_for.saturating_sub(read);
+        if self.bounded_for == 0 && safe {
+            self.bounded_last = (self.bounded_last * 2).clamp(BOUND_FIRST, BOUND_EVERY);
+            self.bounded_for = self.bounded_last;
+            near::bound_window(from);
         }
-        self.bounded_for = BOUND_EVERY;
-        near::bound_window(from);
     }
 
     fn stop_splicing(

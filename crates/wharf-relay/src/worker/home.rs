@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How often it is decided.
-const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_millis(100);
 /// Events found at a time that make a crowd.
 const CROWD: usize = 3;
-/// So many crowds in a period make a loop stay, and so few let it go again: as a share of what one
-/// loop can serve, some ten thousand a second, a few percent.
-const STAY: u32 = 1000;
-const GO: u32 = 100;
+/// So many crowds in a period make a loop stay, and fewer than these let it go again. A busy loop can
+/// serve a thousand or two in that time.
+const STAY: u32 = 100;
+const GO: u32 = 10;
 
 /// Where a loop is at home.
 #[derive(Debug)]
@@ -46,6 +46,10 @@ impl Home {
 
     /// Takes note of the events of one turn.
     pub(super) fn note(&mut self, events: usize, now: Instant) {
+        if now >= self.decides + PERIOD {
+            // Nothing has happened since; what was then says nothing of now.
+            self.crowds = 0;
+        }
         self.crowds += u32::from(events >= CROWD);
         if now < self.decides {
             return;
@@ -95,6 +99,10 @@ mod tests {
         assert_eq!(period(&mut home, STAY), places.own);
         assert_eq!(period(&mut home, GO), places.own);
         assert_eq!(period(&mut home, GO - 1), all);
+        assert_eq!(period(&mut home, STAY), places.own);
+        (0..STAY).for_each(|_| home.note(CROWD, home.decides - PERIOD));
+        home.note(0, home.decides + PERIOD);
+        assert_eq!(sched_getaffinity(None).unwrap(), all, "it was long ago");
     }
 
     #[test]

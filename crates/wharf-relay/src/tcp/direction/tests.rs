@@ -1,6 +1,9 @@
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+
+use wharf_host::window;
 
 use super::*;
 
@@ -90,4 +93,41 @@ fn in_a_crowd_little_is_read_for_anyone() {
         direction.run(from.as_fd(), to.as_fd(), &mut copier, &Count::default()).unwrap();
     }
     assert!(direction.rest.length() <= LITTLE, "{} bytes wait", direction.rest.length());
+}
+
+#[test]
+fn a_stream_from_next_door_never_keeps_a_large_window() {
+    let budget = |limit| Arc::new(Budget::new(limit));
+    let (waiting, pipes) = (budget(BUFFER), Pipes::new(budget(1), budget(8)));
+    let mut copier = Copier::new(pipes, waiting, Outbox::without_ring());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (from, _) = listener.accept().unwrap();
+    if !near::is_next_door(from.as_fd()) {
+        return eprintln!("skipped: this machine is too busy for loopback to be next door");
+    }
+    let (to, mut receiver) = UnixStream::pair().unwrap();
+    to.set_nonblocking(true).unwrap();
+    let sending = std::thread::spawn(move || {
+        (0..96).for_each(|_| sender.write_all(&[7; 1 << 20]).unwrap());
+    });
+    let reading = std::thread::spawn(move || std::io::copy(&mut receiver, &mut std::io::sink()));
+    let (mut direction, count) = (Direction::default(), Count::default());
+    let (mut raised, mut lowered) = (0, 0);
+    loop {
+        direction.readable = true;
+        let large = window::of(&from).unwrap() > near::WINDOW;
+        if direction.run(from.as_fd(), to.as_fd(), &mut copier, &count).unwrap() == Progress::Over {
+            break;
+        }
+        lowered += u32::from(large && window::of(&from).unwrap() <= near::WINDOW);
+        if count.get() >> 25 > raised {
+            raised += 1;
+            window::clamp(&from, 16 << 20).unwrap();
+        }
+    }
+    drop(to);
+    sending.join().unwrap();
+    assert_eq!(reading.join().unwrap().unwrap(), 96 << 20);
+    assert!(raised >= 2 && lowered >= 2, "raised {raised} times, lowered {lowered} times");
 }
