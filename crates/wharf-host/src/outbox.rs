@@ -54,7 +54,7 @@ pub struct Delivered<'a> {
     pub token: u64,
     /// What the socket had no room for.
     pub left: &'a [u8],
-    /// Whether the socket is broken; sending to it says how.
+    /// Whether sending failed; sending again says how.
     pub failed: bool,
 }
 
@@ -88,6 +88,12 @@ impl Outbox {
         self.messages.is_empty()
     }
 
+    /// Whether the next message may find no place.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.messages.len() >= MOST || self.filled + LONGEST > ROOM
+    }
+
     /// Where the next message may be put: [`ROOM`] bytes behind what waits.
     pub fn room(&mut self) -> &mut [u8] {
         self.buffer.get_mut(self.filled..self.filled + ROOM).unwrap_or_default()
@@ -114,11 +120,11 @@ impl Outbox {
 
     /// Sends what waits to the sockets that `socket` knows, without waiting for any of them.
     pub fn deliver<'fd>(&mut self, socket: impl Fn(u64) -> Option<BorrowedFd<'fd>>) {
-        if let Some(ring) = &mut self.ring
-            && send(ring, &self.buffer, &mut self.messages, socket).is_err()
-        {
-            // What is still in it must never be sent: its room is used again.
-            self.ring = None;
+        // A ring that failed is not put back: what is still in it must never be sent.
+        let Some(mut ring) = self.ring.take() else { return };
+        match send(&mut ring, &self.buffer, &mut self.messages, socket) {
+            Ok(()) => self.ring = Some(ring),
+            Err(error) => tracing::warn!(%error, "io_uring failed, messages are sent one by one"),
         }
     }
 
@@ -158,8 +164,8 @@ fn ring() -> io::Result<IoUring> {
 
 /// Sends all `messages` whose sockets there are, and notes what became of them.
 ///
-/// With `MSG_DONTWAIT` a request is done, one way or the other, when it has been submitted, so that
-/// waiting for it is a formality.
+/// With `MSG_DONTWAIT` a request is done, one way or the other, when it has been submitted
+/// (`REQ_F_NOWAIT`), so that waiting for it is a formality, and one without an answer was not sent.
 #[expect(unsafe_code, reason = "what is put into a ring must live until it is done")]
 fn send<'fd>(
     ring: &mut IoUring,
@@ -185,16 +191,17 @@ fn send<'fd>(
         under_way += 1;
     }
     while under_way > 0 {
-        match ring.submit_and_wait(under_way) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        let submitted = ring.submit_and_wait(under_way);
         for done in ring.completion() {
             under_way = under_way.saturating_sub(1);
             let nth = usize::try_from(done.user_data()).unwrap_or(usize::MAX);
             if let Some(message) = messages.get_mut(nth) {
                 message.outcome = Outcome::of(done.result());
             }
+        }
+        match submitted {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
         }
     }
     Ok(())
@@ -206,7 +213,7 @@ impl Outcome {
     fn of(result: i32) -> Self {
         match usize::try_from(result) {
             Ok(bytes) => Self::Sent(bytes),
-            Err(_) if [-libc::EAGAIN, -libc::EINTR].contains(&result) => Self::Sent(0),
+            Err(_) if result == -libc::EAGAIN => Self::Sent(0),
             Err(_) => Self::Failed,
         }
     }

@@ -146,10 +146,7 @@ impl Tcp {
 
     /// Something happened to one side of a connection.
     pub(crate) fn event(&mut self, slot: u32, side: Side, ready: Ready, now: Instant) {
-        if self.connections.get_mut(slot).is_some_and(|connection| connection.is_posted()) {
-            // In the order in which it came.
-            self.deliver(now);
-        }
+        self.deliver_ahead_of(slot);
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let before = connection.stage;
         connection.note(side, ready);
@@ -207,13 +204,17 @@ impl Tcp {
         if let Some(name) = &self.context.pacing
             && let Some(connection) = self.connections.get_mut(slot)
         {
-            connection.pace_if_far(name);
+            connection.pace_if_streaming_and_far(name);
         }
     }
 
     fn fail(&mut self, slot: u32, error: &io::Error, now: Instant) {
         if self.tries_other_family(slot, now) {
             return;
+        }
+        if self.connections.get(slot).is_some_and(Connection::is_posted) {
+            // The other side may have it before it hears of the failure.
+            self.deliver();
         }
         let Some(connection) = self.take(slot) else { return };
         let shared = &connection.admitted.shared;
@@ -269,7 +270,7 @@ impl Tcp {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.look_after(now);
             if let Some(name) = &self.context.pacing {
-                connection.pace_if_far(name);
+                connection.pace_if_lasting_and_far(name);
             }
             if let Err(error) = connection.give_pipes_back(&mut self.copier) {
                 self.fail(slot, &error, now);

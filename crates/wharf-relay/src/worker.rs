@@ -56,7 +56,7 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let Some(seat) = context.seats.get(self.seat) else { return };
         let mut events = Events::new();
-        let mut home = Home::new(self.seat, Instant::now());
+        let mut home = Home::new(self.seat, context.seats.len(), Instant::now());
         while !self.stopped {
             let woken = self.pace.wait(&seat.poller, &mut events, self.limit(), &context.lookers);
             let now = Instant::now();
@@ -67,7 +67,7 @@ impl Worker {
                 self.dispatch(*event, now);
             }
             self.tcp.gather(false);
-            self.tcp.deliver(now);
+            self.tcp.deliver();
             events.give_back(ready);
             if woken {
                 self.obey(seat, now);
@@ -90,8 +90,14 @@ impl Worker {
     fn dispatch(&mut self, ready: Ready, now: Instant) {
         match Subject::from(ready.token) {
             Subject::Leg { slot, side } => self.tcp.event(slot, side, ready, now),
-            Subject::Flow(id) => self.udp.take_out(id, now),
-            Subject::Listener(token) => self.listener(token, now),
+            Subject::Flow(id) => {
+                self.tcp.deliver();
+                self.udp.take_out(id, now);
+            }
+            Subject::Listener(token) => {
+                self.tcp.deliver();
+                self.listener(token, now);
+            }
         }
     }
 

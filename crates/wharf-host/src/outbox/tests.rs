@@ -76,6 +76,7 @@ fn what_is_long_is_not_taken() {
     assert!(!outbox.post(LONGEST + 1, 0));
     let taken = (0..MOST).filter(|_| outbox.post(LONGEST, 0)).count();
     assert_eq!(taken, ROOM / LONGEST);
+    assert!(outbox.is_full());
     assert_eq!(outbox.room().len(), ROOM);
 }
 

@@ -144,6 +144,7 @@ fn dangerous_calls_are_refused() {
         ("pivot_root", libc::SYS_pivot_root, [0; 5]),
         ("setns", libc::SYS_setns, [0; 5]),
         ("unshare", libc::SYS_unshare, [0; 5]),
+        ("sched_setaffinity", libc::SYS_sched_setaffinity, [1, 0, 0, 0, 0]),
         ("setuid", libc::SYS_setuid, [0; 5]),
         ("capset", libc::SYS_capset, [0; 5]),
         ("memfd_create", libc::SYS_memfd_create, [0; 5]),

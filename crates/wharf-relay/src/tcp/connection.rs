@@ -25,7 +25,7 @@ pub(super) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_retries(4);
 
 /// So often the way to a client is looked at: the first round trips of a busy one may be long.
-const LOOKS: u8 = 16;
+const LOOKS: u8 = 4;
 
 /// An accepted, allowed and counted connection.
 #[derive(Debug)]
@@ -293,12 +293,22 @@ impl Connection {
         self.outwards.give_pipe_back(copier)
     }
 
-    /// Gives the leg of a client that is far the congestion control `name`, once it matters: most
-    /// connections carry little and end soon, and each look is a system call.
-    pub(super) fn pace_if_far(&mut self, name: &str) {
-        if self.looks == 0 || !(self.seasoned || self.outwards.streams()) {
-            return;
+    /// As [`Self::pace_if_lasting_and_far`], for a stream that begins; looks once.
+    pub(super) fn pace_if_streaming_and_far(&mut self, name: &str) {
+        if self.looks == LOOKS && self.outwards.streams() {
+            self.pace_if_far(name);
         }
+    }
+
+    /// Gives the leg of a client that is far the congestion control `name`. Called now and then: most
+    /// connections carry little and end soon, and each look is a system call.
+    pub(super) fn pace_if_lasting_and_far(&mut self, name: &str) {
+        if self.looks > 0 && self.seasoned {
+            self.pace_if_far(name);
+        }
+    }
+
+    fn pace_if_far(&mut self, name: &str) {
         let client = self.client.as_fd();
         self.looks -= 1;
         match Way::of(client) {
@@ -309,6 +319,11 @@ impl Connection {
                 near::pace(client, name);
             }
         }
+    }
+
+    /// Whether one of its directions is a stream.
+    pub(super) fn streams(&self) -> bool {
+        self.inwards.streams() || self.outwards.streams()
     }
 
     /// Tells a target that hears nothing from the client yet that the connection stands: it may be

@@ -1,7 +1,6 @@
 //! Small messages of one turn of the loop, sent together.
 
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
 
 use crate::tcp::Tcp;
 use crate::tcp::connection::Connection;
@@ -17,26 +16,31 @@ impl Tcp {
         self.copier.gathers = gathers;
     }
 
-    /// Sends what was gathered. What there was no room for waits in its connection; a connection that
-    /// turns out to be broken is told so by sending to it again.
-    pub(crate) fn deliver(&mut self, now: Instant) {
+    /// Sends what was gathered. What there was no room for, or what failed, waits in its connection,
+    /// whose turn comes after everything else that is ready: sending again tells what is the matter.
+    pub(crate) fn deliver(&mut self) {
         if self.copier.outbox.is_empty() {
             return;
         }
-        let mut broken = Vec::new();
         let Copier { outbox, waiting, .. } = &mut self.copier;
         outbox.deliver(|token| receiver(&self.connections, token));
         outbox.settle(|delivered| {
             let Subject::Leg { slot, side } = delivered.token.into() else { return };
-            // One that failed meanwhile was reset, and its messages with it.
             let Some(connection) = self.connections.get_mut(slot) else { return };
             connection.take_back(side, delivered.left, waiting);
-            if delivered.failed {
-                broken.push(slot);
+            let goes_on = delivered.failed || !delivered.left.is_empty();
+            if goes_on && !std::mem::replace(&mut connection.queued, true) {
+                self.unfinished.push_back(slot);
             }
         });
-        for slot in broken {
-            self.advance(slot, now);
+    }
+
+    /// Sends what was gathered where it would have to wait: for a stream, or for want of room. And where
+    /// it belongs before what is to be done for the same connection.
+    pub(super) fn deliver_ahead_of(&mut self, slot: u32) {
+        let precedes = |connection: &Connection| connection.is_posted() || connection.streams();
+        if self.copier.outbox.is_full() || self.connections.get(slot).is_some_and(precedes) {
+            self.deliver();
         }
     }
 }

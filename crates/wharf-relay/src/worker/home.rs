@@ -22,29 +22,31 @@ const GO: u32 = 10;
 /// Where a loop is at home.
 #[derive(Debug)]
 pub(super) struct Home {
-    /// None where it makes no difference: there is one processor, or they could not be told.
-    places: Option<Places>,
-    stays: bool,
+    seat: usize,
+    /// Loops of this process.
+    loops: usize,
+    /// While it stays.
+    place: Option<Place>,
     crowds: u32,
     decides: Instant,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Places {
-    all: CpuSet,
+/// What a loop may run on while it stays, and what it might before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
     own: CpuSet,
+    before: CpuSet,
 }
 
 // === impl Home ===
 
 impl Home {
-    /// For the loop at `seat`, called by its thread.
-    pub(super) fn new(seat: usize, now: Instant) -> Self {
-        let places = sched_getaffinity(None).ok().and_then(|all| Places::new(all, seat));
-        Self { places, stays: false, crowds: 0, decides: now + PERIOD }
+    /// For the loop at `seat` of so many.
+    pub(super) fn new(seat: usize, loops: usize, now: Instant) -> Self {
+        Self { seat, loops, place: None, crowds: 0, decides: now + PERIOD }
     }
 
-    /// Takes note of the events of one turn.
+    /// Takes note of the events of one turn; called by the loop's thread.
     pub(super) fn note(&mut self, events: usize, now: Instant) {
         if now >= self.decides + PERIOD {
             // Nothing has happened since; what was then says nothing of now.
@@ -54,28 +56,43 @@ impl Home {
         if now < self.decides {
             return;
         }
-        let stays = self.crowds >= if self.stays { GO } else { STAY };
+        match self.place {
+            None if self.crowds >= STAY => self.stay(),
+            Some(place) if self.crowds < GO => self.go(place),
+            _ => {}
+        }
         (self.crowds, self.decides) = (0, now + PERIOD);
-        if let Some(places) = self.places.filter(|_| stays != self.stays) {
-            self.stays = stays;
-            let place = if stays { places.own } else { places.all };
-            // It fails when the processor has been taken from us since; then it runs elsewhere.
-            let _moved = sched_setaffinity(None, &place);
+    }
+
+    fn stay(&mut self) {
+        let allowed = sched_getaffinity(None).ok();
+        let place = allowed.and_then(|before| Place::new(before, self.seat, self.loops));
+        self.place = place.filter(|place| sched_setaffinity(None, &place.own).is_ok());
+    }
+
+    /// Leaves it where it is when somebody else has decided about it meanwhile.
+    fn go(&mut self, place: Place) {
+        self.place = None;
+        if sched_getaffinity(None).is_ok_and(|now| now == place.own) {
+            // It fails when all of these have been taken from us since.
+            let _free = sched_setaffinity(None, &place.before);
         }
     }
 }
 
-// === impl Places ===
+// === impl Place ===
 
-impl Places {
-    fn new(all: CpuSet, seat: usize) -> Option<Self> {
-        let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|nth| all.is_set(*nth)).collect();
-        if processors.len() < 2 {
+impl Place {
+    /// None unless there is a loop for each processor: loops of several processes would all choose the
+    /// same few, however many others are idle.
+    fn new(before: CpuSet, seat: usize, loops: usize) -> Option<Self> {
+        let mut allowed = (0..CpuSet::MAX_CPU).filter(|nth| before.is_set(*nth));
+        if loops < 2 || usize::try_from(before.count()).ok() != Some(loops) {
             return None;
         }
         let mut own = CpuSet::new();
-        own.set(*processors.get(seat % processors.len())?);
-        Some(Self { all, own })
+        own.set(allowed.nth(seat)?);
+        Some(Self { own, before })
     }
 }
 
@@ -92,26 +109,29 @@ mod tests {
     #[test]
     fn a_crowded_loop_stays_until_the_crowd_has_gone() {
         let all = sched_getaffinity(None).unwrap();
-        let mut home = Home::new(1, Instant::now());
-        let Some(places) = home.places else { return eprintln!("skipped: one processor") };
-        assert_eq!(places.own.count(), 1);
+        let loops = usize::try_from(all.count()).unwrap();
+        let mut home = Home::new(loops - 1, loops, Instant::now());
+        let Some(place) = Place::new(all, loops - 1, loops) else {
+            return eprintln!("skipped: there is one processor");
+        };
+        assert_eq!(place.own.count(), 1);
         assert_eq!(period(&mut home, STAY - 1), all);
-        assert_eq!(period(&mut home, STAY), places.own);
-        assert_eq!(period(&mut home, GO), places.own);
+        assert_eq!(period(&mut home, STAY), place.own);
+        assert_eq!(period(&mut home, GO), place.own);
         assert_eq!(period(&mut home, GO - 1), all);
-        assert_eq!(period(&mut home, STAY), places.own);
+        assert_eq!(period(&mut home, STAY), place.own);
         (0..STAY).for_each(|_| home.note(CROWD, home.decides - PERIOD));
         home.note(0, home.decides + PERIOD);
         assert_eq!(sched_getaffinity(None).unwrap(), all, "it was long ago");
     }
 
     #[test]
-    fn seats_are_spread_over_what_is_allowed() {
+    fn loops_share_out_what_is_allowed_if_there_is_one_for_each() {
         let mut all = CpuSet::new();
         [3, 5].into_iter().for_each(|nth| all.set(nth));
-        let own = |seat| Places::new(all, seat).unwrap().own;
-        assert!(own(0).is_set(3) && own(1).is_set(5) && own(2).is_set(3));
-        all.unset(5);
-        assert!(Places::new(all, 0).is_none());
+        let own = |seat| Place::new(all, seat, 2).unwrap().own;
+        assert!(own(0).is_set(3) && own(1).is_set(5));
+        assert_eq!(Place::new(all, 0, 1), None);
+        assert_eq!(Place::new(all, 0, 3), None);
     }
 }

@@ -74,7 +74,6 @@ const RELAY: &[c_long] = &[
     libc::SYS_recvmmsg,
     libc::SYS_rseq,
     libc::SYS_sched_getaffinity,
-    libc::SYS_sched_setaffinity,
     libc::SYS_sendmmsg,
     libc::SYS_sendto,
     libc::SYS_set_robust_list,
@@ -161,6 +160,8 @@ fn relay(list: &mut AllowList) -> Result<()> {
     let thread = libc::CLONE_THREAD | libc::CLONE_VM;
     list.when(libc::SYS_clone, &[Test::masked(0, bits(thread | NAMESPACES), bits(thread))])?;
     list.when(libc::SYS_prctl, &[Test::is(0, bits(libc::PR_SET_NAME))])?;
+    // The calling thread's own; a process of the same user could be moved otherwise.
+    list.when(libc::SYS_sched_setaffinity, &[Test::is(0, 0)])?;
     // Its own limits, and only to read them.
     list.when(libc::SYS_prlimit64, &[Test::is(0, 0), Test::null(2)])?;
     for request in IOCTLS {
