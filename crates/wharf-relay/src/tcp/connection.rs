@@ -13,7 +13,8 @@ use crate::context::Context;
 use crate::limits::{Budget, Share};
 use crate::poller::Ready;
 use crate::route::Shared;
-use crate::tcp::direction::{Copier, Direction, Progress};
+use crate::tcp::copier::Copier;
+use crate::tcp::direction::{Direction, Progress};
 use crate::tcp::near::{self, Way};
 use crate::worker::tokens::Side;
 

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::tcp::Tcp;
 use crate::tcp::connection::Connection;
-use crate::tcp::direction::Copier;
+use crate::tcp::copier::Copier;
 use crate::tcp::slots::Slots;
 use crate::worker::tokens::{Side, Subject};
 

@@ -13,20 +13,16 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{SpliceFlags, splice};
 
-use wharf_host::outbox::{self, Outbox};
-
 use crate::limits::{Budget, Share};
 use crate::poller::Ready;
 use crate::stats::Count;
+use crate::tcp::copier::{BUFFER, Copier};
 use crate::tcp::near;
-use crate::tcp::pipes::{Pipe, Pipes};
-use crate::worker::tokens::{Side, Subject};
+use crate::tcp::pipes::Pipe;
 
 #[cfg(test)]
 mod tests;
 
-/// Large enough that copying is not bound by system calls, small enough for a level 2 cache.
-const BUFFER: usize = outbox::ROOM;
 /// What may be read for a slow receiver when the bytes that wait in all are at their limit.
 const LITTLE: usize = 4 << 10;
 /// Bytes of one direction before the other connections of the loop get their turn.
@@ -45,27 +41,6 @@ const SPLICE_MOST: usize = 1 << 20;
 
 /// No `SPLICE_F_MORE`: it would hold the last bytes of a message back for 200 ms, like a cork.
 const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
-
-/// What copying needs and one loop has.
-#[derive(Debug)]
-pub(super) struct Copier {
-    pub(super) outbox: Outbox,
-    /// Whether small messages are left in the outbox, to be sent together.
-    pub(super) gathers: bool,
-    /// Who receives what is copied.
-    pub(super) receiver: Receiver,
-    pub(super) pipes: Pipes,
-    pub(super) waiting: Arc<Budget>,
-    /// Whether a window may be bounded while something waits to be read.
-    windows_reopen: bool,
-}
-
-/// One side of a connection, as the outbox knows it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Receiver {
-    pub(super) slot: u32,
-    pub(super) side: Side,
-}
 
 /// One direction of a connection.
 #[derive(Debug, Default)]
@@ -122,26 +97,6 @@ enum Moved {
     Some(usize),
     Nothing,
     End,
-}
-
-// === impl Copier ===
-
-impl Copier {
-    pub(super) fn new(pipes: Pipes, waiting: Arc<Budget>, outbox: Outbox) -> Self {
-        let receiver = Receiver { slot: 0, side: Side::Client };
-        let windows_reopen = near::windows_reopen();
-        Self { outbox, gathers: false, receiver, pipes, waiting, windows_reopen }
-    }
-
-    /// Keeps a message of `length` bytes to be sent with others, if that is what is done now.
-    fn post(&mut self, length: usize) -> bool {
-        let Receiver { slot, side } = self.receiver;
-        self.gathers && self.outbox.post(length, Subject::Leg { slot, side }.into())
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.waiting.used() + BUFFER > self.waiting.limit()
-    }
 }
 
 // === impl Direction ===

@@ -3,9 +3,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use wharf_host::outbox::Outbox;
 use wharf_host::window;
 
 use super::*;
+use crate::tcp::pipes::Pipes;
 
 /// Writes until nothing more fits; answers how much went.
 fn fill(mut stream: &UnixStream, from: usize) -> usize {
