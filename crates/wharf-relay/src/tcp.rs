@@ -83,7 +83,8 @@ impl Tcp {
     pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
         let pipes = Pipes::new(Arc::clone(&context.pipes), Arc::clone(&context.budget));
         let outbox = context.seats.get(seat).map_or_else(Outbox::without_ring, Seat::outbox);
-        let copier = Copier::new(pipes, Arc::clone(&context.waiting), outbox);
+        let paced = context.pacing.is_some();
+        let copier = Copier::new(pipes, Arc::clone(&context.waiting), outbox, paced);
         Self {
             context,
             seat,

@@ -22,8 +22,18 @@ pub(super) struct Copier {
     pub(super) receiver: Receiver,
     pub(super) pipes: Pipes,
     pub(super) waiting: Arc<Budget>,
-    /// Whether a window may be bounded while something waits to be read.
-    pub(super) windows_reopen: bool,
+    /// When the windows of streams from next door are bounded.
+    pub(super) windows: Windows,
+}
+
+/// When a window is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Windows {
+    /// Senders do not pace: they fill whatever window there is, and each acknowledgement is a cost.
+    Never,
+    /// This kernel may shut the window for good while something waits to be read.
+    Empty,
+    Always,
 }
 
 /// One side of a connection, as the outbox knows it.
@@ -36,10 +46,15 @@ pub(super) struct Receiver {
 // === impl Copier ===
 
 impl Copier {
-    pub(super) fn new(pipes: Pipes, waiting: Arc<Budget>, outbox: Outbox) -> Self {
+    /// Where connections of this host are `paced`, its containers are taken to pace, too.
+    pub(super) fn new(pipes: Pipes, waiting: Arc<Budget>, outbox: Outbox, paced: bool) -> Self {
         let receiver = Receiver { slot: 0, side: Side::Client };
-        let windows_reopen = near::windows_reopen();
-        Self { outbox, gathers: false, receiver, pipes, waiting, windows_reopen }
+        let windows = match paced {
+            false => Windows::Never,
+            true if near::windows_reopen() => Windows::Always,
+            true => Windows::Empty,
+        };
+        Self { outbox, gathers: false, receiver, pipes, waiting, windows }
     }
 
     /// Keeps a message of `length` bytes to be sent with others, if that is what is done now.

@@ -16,7 +16,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use crate::limits::{Budget, Share};
 use crate::poller::Ready;
 use crate::stats::Count;
-use crate::tcp::copier::{BUFFER, Copier};
+use crate::tcp::copier::{BUFFER, Copier, Windows};
 use crate::tcp::near;
 use crate::tcp::pipes::Pipe;
 
@@ -224,7 +224,7 @@ impl Direction {
         self.run = if read == asked { self.run + 1 } else { 0 };
         if self.run >= STREAM_AFTER {
             (self.streams, self.run) = (true, 0);
-            self.bound_window(from, BUFFER, copier.windows_reopen);
+            self.bound_window(from, BUFFER, copier.windows == Windows::Always);
         }
         self.note_moved(read, count);
         // Only what was all there was: what follows has to find its place behind it.
@@ -263,7 +263,7 @@ impl Direction {
                     (self.streams, self.run) = (false, 0);
                 }
                 self.note_moved(read, count);
-                self.bound_window(from, read, copier.windows_reopen);
+                self.bound_window(from, read, copier.windows == Windows::Always);
                 pipe.length = read;
                 self.flows = true;
                 self.rest = Rest::Pipe(pipe);
@@ -272,7 +272,7 @@ impl Direction {
             // The pipe is empty, so it is the socket that has nothing.
             Err(Errno::AGAIN | Errno::INTR) => {
                 copier.pipes.put(pipe);
-                self.bound_window(from, 0, true);
+                self.bound_window(from, 0, copier.windows != Windows::Never);
                 Ok(Moved::Nothing)
             }
             Err(error) => Err(error.into()),
@@ -280,9 +280,9 @@ impl Direction {
     }
 
     /// Takes note of what a stream has brought; bounds its window when that is due.
-    fn bound_window(&mut self, from: BorrowedFd<'_>, read: usize, safe: bool) {
+    fn bound_window(&mut self, from: BorrowedFd<'_>, read: usize, now: bool) {
         self.bounded_for = self.bounded_for.saturating_sub(read);
-        if self.bounded_for == 0 && safe {
+        if self.bounded_for == 0 && now {
             self.bounded_last = (self.bounded_last * 2).clamp(BOUND_FIRST, BOUND_EVERY);
             self.bounded_for = self.bounded_last;
             near::bound_window(from);

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How often it is decided.
-const PERIOD: Duration = Duration::from_millis(100);
+const PERIOD: Duration = Duration::from_millis(20);
 /// Events found at a time that make a crowd.
 const CROWD: usize = 3;
-/// So many crowds in a period make a loop stay, and fewer than these let it go again. A busy loop can
-/// serve a thousand or two in that time.
-const STAY: u32 = 100;
-const GO: u32 = 10;
+/// So many crowds in a period make a loop stay, and fewer than these let it go again. A busy loop
+/// serves a hundred or two in that time.
+const STAY: u32 = 20;
+const GO: u32 = 2;
 
 /// Where a loop is at home.
 #[derive(Debug)]

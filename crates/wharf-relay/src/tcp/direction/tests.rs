@@ -30,6 +30,7 @@ fn a_receiver_that_does_not_read_keeps_no_pipe_and_loses_no_byte() {
         Pipes::new(budget(1), descriptors),
         Arc::clone(&waiting),
         Outbox::without_ring(),
+        true,
     );
     let (sender, from) = UnixStream::pair().unwrap();
     let (to, mut receiver) = UnixStream::pair().unwrap();
@@ -80,6 +81,7 @@ fn in_a_crowd_little_is_read_for_anyone() {
         Pipes::new(budget(0), descriptors),
         Arc::clone(&waiting),
         Outbox::without_ring(),
+        true,
     );
     let _others = waiting.take(BUFFER).unwrap();
     let (sender, from) = UnixStream::pair().unwrap();
@@ -101,7 +103,7 @@ fn in_a_crowd_little_is_read_for_anyone() {
 fn a_stream_from_next_door_never_keeps_a_large_window() {
     let budget = |limit| Arc::new(Budget::new(limit));
     let (waiting, pipes) = (budget(BUFFER), Pipes::new(budget(1), budget(8)));
-    let mut copier = Copier::new(pipes, waiting, Outbox::without_ring());
+    let mut copier = Copier::new(pipes, waiting, Outbox::without_ring(), true);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (from, _) = listener.accept().unwrap();
