@@ -26,6 +26,7 @@ pub mod round_trip;
 pub mod route;
 pub mod sandbox;
 pub mod signal;
+mod sockopt;
 pub mod sysctl;
 pub mod transparent;
 #[cfg(feature = "uring")]

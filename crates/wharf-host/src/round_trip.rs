@@ -1,8 +1,10 @@
 //! How far away the other end of a connection is.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
+
+use crate::sockopt;
 
 /// Where `tcpi_min_rtt` is in the kernel's `struct tcp_info` (Linux 4.6; the structure only ever
 /// grows at its end). The libc crate knows an older, shorter one.
@@ -13,25 +15,9 @@ const LENGTH: usize = MIN_RTT + 4;
 ///
 /// # Errors
 /// When `socket` is no TCP socket, nothing was measured yet, or the kernel is older than 4.6.
-#[expect(unsafe_code, reason = "TCP_INFO has no safe wrapper among our crates")]
 pub fn shortest(socket: impl AsFd) -> io::Result<Duration> {
     let mut info = [0u8; LENGTH];
-    let mut length = libc::socklen_t::try_from(LENGTH).unwrap_or(0);
-    // SAFETY: `info` and `length` live across the call, and `length` is the size of `info`.
-    // JUSTIFICATION: the option has no safe wrapper among our crates.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let known = usize::try_from(length).unwrap_or(0);
+    let known = sockopt::get(socket.as_fd(), (libc::IPPROTO_TCP, libc::TCP_INFO), &mut info)?;
     let bytes = info.get(MIN_RTT..known).and_then(|bytes| bytes.try_into().ok());
     let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
     match u32::from_ne_bytes(bytes) {

@@ -1,7 +1,11 @@
 //! How much a TCP peer may send ahead of what has been read.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+
+use crate::sockopt;
+
+const CLAMP: (libc::c_int, libc::c_int) = (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP);
 
 /// Has `socket` offer its peer at most `bytes` (`TCP_WINDOW_CLAMP`). The kernel forgets it whenever it
 /// grows the socket's receive buffer or finds that packets need less room than it thought.
@@ -11,48 +15,19 @@ use std::os::fd::{AsFd, AsRawFd};
 ///
 /// # Errors
 /// When `socket` is no TCP socket.
-#[expect(unsafe_code, reason = "TCP_WINDOW_CLAMP has no safe wrapper among our crates")]
 pub fn clamp(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
-    // SAFETY: `bytes` lives across the call, and `size` is its size.
-    // JUSTIFICATION: the option has no safe wrapper among our crates.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_WINDOW_CLAMP,
-            (&raw const bytes).cast(),
-            size,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    sockopt::set(socket.as_fd(), CLAMP, &bytes.to_ne_bytes())
 }
 
 /// What `socket` may offer its peer at most, in bytes, at this moment.
 ///
 /// # Errors
 /// When `socket` is no TCP socket.
-#[expect(unsafe_code, reason = "TCP_WINDOW_CLAMP has no safe wrapper among our crates")]
 pub fn of(socket: impl AsFd) -> io::Result<usize> {
-    let mut bytes: libc::c_int = 0;
-    let mut size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
-    // SAFETY: both live across the call, and `size` is the size of `bytes`.
-    // JUSTIFICATION: the option has no safe wrapper among our crates.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_WINDOW_CLAMP,
-            (&raw mut bytes).cast(),
-            &raw mut size,
-        )
-    };
-    if result == 0 {
-        Ok(usize::try_from(bytes).unwrap_or(0))
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let mut bytes = [0; size_of::<libc::c_int>()];
+    sockopt::get(socket.as_fd(), CLAMP, &mut bytes)?;
+    Ok(usize::try_from(libc::c_int::from_ne_bytes(bytes)).unwrap_or(0))
 }
 
 #[cfg(test)]

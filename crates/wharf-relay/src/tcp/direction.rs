@@ -1,7 +1,7 @@
 //! Bytes one way between two sockets.
 //!
-//! Small messages are read into one buffer of the loop and written at once; an idle direction has
-//! no buffer. A stream that keeps filling the buffer is spliced: its bytes go through a pipe, by
+//! Small messages are read into one buffer of the loop and written at once, or with those of others
+//! that are ready; an idle direction has no buffer. A stream that keeps filling the buffer is spliced: its bytes go through a pipe, by
 //! reference. What the receiver cannot take waits, in the pipe or in a buffer of its own, and
 //! nothing more is read until it has gone.
 

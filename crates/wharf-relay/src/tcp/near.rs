@@ -52,11 +52,20 @@ impl Way {
 ///
 /// Each connection then keeps a timer going, to send no faster than it has guessed.
 pub(crate) fn hosts_pacing() -> Option<String> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
-    let name = tcp_congestion(&socket).ok().filter(|name| name.starts_with("bbr"))?;
+    let (socket, name) = hosts_choice()?;
+    if !name.starts_with("bbr") {
+        return None;
+    }
     set_tcp_congestion(&socket, UNPACED).ok()?;
     // Not what the administrator has left out of net.ipv4.tcp_allowed_congestion_control.
     set_tcp_congestion(&socket, &name).is_ok().then_some(name)
+}
+
+/// What this host has chosen, and the new socket that has it.
+fn hosts_choice() -> Option<(Socket, String)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+    let name = tcp_congestion(&socket).ok()?;
+    Some((socket, name))
 }
 
 /// Chooses a congestion control without pacing, before a connection stands: a socket that has begun
@@ -72,11 +81,9 @@ pub(super) fn tune_listener(listener: BorrowedFd<'_>, paced: bool) {
     if paced {
         return take_pacing_off(listener);
     }
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
-    let chosen = socket.ok().and_then(|socket| tcp_congestion(&socket).ok());
-    if let Some(name) = chosen
-        && tcp_congestion(listener).is_ok_and(|own| own == UNPACED && own != name)
-    {
+    // Asked first, as there may be thousands of listeners and hardly one that is.
+    let unpaced = tcp_congestion(listener).is_ok_and(|own| own == UNPACED);
+    if unpaced && let Some((_socket, name)) = hosts_choice() {
         // It fails where the administrator has left it out of what may be chosen.
         let _chosen = set_tcp_congestion(listener, &name);
     }
@@ -131,8 +138,8 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    fn hosts_choice() -> String {
-        tcp_congestion(Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()).unwrap()
+    fn chosen() -> String {
+        hosts_choice().unwrap().1
     }
 
     #[test]
@@ -141,10 +148,10 @@ mod tests {
         tune_listener(listener.as_fd(), true);
         let (_near, far) = accepted(&listener);
         assert_eq!(tcp_congestion(&far).unwrap(), UNPACED);
-        pace(far.as_fd(), &hosts_choice());
-        assert_eq!(tcp_congestion(&far).unwrap(), hosts_choice());
+        pace(far.as_fd(), &chosen());
+        assert_eq!(tcp_congestion(&far).unwrap(), chosen());
         pace(far.as_fd(), UNPACED);
-        assert_eq!(tcp_congestion(&far).unwrap(), hosts_choice(), "not what we have set");
+        assert_eq!(tcp_congestion(&far).unwrap(), chosen(), "not what we have set");
     }
 
     #[test]
@@ -153,7 +160,7 @@ mod tests {
         take_pacing_off(listener.as_fd());
         tune_listener(listener.as_fd(), false);
         let (_near, far) = accepted(&listener);
-        assert_eq!(tcp_congestion(&far).unwrap(), hosts_choice());
+        assert_eq!(tcp_congestion(&far).unwrap(), chosen());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The scheduler moves a thread that is woken towards whoever wakes it, and those it wakes towards it.
 //! With many clients in conversation, loops and ends chase each other over the processors, and each
 //! wake across two of them is an interrupt, which costs a virtual machine more than the message does.
-//! So a loop that is crowded stays where it is, and the ends gather around it. Any other goes where
+//! So a loop that is crowded stays on one of its own, and the ends gather around it. Any other goes where
 //! there is room: a single conversation wants an idle processor.
 
 use std::time::{Duration, Instant};
