@@ -15,6 +15,7 @@ use crate::stats::Totals;
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
+use crate::tcp::moving::Moved;
 use crate::tcp::near::hosts_pacing;
 use crate::worker::pace::Lookers;
 
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Cut,
     /// A connection accepted by a busier loop.
     Adopt(Box<Accepted>),
+    /// A connection whose ends are at home where this loop is.
+    Move(Box<Moved>),
     /// Everything ends.
     Stop,
 }
@@ -103,6 +106,11 @@ impl Context {
         let mine = self.seats.get(own).map(load)?;
         let (place, least) = self.seats.iter().map(load).enumerate().min_by_key(|(_, n)| *n)?;
         (mine > least + 1).then_some(place)
+    }
+
+    /// Connections of the loop at `seat`.
+    pub(crate) fn carried(&self, seat: usize) -> usize {
+        self.seats.get(seat).map_or(0, |seat| seat.connections.load(Ordering::Relaxed))
     }
 
     /// Counts a connection of the loop at `seat` in, or out.

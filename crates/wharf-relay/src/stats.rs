@@ -123,6 +123,8 @@ pub struct Stats {
     pub descriptors_limit: u64,
     /// How often accepting had to pause because descriptors or memory ran out.
     pub accept_pauses: u64,
+    /// How often a connection went over to the loop where its ends are.
+    pub connections_moved: u64,
 }
 
 /// The live counters of the whole relay.
@@ -131,6 +133,7 @@ pub(crate) struct Totals {
     pub(crate) connections_open: Count,
     pub(crate) flows_open: Count,
     pub(crate) accept_pauses: Count,
+    pub(crate) connections_moved: Count,
 }
 
 // === impl RouteStats ===

@@ -186,6 +186,7 @@ impl Table {
             descriptors_used: count(self.context.budget.used()),
             descriptors_limit: count(self.context.budget.limit()),
             accept_pauses: self.context.totals.accept_pauses.get(),
+            connections_moved: self.context.totals.connections_moved.get(),
         }
     }
 

@@ -32,6 +32,9 @@ mod copier;
 mod delivery;
 pub(crate) mod dial;
 mod direction;
+#[cfg(test)]
+mod example;
+pub(crate) mod moving;
 pub(crate) mod near;
 mod pipes;
 mod slots;
@@ -51,6 +54,8 @@ pub(crate) struct Tcp {
     dialing: Vec<u32>,
     next_deadline: Option<Instant>,
     next_round: Option<Instant>,
+    /// Behind the last that was asked where it belongs.
+    looked_at: u32,
 }
 
 /// An accepted, allowed and counted connection on its way to the loop that carries it.
@@ -94,6 +99,7 @@ impl Tcp {
             dialing: Vec::new(),
             next_deadline: None,
             next_round: None,
+            looked_at: 0,
         }
     }
 

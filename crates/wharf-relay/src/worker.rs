@@ -61,7 +61,7 @@ impl Worker {
             let woken = self.pace.wait(&seat.poller, &mut events, self.limit(), &context.lookers);
             let now = Instant::now();
             let ready = events.take();
-            home.note(ready.len(), now);
+            let look = home.note(ready.len(), now);
             self.tcp.gather(ready.len() > 1);
             for event in &ready {
                 self.dispatch(*event, now);
@@ -69,6 +69,9 @@ impl Worker {
             self.tcp.gather(false);
             self.tcp.deliver();
             events.give_back(ready);
+            if look {
+                self.tcp.send_home(|processor| home.seat_at(processor));
+            }
             if woken {
                 self.obey(seat, now);
             }
@@ -179,6 +182,10 @@ impl Worker {
                 Command::Adopt(accepted) => {
                     let route = self.routes.get(&accepted.route());
                     self.tcp.adopt_under(route.map(|served| &served.shared), *accepted, now);
+                }
+                Command::Move(moved) => {
+                    let route = self.routes.get(&moved.route());
+                    self.tcp.take_over(route.map(|served| &served.shared), *moved, now);
                 }
                 Command::Stop => self.stopped = true,
             }

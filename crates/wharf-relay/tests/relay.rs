@@ -5,6 +5,7 @@ mod relay {
     mod bench;
     mod change;
     mod control;
+    mod crowd;
     mod endings;
     mod inside;
     mod opener;

@@ -327,6 +327,12 @@ impl Connection {
         self.inwards.streams() || self.outwards.streams()
     }
 
+    /// Whether both legs stand and nothing of it is anywhere but in their sockets.
+    pub(super) fn rests(&self) -> bool {
+        let quiet = self.inwards.rests() && self.outwards.rests();
+        quiet && !self.queued && self.stage == Stage::Open && self.broken.is_none()
+    }
+
     /// Tells a target that hears nothing from the client yet that the connection stands: it may be
     /// the one to speak first. See [`super::dial`] for why the kernel has not done so.
     pub(super) fn announce(&self) {

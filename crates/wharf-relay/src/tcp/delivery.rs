@@ -53,3 +53,6 @@ fn receiver(connections: &Slots<Connection>, token: u64) -> Option<BorrowedFd<'_
         Side::Target => connection.target(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,6 +131,11 @@ impl Direction {
         self.begun || self.over
     }
 
+    /// Whether nothing of it is anywhere but in the sockets.
+    pub(super) fn rests(&self) -> bool {
+        !self.streams && !self.over && matches!(self.rest, Rest::Nothing)
+    }
+
     /// Whether the sender is done and everything is written.
     pub(super) fn is_over(&self) -> bool {
         self.over && matches!(self.rest, Rest::Nothing)

@@ -46,15 +46,16 @@ impl Home {
         Self { seat, loops, place: None, crowds: 0, decides: now + PERIOD }
     }
 
-    /// Takes note of the events of one turn; called by the loop's thread.
-    pub(super) fn note(&mut self, events: usize, now: Instant) {
+    /// Takes note of the events of one turn; called by the loop's thread. Answers whether a period has
+    /// ended in which it stayed.
+    pub(super) fn note(&mut self, events: usize, now: Instant) -> bool {
         if now >= self.decides + PERIOD {
             // Nothing has happened since; what was then says nothing of now.
             self.crowds = 0;
         }
         self.crowds += u32::from(events >= CROWD);
         if now < self.decides {
-            return;
+            return false;
         }
         match self.place {
             None if self.crowds >= STAY => self.stay(),
@@ -62,6 +63,12 @@ impl Home {
             _ => {}
         }
         (self.crowds, self.decides) = (0, now + PERIOD);
+        self.place.is_some()
+    }
+
+    /// The loop that stays on a processor when it does.
+    pub(super) fn seat_at(&self, processor: usize) -> Option<usize> {
+        self.place?.seat_at(processor)
     }
 
     fn stay(&mut self) {
@@ -94,15 +101,28 @@ impl Place {
         own.set(allowed.nth(seat)?);
         Some(Self { own, before })
     }
+
+    fn seat_at(&self, processor: usize) -> Option<usize> {
+        let before = |nth: &usize| self.before.is_set(*nth);
+        (processor < CpuSet::MAX_CPU && before(&processor))
+            .then(|| (0..processor).filter(before).count())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn gather(home: &mut Home, crowds: u32) {
+        for _ in 0..crowds {
+            assert!(!home.note(CROWD, home.decides - PERIOD), "nothing is decided yet");
+        }
+    }
+
     fn period(home: &mut Home, crowds: u32) -> CpuSet {
-        (0..crowds).for_each(|_| home.note(CROWD, home.decides - PERIOD));
-        home.note(0, home.decides);
+        gather(home, crowds);
+        let stays = home.note(0, home.decides);
+        assert_eq!(stays, home.place.is_some());
         sched_getaffinity(None).unwrap()
     }
 
@@ -120,8 +140,8 @@ mod tests {
         assert_eq!(period(&mut home, GO), place.own);
         assert_eq!(period(&mut home, GO - 1), all);
         assert_eq!(period(&mut home, STAY), place.own);
-        (0..STAY).for_each(|_| home.note(CROWD, home.decides - PERIOD));
-        home.note(0, home.decides + PERIOD);
+        gather(&mut home, STAY);
+        assert!(!home.note(0, home.decides + PERIOD));
         assert_eq!(sched_getaffinity(None).unwrap(), all, "it was long ago");
     }
 
@@ -131,6 +151,9 @@ mod tests {
         [3, 5].into_iter().for_each(|nth| all.set(nth));
         let own = |seat| Place::new(all, seat, 2).unwrap().own;
         assert!(own(0).is_set(3) && own(1).is_set(5));
+        let place = Place::new(all, 0, 2).unwrap();
+        let seats = [2, 3, 4, 5, usize::MAX].map(|processor| place.seat_at(processor));
+        assert_eq!(seats, [None, Some(0), None, Some(1), None]);
         assert_eq!(Place::new(all, 0, 1), None);
         assert_eq!(Place::new(all, 0, 3), None);
     }
