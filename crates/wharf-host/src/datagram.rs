@@ -20,12 +20,14 @@ use crate::datagram::control::{Control, Labels};
 
 mod coalesce;
 mod control;
+mod envelope;
 mod flow;
 #[cfg(test)]
 mod tests;
 mod train;
 
 pub use coalesce::Coalescer;
+pub(crate) use envelope::Envelope;
 pub use flow::{answering_socket, flow_socket, flow_socket_inside};
 pub use train::{Segmentation, Sent, Train, send_train};
 
@@ -228,26 +230,9 @@ fn send_message(
     path: Option<&Path>,
     segment: Option<u16>,
 ) -> io::Result<usize> {
-    let name = path.map(|path| SockAddr::from(path.name()));
     let data = [IoSlice::new(payload)];
-    let mut control = Control::new();
-    if let Some((from, dual)) = path.and_then(|path| Some((path.from?, path.dual))) {
-        control.push_local(from, dual);
-    }
-    if let Some(segment) = segment {
-        control.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment);
-    }
-    let mut header = empty_header();
-    if let Some(name) = &name {
-        header.msg_name = name.as_ptr().cast_mut().cast();
-        header.msg_namelen = name.len();
-    }
-    header.msg_iov = data.as_ptr().cast_mut().cast();
-    header.msg_iovlen = 1;
-    if control.used() > 0 {
-        header.msg_controllen = control.used() as _;
-        header.msg_control = control.as_mut_ptr().cast();
-    }
+    let mut envelope = Envelope::new(path, segment);
+    let header = envelope.header(&data);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: every pointer in `header` refers to a live local of the length given beside it, and
     // sendmsg does not write through them.

@@ -1,4 +1,4 @@
-//! Messages to many sockets, sent by one system call.
+//! Messages and datagrams to many sockets, sent by one system call.
 //!
 //! Whoever is sent something wakes up, and on a busy processor takes the place of the sender when its
 //! call returns. A loop that answers many with a call for each is put aside for each of them, and what
@@ -10,10 +10,13 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use io_uring::register::Restriction;
-use io_uring::{IoUring, opcode, types};
+use io_uring::IoUring;
+
+use crate::datagram::Path;
+
+mod ring;
 
 /// What one read may bring, in bytes.
 pub const ROOM: usize = 64 << 10;
@@ -36,6 +39,8 @@ struct Message {
     token: u64,
     start: usize,
     length: usize,
+    /// Of a datagram by a socket that is not connected.
+    path: Option<Path>,
     outcome: Outcome,
 }
 
@@ -44,18 +49,21 @@ enum Outcome {
     /// The kernel has not said anything of it.
     Unknown,
     Sent(usize),
-    Failed,
+    /// With this error number.
+    Failed(i32),
 }
 
 /// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Delivered<'a> {
     /// As it was posted.
     pub token: u64,
-    /// What the socket had no room for.
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// What was not sent.
     pub left: &'a [u8],
-    /// Whether sending failed; sending again says how.
-    pub failed: bool,
+    /// Why nothing was sent; `WouldBlock` for want of room, or of the socket.
+    pub error: Option<io::Error>,
 }
 
 // === impl Outbox ===
@@ -65,7 +73,7 @@ impl Outbox {
     /// off (`kernel.io_uring_disabled`), filtered, or too old.
     #[must_use]
     pub fn new() -> Self {
-        let ring = ring().inspect_err(|error| tracing::debug!(%error, "no io_uring"));
+        let ring = ring::ring().inspect_err(|error| tracing::debug!(%error, "no io_uring"));
         Self { ring: ring.ok(), ..Self::without_ring() }
     }
 
@@ -108,21 +116,41 @@ impl Outbox {
     /// Keeps the first `length` bytes of the room for [`Self::deliver`], to the socket that `token`
     /// will stand for. False when it has to be sent now: it is long, many wait, or there is no ring.
     pub fn post(&mut self, length: usize, token: u64) -> bool {
-        let fits = length <= LONGEST && self.filled + length <= ROOM;
-        if self.ring.is_none() || !fits || self.messages.len() >= MOST {
+        let takes = self.takes(length);
+        if takes {
+            self.push(length, token, None);
+        }
+        takes
+    }
+
+    /// Keeps a datagram, to leave along `path` or to the peer of a connected socket. False as for
+    /// [`Self::post`].
+    pub fn post_datagram(&mut self, datagram: &[u8], token: u64, path: Option<Path>) -> bool {
+        if !self.takes(datagram.len()) {
             return false;
         }
-        let outcome = Outcome::Unknown;
-        self.messages.push(Message { token, start: self.filled, length, outcome });
-        self.filled += length;
+        let Some(room) = self.room().get_mut(..datagram.len()) else { return false };
+        room.copy_from_slice(datagram);
+        self.push(datagram.len(), token, path);
         true
+    }
+
+    fn takes(&self, length: usize) -> bool {
+        let fits = length <= LONGEST && self.filled + length <= ROOM;
+        self.ring.is_some() && fits && self.messages.len() < MOST
+    }
+
+    fn push(&mut self, length: usize, token: u64, path: Option<Path>) {
+        let (start, outcome) = (self.filled, Outcome::Unknown);
+        self.messages.push(Message { token, start, length, path, outcome });
+        self.filled += length;
     }
 
     /// Sends what waits to the sockets that `socket` knows, without waiting for any of them.
     pub fn deliver<'fd>(&mut self, socket: impl Fn(u64) -> Option<BorrowedFd<'fd>>) {
         // A ring that failed is not put back: what is still in it must never be sent.
         let Some(mut ring) = self.ring.take() else { return };
-        match send(&mut ring, &self.buffer, &mut self.messages, socket) {
+        match ring::send(&mut ring, &self.buffer, &mut self.messages, socket) {
             Ok(()) => self.ring = Some(ring),
             Err(error) => tracing::warn!(%error, "io_uring failed, messages are sent one by one"),
         }
@@ -131,11 +159,7 @@ impl Outbox {
     /// Forgets all messages; tells `each` what became of one, in the order they were posted.
     pub fn settle(&mut self, mut each: impl FnMut(Delivered<'_>)) {
         for message in self.messages.drain(..) {
-            let sent = if let Outcome::Sent(bytes) = message.outcome { bytes } else { 0 };
-            let end = message.start + message.length;
-            let left = self.buffer.get(message.start + sent..end).unwrap_or_default();
-            let failed = message.outcome == Outcome::Failed;
-            each(Delivered { token: message.token, left, failed });
+            each(Delivered::new(message, &self.buffer));
         }
         self.filled = 0;
     }
@@ -153,58 +177,12 @@ impl fmt::Debug for Outbox {
     }
 }
 
-/// A ring that can send, and do nothing else.
-fn ring() -> io::Result<IoUring> {
-    let entries = u32::try_from(MOST).unwrap_or(u32::MAX);
-    let ring = IoUring::builder().setup_r_disabled().build(entries)?;
-    ring.submitter().register_restrictions(&mut [Restriction::sqe_op(opcode::Send::CODE)])?;
-    ring.submitter().register_enable_rings()?;
-    Ok(ring)
-}
+// === impl Message ===
 
-/// Sends all `messages` whose sockets there are, and notes what became of them.
-///
-/// With `MSG_DONTWAIT` a request is done, one way or the other, when it has been submitted
-/// (`REQ_F_NOWAIT`), so that waiting for it is a formality, and one without an answer was not sent.
-#[expect(unsafe_code, reason = "what is put into a ring must live until it is done")]
-fn send<'fd>(
-    ring: &mut IoUring,
-    buffer: &[u8],
-    messages: &mut [Message],
-    socket: impl Fn(u64) -> Option<BorrowedFd<'fd>>,
-) -> io::Result<()> {
-    let mut under_way = 0;
-    for (nth, message) in (0u64..).zip(messages.iter()) {
-        let Some(to) = socket(message.token) else { continue };
-        let bytes = buffer.get(message.start..message.start + message.length).unwrap_or_default();
-        let length = u32::try_from(bytes.len()).unwrap_or(0);
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let entry = opcode::Send::new(types::Fd(to.as_raw_fd()), bytes.as_ptr(), length)
-            .flags(flags)
-            .build()
-            .user_data(nth);
-        // SAFETY: `buffer` and the descriptors are borrowed until this function returns. It does not
-        // before every request is done, except with an error, after which the ring is closed with
-        // what was never submitted.
-        // JUSTIFICATION: there is no safe way to put a request into a ring.
-        unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
-        under_way += 1;
+impl Message {
+    fn bytes<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        buffer.get(self.start..self.start + self.length).unwrap_or_default()
     }
-    while under_way > 0 {
-        let submitted = ring.submit_and_wait(under_way);
-        for done in ring.completion() {
-            under_way = under_way.saturating_sub(1);
-            let nth = usize::try_from(done.user_data()).unwrap_or(usize::MAX);
-            if let Some(message) = messages.get_mut(nth) {
-                message.outcome = Outcome::of(done.result());
-            }
-        }
-        match submitted {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 // === impl Outcome ===
@@ -213,9 +191,30 @@ impl Outcome {
     fn of(result: i32) -> Self {
         match usize::try_from(result) {
             Ok(bytes) => Self::Sent(bytes),
-            Err(_) if result == -libc::EAGAIN => Self::Sent(0),
-            Err(_) => Self::Failed,
+            Err(_) => Self::Failed(result.saturating_neg()),
         }
+    }
+}
+
+// === impl Delivered ===
+
+impl<'a> Delivered<'a> {
+    fn new(message: Message, buffer: &'a [u8]) -> Self {
+        let bytes = message.bytes(buffer);
+        let error = match message.outcome {
+            Outcome::Sent(_) => None,
+            Outcome::Failed(code) => Some(io::Error::from_raw_os_error(code)),
+            Outcome::Unknown => Some(io::ErrorKind::WouldBlock.into()),
+        };
+        let sent = if let Outcome::Sent(sent) = message.outcome { sent } else { 0 };
+        let left = bytes.get(sent..).unwrap_or_default();
+        Self { token: message.token, bytes, left, error }
+    }
+
+    /// Whether sending failed, for more than want of room; sending again says how.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.kind() != io::ErrorKind::WouldBlock)
     }
 }
 

@@ -42,8 +42,9 @@ pub(crate) struct Context {
 pub(crate) struct Seat {
     pub(crate) poller: Poller,
     inbox: Mutex<Vec<Command>>,
-    /// For the loop to take; a confined process could not make it any more.
-    outbox: Mutex<Option<Outbox>>,
+    /// One for TCP and one for UDP, for the loop to take; a confined process could not make them any
+    /// more.
+    outboxes: Mutex<Vec<Outbox>>,
     /// TCP connections it carries, those on their way to it included.
     pub(crate) connections: AtomicUsize,
 }
@@ -77,8 +78,8 @@ impl Context {
     pub(crate) fn new(limits: Limits, descriptors: u64) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let loops = limits.loops.unwrap_or(cores).max(1);
-        // Each loop has an epoll set, an eventfd and a ring; what is kept free anyway has room for some.
-        let own = 3 * u64::try_from(loops.saturating_sub(42)).unwrap_or(0);
+        // Each loop has an epoll set, an eventfd and two rings; what is kept free anyway has room for some.
+        let own = 4 * u64::try_from(loops.saturating_sub(32)).unwrap_or(0);
         let seats: Result<Vec<Seat>> = (0..loops).map(|_| Seat::new()).collect();
         Ok(Self {
             budget: Arc::new(Budget::of_descriptors(descriptors.saturating_sub(own))),
@@ -140,13 +141,13 @@ impl Context {
 impl Seat {
     fn new() -> Result<Self> {
         let (inbox, connections) = (Mutex::default(), AtomicUsize::new(0));
-        let outbox = Mutex::new(Some(Outbox::new()));
-        Ok(Self { poller: Poller::new()?, inbox, outbox, connections })
+        let outboxes = Mutex::new(vec![Outbox::new(), Outbox::new()]);
+        Ok(Self { poller: Poller::new()?, inbox, outboxes, connections })
     }
 
-    /// The loop's outbox, once.
+    /// One of the loop's outboxes.
     pub(crate) fn outbox(&self) -> Outbox {
-        let outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let outbox = self.outboxes.lock().unwrap_or_else(PoisonError::into_inner).pop();
         outbox.unwrap_or_else(Outbox::without_ring)
     }
 

@@ -14,8 +14,9 @@ use std::time::Instant;
 use wharf_host::datagram::{
     Coalescer, LISTENER_QUEUE, enable_asked_port, enable_gro, enlarge_buffers,
 };
+use wharf_host::outbox::Outbox;
 
-use crate::context::Context;
+use crate::context::{Context, Seat};
 use crate::limits::Share;
 use crate::route::{Served, Shared, Token};
 use crate::stats::Loss;
@@ -23,6 +24,7 @@ use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::dial::kept;
 use crate::udp::answering::{Answerer, Answering};
+use crate::udp::delivery::Departures;
 use crate::udp::flows::{Flow, Flows};
 use crate::udp::key::Key;
 use crate::udp::open::{Opened, open};
@@ -31,6 +33,7 @@ use crate::worker::tokens::Subject;
 
 mod answering;
 mod carry;
+mod delivery;
 mod flows;
 mod key;
 mod open;
@@ -50,6 +53,7 @@ pub(crate) struct Udp {
     coalescer: Coalescer<u64>,
     /// For what is longer than it came.
     room: Vec<u8>,
+    departures: Departures,
     answering: Answering,
 }
 
@@ -74,7 +78,9 @@ pub(crate) fn tune_listener(
 impl Udp {
     pub(crate) fn new(context: Arc<Context>, seat: usize) -> Self {
         let flows = Flows::new(&context.limits, context.seats.len());
+        let outbox = context.seats.get(seat).map_or_else(Outbox::without_ring, Seat::outbox);
         Self {
+            departures: Departures::new(outbox),
             context,
             seat,
             flows,
@@ -269,6 +275,8 @@ impl Udp {
 
     /// Ends the flow that is to make room; its descriptor.
     fn evict(&mut self) -> Option<Share> {
+        // Nothing of it may be left behind.
+        self.deliver();
         let flow = self.flows.evict()?;
         flow.served.shared.counters.flows_evicted.up();
         self.count_out(&flow);

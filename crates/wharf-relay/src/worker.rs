@@ -62,12 +62,13 @@ impl Worker {
             let now = Instant::now();
             let ready = events.take();
             let look = home.note(ready.len(), now);
-            self.tcp.gather(ready.len() > 1);
+            self.gather(ready.len() > 1);
             for event in &ready {
                 self.dispatch(*event, now);
             }
-            self.tcp.gather(false);
+            self.gather(false);
             self.tcp.deliver();
+            self.udp.deliver();
             events.give_back(ready);
             if look {
                 self.tcp.send_home(|processor| home.seat_at(processor));
@@ -82,6 +83,12 @@ impl Worker {
         self.tcp.reset_all();
     }
 
+    /// Has what is small wait for the end of a turn, or not.
+    fn gather(&mut self, gathers: bool) {
+        self.tcp.gather(gathers);
+        self.udp.gather(gathers);
+    }
+
     /// How long nothing needs to be done without an event.
     fn limit(&self) -> Option<Duration> {
         let resume = self.paused.iter().map(|(until, _)| *until).min();
@@ -92,7 +99,10 @@ impl Worker {
 
     fn dispatch(&mut self, ready: Ready, now: Instant) {
         match Subject::from(ready.token) {
-            Subject::Leg { slot, side } => self.tcp.event(slot, side, ready, now),
+            Subject::Leg { slot, side } => {
+                self.udp.deliver();
+                self.tcp.event(slot, side, ready, now);
+            }
             Subject::Flow(id) => {
                 self.tcp.deliver();
                 self.udp.take_out(id, now);

@@ -96,6 +96,11 @@ impl<'a> Train<'a> {
         self.payload.len()
     }
 
+    /// The datagram, if there is one only.
+    pub fn only(&self) -> Option<&'a [u8]> {
+        self.segment.is_none().then_some(self.payload)
+    }
+
     /// The datagrams, one by one; an empty one is one, too.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (payload, step) = (self.payload, self.step());
@@ -143,6 +148,18 @@ impl Segmentation {
 // === impl Sent ===
 
 impl Sent {
+    /// A datagram of `bytes` that was sent.
+    pub fn one(bytes: usize) -> Self {
+        Self { datagrams: 1, bytes, refused: false, error: None }
+    }
+
+    /// Notes that an attempt to send the same before this one had failed.
+    #[must_use]
+    pub fn after(self, failed: &io::Error) -> Self {
+        let met = self.error.is_none() && may_be_pending(failed);
+        Self { refused: self.refused || met, ..self }
+    }
+
     fn send(
         &mut self,
         fd: BorrowedFd<'_>,

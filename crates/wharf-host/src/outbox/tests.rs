@@ -1,15 +1,20 @@
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use io_uring::{opcode, types};
 
 use super::*;
+use crate::datagram::Local;
 
 /// An outbox with a ring, if this kernel has one for us.
 fn outbox() -> Option<Outbox> {
     let outbox = Outbox::new();
     if !outbox.has_ring() {
-        eprintln!("skipped: no io_uring here ({})", ring().err().unwrap());
+        eprintln!("skipped: no io_uring here ({})", ring::ring().err().unwrap());
         return None;
     }
     Some(outbox)
@@ -34,7 +39,7 @@ fn every_message_goes_to_its_socket() {
         let socket = |token: u64| Some(pairs[usize::try_from(token).unwrap()].0.as_fd());
         outbox.deliver(socket);
         outbox.settle(|delivered| {
-            assert!(delivered.left.is_empty() && !delivered.failed);
+            assert!(delivered.left.is_empty() && delivered.error.is_none());
             told.push(delivered.token);
         });
         assert!(told.into_iter().eq(0..MOST as u64) && outbox.is_empty());
@@ -62,7 +67,7 @@ fn what_does_not_fit_comes_back_and_nobody_waits() {
     let mut told = Vec::new();
     let sockets = [Some(full.as_fd()), Some(gone.as_fd()), None, Some(good.as_fd())];
     outbox.deliver(|token| sockets[usize::try_from(token).unwrap()]);
-    outbox.settle(|delivered| told.push((delivered.left.to_vec(), delivered.failed)));
+    outbox.settle(|delivered| told.push((delivered.left.to_vec(), delivered.failed())));
     let hello = || b"hello".to_vec();
     assert_eq!(told, [(hello(), false), (hello(), true), (hello(), false), (vec![], false)]);
     let mut message = [0; 5];
@@ -78,6 +83,59 @@ fn what_is_long_is_not_taken() {
     assert_eq!(taken, ROOM / LONGEST);
     assert!(outbox.is_full());
     assert_eq!(outbox.room().len(), ROOM);
+}
+
+#[test]
+fn datagrams_leave_from_where_they_shall_for_whom_they_are() {
+    let Some(mut outbox) = outbox() else { return };
+    let listening = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let clients = [1, 2, 3].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let asked = ["127.0.0.1", "127.0.0.7", "127.8.8.8"];
+    for ((client, from), token) in clients.iter().zip(asked).zip(0..) {
+        let local = Local { address: from.parse().unwrap(), interface: 0 };
+        let path = Path { to: client.local_addr().unwrap(), from: Some(local), dual: false };
+        let length = usize::try_from(token).unwrap();
+        assert!(outbox.post_datagram(&b"hello"[..length], token, Some(path)));
+        client.connect((from, listening.local_addr().unwrap().port())).unwrap();
+    }
+    let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
+    connected.connect(listening.local_addr().unwrap()).unwrap();
+    assert!(outbox.post_datagram(b"inwards", 3, None));
+    outbox.deliver(|token| Some(if token == 3 { connected.as_fd() } else { listening.as_fd() }));
+    let mut told = 0;
+    outbox.settle(|delivered| {
+        assert!(delivered.error.is_none() && delivered.left.is_empty());
+        told += 1;
+    });
+    assert_eq!(told, 4);
+    let mut room = [0; 9];
+    for (client, length) in clients.iter().zip(0..) {
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(client.recv(&mut room).unwrap(), length);
+    }
+    listening.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let (length, from) = listening.recv_from(&mut room).unwrap();
+    assert_eq!((&room[..length], from), (b"inwards".as_slice(), connected.local_addr().unwrap()));
+}
+
+#[test]
+fn a_datagram_that_fails_says_why_and_harms_no_other() {
+    let Some(mut outbox) = outbox() else { return };
+    let (gone, other) = ["127.0.0.1:0"; 2].map(|any| UdpSocket::bind(any).unwrap()).into();
+    let refused = UdpSocket::bind("127.0.0.1:0").unwrap();
+    refused.connect(gone.local_addr().unwrap()).unwrap();
+    drop(gone);
+    drop(refused.send(b"into the void"));
+    let good = UdpSocket::bind("127.0.0.1:0").unwrap();
+    good.connect(other.local_addr().unwrap()).unwrap();
+    for token in 0..2 {
+        assert!(outbox.post_datagram(b"hello", token, None));
+    }
+    outbox.deliver(|token| Some(if token == 0 { refused.as_fd() } else { good.as_fd() }));
+    let mut told = Vec::new();
+    outbox.settle(|it| told.push((it.bytes.to_vec(), it.error.map(|error| error.kind()))));
+    let hello = || b"hello".to_vec();
+    assert_eq!(told, [(hello(), Some(io::ErrorKind::ConnectionRefused)), (hello(), None)]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Tcp {
             let Subject::Leg { slot, side } = delivered.token.into() else { return };
             let Some(connection) = self.connections.get_mut(slot) else { return };
             connection.take_back(side, delivered.left, waiting);
-            let goes_on = delivered.failed || !delivered.left.is_empty();
+            let goes_on = delivered.failed() || !delivered.left.is_empty();
             if goes_on && !std::mem::replace(&mut connection.queued, true) {
                 self.unfinished.push_back(slot);
             }

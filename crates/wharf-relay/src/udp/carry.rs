@@ -1,7 +1,6 @@
 //! Carrying datagrams: what waits at a socket leaves as trains, each datagram as it was.
 
-use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use crate::proxy_header;
 use crate::route::{Served, Token};
 use crate::stats::{Counters, Loss};
 use crate::udp::Udp;
+use crate::udp::delivery::{Departures, Way};
 use crate::udp::flows::{Flow, Flows};
 use crate::udp::key::Key;
 
@@ -36,50 +36,86 @@ impl Udp {
             let id = known.or_else(|| self.flow_of(key, served, received.count(), now));
             let Some(id) = id else { continue };
             last = Some((key, id));
-            let Self { flows, coalescer, room, .. } = self;
-            carry_in(flows, served, coalescer.push(id, received), room, now);
+            let many = turn.takes_many();
+            let Self { flows, coalescer, room, departures, .. } = self;
+            let train = coalescer.push(id, received);
+            carry_in(flows, departures, train, In { served, room, many, now });
         }
-        let Self { flows, coalescer, room, .. } = self;
-        carry_in(flows, served, coalescer.take(), room, now);
+        let many = turn.takes_many();
+        let Self { flows, coalescer, room, departures, .. } = self;
+        carry_in(flows, departures, coalescer.take(), In { served, room, many, now });
         self.habits.entry(token).or_default().end(&turn);
     }
 
     /// Carries what the target sent to a flow.
     pub(crate) fn take_out(&mut self, id: u64, now: Instant) {
-        let Self { flows, coalescer, .. } = self;
+        let Self { flows, coalescer, departures, .. } = self;
         let Some(flow) = flows.get_mut(id) else { return };
         let mut turn = flow.habit.begin(self.round);
         while turn.goes_on() {
+            let Some(flow) = flows.get(id) else { break };
             match datagram::receive_connected(&flow.socket, coalescer.room()) {
                 Ok(received) => {
                     turn.note(received);
-                    flow.carry_out(coalescer.push(id, received));
+                    carry_out(flows, departures, coalescer.push(id, received), turn.takes_many());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // The target's port is closed just now, or it cannot be reached.
                 Err(error) => flow.served.shared.counters.target_failed(&error),
             }
         }
-        flow.carry_out(coalescer.take());
-        flow.habit.end(&turn);
+        carry_out(flows, departures, coalescer.take(), turn.takes_many());
+        if let Some(flow) = flows.get_mut(id) {
+            flow.habit.end(&turn);
+        }
         if !turn.is_empty() {
             flows.answered(id, now);
         }
     }
 }
 
+/// What else is to be known of a train to the target.
+struct In<'a> {
+    served: &'a Served,
+    /// For what is longer than it came.
+    room: &'a mut Vec<u8>,
+    /// Whether the listener gives many datagrams in this turn.
+    many: bool,
+    now: Instant,
+}
+
 fn carry_in(
     flows: &mut Flows,
-    served: &Served,
+    departures: &mut Departures,
     train: Option<(u64, Train<'_>)>,
-    room: &mut Vec<u8>,
-    now: Instant,
+    to: In<'_>,
 ) {
     let Some((id, train)) = train else { return };
-    match flows.touch(id, now) {
-        Some(flow) => flow.carry_in(train, room),
+    let Some(flow) = flows.touch(id, to.now) else {
         // It was given up for another one, just now.
-        None => served.shared.counters.dropped(Loss::NoRoom, train.count()),
+        return to.served.shared.counters.dropped(Loss::NoRoom, train.count());
+    };
+    let is_greeted = flow.served.shared.route.proxy_protocol.is_some();
+    if !is_greeted && departures.post(train, Way::In(id), to.many, flows) {
+        return;
+    }
+    if let Some(flow) = flows.get_mut(id) {
+        flow.carry_in(train, to.room);
+    }
+}
+
+fn carry_out(
+    flows: &mut Flows,
+    departures: &mut Departures,
+    train: Option<(u64, Train<'_>)>,
+    many: bool,
+) {
+    let Some((id, train)) = train else { return };
+    if departures.post(train, Way::Out(id), many, flows) {
+        return;
+    }
+    if let Some(flow) = flows.get_mut(id) {
+        flow.send_out(train, None);
     }
 }
 
@@ -95,13 +131,13 @@ fn greeted<'a>(train: Train<'_>, header: &[u8], room: &'a mut Vec<u8>) -> Train<
 }
 
 /// Counts what became of `count` datagrams to the target, each `ahead` bytes longer than it came.
-fn note_in(counters: &Counters, count: usize, sent: &Sent, ahead: usize) {
+pub(super) fn note_in(counters: &Counters, count: usize, sent: &Sent, ahead: usize) {
     counters.datagrams_in.add(sent.datagrams);
     counters.bytes_in.add(sent.bytes.saturating_sub(sent.datagrams * ahead));
     note_rest(counters, count, sent);
 }
 
-fn note_out(counters: &Counters, count: usize, sent: &Sent) {
+pub(super) fn note_out(counters: &Counters, count: usize, sent: &Sent) {
     counters.datagrams_out.add(sent.datagrams);
     counters.bytes_out.add(sent.bytes);
     note_rest(counters, count, sent);
@@ -131,18 +167,19 @@ impl Flow {
         note_in(&self.served.shared.counters, train.count(), &sent, ahead);
     }
 
-    fn carry_out(&mut self, train: Option<(u64, Train<'_>)>) {
-        let Some((_, train)) = train else { return };
-        let path = self.path_back();
+    /// Sends a train to the client, after an attempt that may have `failed`.
+    pub(super) fn send_out(&mut self, train: Train<'_>, failed: Option<&Error>) {
         let counters = &self.served.shared.counters;
-        let own = self.answers_by.as_ref().map(|answerer| answerer.socket.as_fd());
-        match own.or_else(|| self.served.socket(self.key.token)) {
-            Some(socket) => {
-                let sent = send_train(socket, train, Some(&path), &mut self.outwards);
-                note_out(counters, train.count(), &sent);
-            }
-            None => counters.dropped(Loss::Unreachable, train.count()),
+        let Some(socket) = self.way_out() else {
+            return counters.dropped(Loss::Unreachable, train.count());
+        };
+        let mut memory = self.outwards;
+        let mut sent = send_train(socket, train, Some(&self.path_back()), &mut memory);
+        if let Some(failed) = failed {
+            sent = sent.after(failed);
         }
+        note_out(counters, train.count(), &sent);
+        self.outwards = memory;
     }
 
     /// What the target wants to know of the client, ahead of each datagram.

@@ -62,6 +62,11 @@ impl Turn {
         self.calls <= self.most_calls && self.bytes < MOST_BYTES
     }
 
+    /// Whether more than one call is likely to bring something.
+    pub(super) fn takes_many(&self) -> bool {
+        self.most_calls > 1
+    }
+
     /// Whether nothing came.
     pub(super) fn is_empty(&self) -> bool {
         self.datagrams == 0
