@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use wharf_host::outbox::Outbox;
@@ -31,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) pipes: Arc<Budget>,
     pub(crate) totals: Totals,
     pub(crate) seats: Vec<Seat>,
+    /// Held by whoever tells all loops something, or has a connection go from one to another.
+    order: Mutex<()>,
     pub(crate) lookers: Lookers,
     pub(crate) began: Instant,
     /// The congestion control by which connections of this host pace themselves, if they do.
@@ -66,8 +68,8 @@ pub(crate) enum Command {
     Cut,
     /// A connection accepted by a busier loop.
     Adopt(Box<Accepted>),
-    /// A connection whose ends are at home where this loop is.
-    Move(Box<Moved>),
+    /// Connections whose ends are at home where this loop is.
+    Move(Vec<Moved>),
     /// Everything ends.
     Stop,
 }
@@ -87,6 +89,7 @@ impl Context {
             pipes: Arc::new(Budget::new(limits.pipes)),
             totals: Totals::default(),
             seats: seats?,
+            order: Mutex::default(),
             lookers: Lookers::new(cores),
             began: Instant::now(),
             pacing: hosts_pacing(),
@@ -96,9 +99,26 @@ impl Context {
 
     /// Tells every loop.
     pub(crate) fn tell_all(&self, command: impl Fn() -> Command) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         for seat in &self.seats {
             seat.tell(command());
         }
+    }
+
+    /// Keeps what is told to all from coming between; called by the loop at `seat`, which must have
+    /// obeyed all of it. `None` if it has not, or somebody is just telling.
+    ///
+    /// What this loop leaves for another one meanwhile is found there after everything this one
+    /// has obeyed, and before everything it has not.
+    pub(crate) fn in_order(&self, seat: usize) -> Option<MutexGuard<'_, ()>> {
+        let order = match self.order.try_lock() {
+            Ok(order) => order,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let inbox = &self.seats.get(seat)?.inbox;
+        let has_obeyed = inbox.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        has_obeyed.then_some(order)
     }
 
     /// The place of the loop with the fewest connections, unless `own` is about as idle.

@@ -54,8 +54,6 @@ pub(crate) struct Tcp {
     dialing: Vec<u32>,
     next_deadline: Option<Instant>,
     next_round: Option<Instant>,
-    /// Behind the last that was asked where it belongs.
-    looked_at: u32,
 }
 
 /// An accepted, allowed and counted connection on its way to the loop that carries it.
@@ -99,7 +97,6 @@ impl Tcp {
             dialing: Vec::new(),
             next_deadline: None,
             next_round: None,
-            looked_at: 0,
         }
     }
 

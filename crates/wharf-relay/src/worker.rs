@@ -17,7 +17,7 @@ use crate::worker::home::Home;
 use crate::worker::pace::Pace;
 use crate::worker::tokens::Subject;
 
-mod home;
+pub(crate) mod home;
 pub(crate) mod pace;
 pub(crate) mod tokens;
 
@@ -61,7 +61,7 @@ impl Worker {
             let woken = self.pace.wait(&seat.poller, &mut events, self.limit(), &context.lookers);
             let now = Instant::now();
             let ready = events.take();
-            let look = home.note(ready.len(), now);
+            home.note(ready.len(), now);
             self.gather(ready.len() > 1);
             for event in &ready {
                 self.dispatch(*event, now);
@@ -69,10 +69,10 @@ impl Worker {
             self.gather(false);
             self.tcp.deliver();
             self.udp.deliver();
-            events.give_back(ready);
-            if look {
-                self.tcp.send_home(|processor| home.seat_at(processor));
+            if home.stays() {
+                self.tcp.send_home(&ready, &mut home);
             }
+            events.give_back(ready);
             if woken {
                 self.obey(seat, now);
             }
@@ -193,10 +193,7 @@ impl Worker {
                     let route = self.routes.get(&accepted.route());
                     self.tcp.adopt_under(route.map(|served| &served.shared), *accepted, now);
                 }
-                Command::Move(moved) => {
-                    let route = self.routes.get(&moved.route());
-                    self.tcp.take_over(route.map(|served| &served.shared), *moved, now);
-                }
+                Command::Move(moved) => self.tcp.take_over(moved, now),
                 Command::Stop => self.stopped = true,
             }
         }

@@ -55,6 +55,8 @@ pub(super) struct Connection {
     seasoned: bool,
     /// How often the way to the client may still be looked at, to decide whether its leg is paced.
     looks: u8,
+    /// Another loop that it seemed to belong to when it was last looked at.
+    pub(super) home: Option<usize>,
     /// Whether the target did not answer a first attempt.
     pub(super) redialed: bool,
     /// Whether the target refused at the address of the client's family.
@@ -135,6 +137,7 @@ impl Connection {
             queued: false,
             seasoned: false,
             looks: LOOKS,
+            home: None,
             redialed: false,
             turned: false,
             begun: now,

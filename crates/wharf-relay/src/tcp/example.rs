@@ -8,8 +8,9 @@ use super::Tcp;
 use super::connection::{Admitted, Connection, Stage};
 use crate::context::Context;
 use crate::limits::Limits;
-use crate::protocol::{Route, example};
+use crate::protocol::example;
 use crate::route::Shared;
+use crate::worker::tokens::Side;
 
 /// What the two ends of a connection hold.
 pub(super) struct Ends {
@@ -22,9 +23,8 @@ pub(super) fn context(loops: usize) -> Arc<Context> {
     Arc::new(Context::new(limits, 10_000).unwrap())
 }
 
-pub(super) fn shared(allow: &[&str]) -> Arc<Shared> {
-    let allow = allow.iter().map(|net| net.parse().unwrap()).collect();
-    Arc::new(Shared::new(0, Route { allow, ..example() }, None, Arc::default()))
+pub(super) fn shared() -> Arc<Shared> {
+    Arc::new(Shared::new(0, example(), None, Arc::default()))
 }
 
 /// Has `tcp` carry a connection that stands; its slot.
@@ -39,6 +39,7 @@ pub(super) fn carried(tcp: &mut Tcp, context: &Arc<Context>, shared: &Arc<Shared
     let connection = Connection::new(admitted, peer, legs.0, legs.1, Stage::Open, Instant::now());
     context.carry(tcp.seat, true);
     let slot = tcp.connections.insert(connection).unwrap();
+    assert!(tcp.follow(slot, Side::Client) && tcp.follow(slot, Side::Target));
     (slot, Ends { client, target })
 }
 

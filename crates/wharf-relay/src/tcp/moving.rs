@@ -1,12 +1,12 @@
 //! Connections that move to the loop where their ends are.
 //!
-//! While loops stay on a processor each (`crate::worker::home`), a connection whose two ends both run on
+//! While a loop stays on a processor (`crate::worker::home`), a connection whose two ends both run on
 //! another one is in the wrong place: each message wakes somebody across processors, which costs more than
 //! the rest of its way. Between two turns a connection without anything on the way is two sockets and a few
 //! words, so that it can go over as it is.
 
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::SockRef;
@@ -14,13 +14,9 @@ use socket2::SockRef;
 use super::connection::Connection;
 use super::{ROUND, Tcp};
 use crate::context::Command;
-use crate::route::Shared;
-use crate::worker::tokens::Side;
-
-/// Connections looked at in one go, each with two system calls.
-const LOOKED_AT: usize = 64;
-/// A loop that has so many times as many connections is sent no more.
-const CROWDED: usize = 2;
+use crate::poller::Ready;
+use crate::worker::home::Home;
+use crate::worker::tokens::{Side, Subject};
 
 /// A connection on its way to another loop.
 #[derive(Debug)]
@@ -28,76 +24,79 @@ pub(crate) struct Moved {
     connection: Connection,
 }
 
-// === impl Moved ===
-
-impl Moved {
-    /// The key of the route it came by.
-    pub(crate) fn route(&self) -> u32 {
-        self.connection.admitted.shared.key
-    }
-}
-
 // === impl Tcp ===
 
 impl Tcp {
-    /// Looks at some connections, others each time, and sends those away whose ends are both at home at
-    /// another loop; `seat_at` knows which loop is on a processor.
-    pub(crate) fn send_home(&mut self, seat_at: impl Fn(usize) -> Option<usize>) {
-        let next: Vec<u32> =
-            self.connections.numbers_from(self.looked_at).take(LOOKED_AT).collect();
-        self.looked_at =
-            if next.len() < LOOKED_AT { 0 } else { next.last().map_or(0, |it| it + 1) };
-        for slot in next {
-            let Some(connection) = self.connections.get(slot) else { continue };
-            let home = connection.home(&seat_at).filter(|home| *home != self.seat);
-            if let Some(home) = home.filter(|home| self.has_room(*home)) {
-                self.move_to(home, slot);
+    /// Sends connections that were served just now to the loop where both of their ends are, if that is
+    /// another one; for the end of a turn, when nothing waits to be sent.
+    pub(crate) fn send_home(&mut self, served: &[Ready], home: &mut Home) {
+        let mut leaving: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for event in served {
+            let Subject::Leg { slot, .. } = event.token.into() else { continue };
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            if !connection.rests() || !home.may_look() {
+                continue;
+            }
+            let seat = connection.belongs_to(home).filter(|seat| *seat != self.seat);
+            // One packet may have come from anywhere.
+            let again = seat.is_some() && connection.home == seat;
+            connection.home = seat;
+            if let Some(seat) = seat.filter(|_| again) {
+                leaving.entry(seat).or_default().push(slot);
             }
         }
+        leaving.into_iter().for_each(|(seat, slots)| self.move_to(seat, slots));
     }
 
-    fn has_room(&self, seat: usize) -> bool {
-        let carried = |seat| self.context.carried(seat);
-        carried(seat) < carried(self.seat) * CROWDED
-    }
-
-    fn move_to(&mut self, home: usize, slot: u32) {
-        let (Some(own), Some(other)) =
-            (self.context.seats.get(self.seat), self.context.seats.get(home))
+    /// Not while loops are being told something: it would overtake a connection on its way.
+    fn move_to(&mut self, seat: usize, mut slots: Vec<u32>) {
+        slots.truncate(self.room_at(seat));
+        let Some(_order) = self.context.in_order(self.seat) else { return };
+        let context = &self.context;
+        let (Some(own), Some(other)) = (context.seats.get(self.seat), context.seats.get(seat))
         else {
             return;
         };
-        let Some(connection) = self.connections.take(slot) else { return };
-        self.context.totals.connections_moved.up();
-        own.poller.remove(connection.client());
-        own.poller.remove(connection.target());
-        self.context.carry(self.seat, false);
-        self.context.carry(home, true);
-        other.tell(Command::Move(Box::new(Moved { connection })));
+        let mut moved = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let Some(mut connection) = self.connections.take(slot) else { continue };
+            own.poller.remove(connection.client());
+            own.poller.remove(connection.target());
+            connection.home = None;
+            context.carry(self.seat, false);
+            context.carry(seat, true);
+            context.totals.connections_moved.up();
+            moved.push(Moved { connection });
+        }
+        if !moved.is_empty() {
+            other.tell(Command::Move(moved));
+        }
     }
 
-    /// Goes on with a connection of another loop. Its route may have changed on its way: `route` is the
-    /// one that counts, if it is still there.
-    pub(crate) fn take_over(&mut self, route: Option<&Arc<Shared>>, moved: Moved, now: Instant) {
-        let mut connection = moved.connection;
-        if let Some(route) = route {
-            connection.admitted.shared = Arc::clone(route);
-        }
-        let shared = &connection.admitted.shared;
-        if !shared.route.allows(connection.peer.ip()) {
-            shared.counters.refused_not_allowed.up();
-            self.context.carry(self.seat, false);
-            return connection.reset();
-        }
-        match self.connections.insert(connection) {
-            // What has happened meanwhile is reported at once.
-            Ok(slot) if self.follow(slot, Side::Client) && self.follow(slot, Side::Target) => {
-                self.next_round.get_or_insert(now + ROUND);
-            }
-            Ok(slot) => self.reset(slot),
-            Err(connection) => {
-                self.context.carry(self.seat, false);
-                connection.reset();
+    /// How many connections may go to the loop at `seat`: after that it has about half as many again
+    /// as this one at most. The ends of all of them may be where a network card's packets are taken in.
+    fn room_at(&self, seat: usize) -> usize {
+        let (own, other) = (self.context.carried(self.seat), self.context.carried(seat));
+        (own * 3).saturating_sub(other * 2).div_ceil(5)
+    }
+
+    /// Goes on with connections of another loop.
+    pub(crate) fn take_over(&mut self, moved: Vec<Moved>, now: Instant) {
+        for Moved { connection } in moved {
+            match self.connections.insert(connection) {
+                // What has happened meanwhile is reported at once.
+                Ok(slot) if self.follow(slot, Side::Client) && self.follow(slot, Side::Target) => {
+                    self.next_round.get_or_insert(now + ROUND);
+                }
+                Ok(slot) => {
+                    if let Some(connection) = self.take(slot) {
+                        connection.fail();
+                    }
+                }
+                Err(connection) => {
+                    self.context.carry(self.seat, false);
+                    connection.fail();
+                }
             }
         }
     }
@@ -106,15 +105,21 @@ impl Tcp {
 // === impl Connection ===
 
 impl Connection {
-    /// The loop at whose processor both ends are, if it may go there now.
-    fn home(&self, seat_at: impl Fn(usize) -> Option<usize>) -> Option<usize> {
-        let seat_of = |leg| seat_at(processor(leg)?);
-        let home = seat_of(self.client()).filter(|_| self.rests())?;
-        (seat_of(self.target()) == Some(home)).then_some(home)
+    /// The loop at whose processor both ends are.
+    fn belongs_to(&self, home: &Home) -> Option<usize> {
+        let seat_of = |leg| home.seat_at(processor(leg)?);
+        let seat = seat_of(self.client())?;
+        (seat_of(self.target()) == Some(seat)).then_some(seat)
+    }
+
+    fn fail(self) {
+        self.admitted.shared.counters.errors.up();
+        self.reset();
     }
 }
 
-/// Where the last packet of a leg was taken in: a sender of this host does that itself.
+/// Where the last packet of a leg was taken in: without packet steering, the processor of its sender,
+/// if that is on this host, or the one that serves the network card.
 fn processor(leg: BorrowedFd<'_>) -> Option<usize> {
     SockRef::from(&leg).cpu_affinity().ok()
 }

@@ -52,14 +52,7 @@ impl<T> Slots<T> {
 
     /// Every number in use.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
-        self.numbers_from(0)
-    }
-
-    /// Every number in use that is not below `first`.
-    pub(super) fn numbers_from(&self, first: u32) -> impl Iterator<Item = u32> {
-        let items = usize::try_from(first).ok().and_then(|first| self.items.get(first..));
-        let numbered = items.unwrap_or_default().iter().zip(first..);
-        numbered.filter(|(item, _)| item.is_some()).map(|(_, number)| number)
+        self.items.iter().zip(0..).filter(|(item, _)| item.is_some()).map(|(_, number)| number)
     }
 }
 
@@ -78,8 +71,6 @@ mod tests {
         slots.settle();
         assert_eq!(slots.insert('d'), Ok(0));
         assert_eq!(slots.numbers().collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(slots.numbers_from(1).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(slots.numbers_from(9).count(), 0);
         assert_eq!(slots.len(), 3);
     }
 }

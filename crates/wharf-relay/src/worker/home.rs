@@ -18,16 +18,20 @@ const CROWD: usize = 3;
 /// serves a hundred or two in that time.
 const STAY: u32 = 20;
 const GO: u32 = 2;
+/// So often in a period it may be asked where a connection belongs, which takes two system calls: a
+/// thousandth of the time.
+const LOOKS: u32 = 64;
 
 /// Where a loop is at home.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(crate) struct Home {
     seat: usize,
     /// Loops of this process.
     loops: usize,
     /// While it stays.
     place: Option<Place>,
     crowds: u32,
+    looks: u32,
     decides: Instant,
 }
 
@@ -43,32 +47,52 @@ struct Place {
 impl Home {
     /// For the loop at `seat` of so many.
     pub(super) fn new(seat: usize, loops: usize, now: Instant) -> Self {
-        Self { seat, loops, place: None, crowds: 0, decides: now + PERIOD }
+        Self { seat, loops, place: None, crowds: 0, looks: 0, decides: now + PERIOD }
     }
 
-    /// Takes note of the events of one turn; called by the loop's thread. Answers whether a period has
-    /// ended in which it stayed.
-    pub(super) fn note(&mut self, events: usize, now: Instant) -> bool {
+    /// Takes note of the events of one turn; called by the loop's thread.
+    pub(super) fn note(&mut self, events: usize, now: Instant) {
         if now >= self.decides + PERIOD {
             // Nothing has happened since; what was then says nothing of now.
             self.crowds = 0;
         }
         self.crowds += u32::from(events >= CROWD);
         if now < self.decides {
-            return false;
+            return;
         }
         match self.place {
             None if self.crowds >= STAY => self.stay(),
             Some(place) if self.crowds < GO => self.go(place),
             _ => {}
         }
-        (self.crowds, self.decides) = (0, now + PERIOD);
+        (self.crowds, self.looks, self.decides) = (0, LOOKS, now + PERIOD);
+    }
+
+    /// Whether it stays.
+    pub(super) fn stays(&self) -> bool {
         self.place.is_some()
     }
 
-    /// The loop that stays on a processor when it does.
-    pub(super) fn seat_at(&self, processor: usize) -> Option<usize> {
+    /// Whether it may be asked where one more connection belongs.
+    pub(crate) fn may_look(&mut self) -> bool {
+        let left = self.looks;
+        self.looks = left.saturating_sub(1);
+        left > 0
+    }
+
+    /// The loop that is, or would be, on a processor when it stays.
+    pub(crate) fn seat_at(&self, processor: usize) -> Option<usize> {
         self.place?.seat_at(processor)
+    }
+
+    /// Of the first of loops on these processors, which stays there.
+    #[cfg(test)]
+    pub(crate) fn among(processors: &[usize]) -> Self {
+        let mut before = CpuSet::new();
+        processors.iter().for_each(|nth| before.set(*nth));
+        let place = Some(Place { own: before, before });
+        let decides = Instant::now() + Duration::from_secs(3600);
+        Self { seat: 0, loops: processors.len(), place, crowds: GO, looks: LOOKS, decides }
     }
 
     fn stay(&mut self) {
@@ -114,15 +138,12 @@ mod tests {
     use super::*;
 
     fn gather(home: &mut Home, crowds: u32) {
-        for _ in 0..crowds {
-            assert!(!home.note(CROWD, home.decides - PERIOD), "nothing is decided yet");
-        }
+        (0..crowds).for_each(|_| home.note(CROWD, home.decides - PERIOD));
     }
 
     fn period(home: &mut Home, crowds: u32) -> CpuSet {
         gather(home, crowds);
-        let stays = home.note(0, home.decides);
-        assert_eq!(stays, home.place.is_some());
+        home.note(0, home.decides);
         sched_getaffinity(None).unwrap()
     }
 
@@ -141,8 +162,18 @@ mod tests {
         assert_eq!(period(&mut home, GO - 1), all);
         assert_eq!(period(&mut home, STAY), place.own);
         gather(&mut home, STAY);
-        assert!(!home.note(0, home.decides + PERIOD));
+        home.note(0, home.decides + PERIOD);
         assert_eq!(sched_getaffinity(None).unwrap(), all, "it was long ago");
+    }
+
+    #[test]
+    fn looks_are_bounded_in_each_period() {
+        let mut home = Home::among(&[3, 5]);
+        home.note(0, home.decides);
+        let looks = |home: &mut Home| (0..1000).filter(|_| home.may_look()).count();
+        assert_eq!((looks(&mut home), looks(&mut home)), (64, 0));
+        home.note(0, home.decides);
+        assert_eq!(looks(&mut home), 64);
     }
 
     #[test]

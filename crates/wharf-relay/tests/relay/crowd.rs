@@ -1,4 +1,4 @@
-//! Many conversations at once, each between two ends on one processor.
+//! Many conversations at once, whose ends move from processor to processor.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,18 +12,26 @@ use wharf_relay::Limits;
 use super::bench::{PATIENCE, connect, eventually, tcp_target, with_relay};
 
 const CONVERSATIONS: usize = 32;
-/// Bytes of a message; the first says where its conversation is at home.
+/// Bytes of a message; the first two name the processor where both ends are.
 const MESSAGE: usize = 64;
+/// Messages before the ends of a conversation move on.
+const STAY: u64 = 200;
+/// So many moves of connections have to be survived.
+const MOVES: u64 = 200;
 
-/// Answers as an echo, from the processor that each message names first.
-fn at_home(mut stream: TcpStream) {
-    let mut message = [0; MESSAGE];
-    let mut home = None;
+fn be_at(processors: &[usize]) {
+    let mut own = CpuSet::new();
+    processors.iter().for_each(|nth| own.set(*nth));
+    sched_setaffinity(None, &own).unwrap();
+}
+
+/// Answers as an echo, from the processor that each message names.
+fn beside_the_client(mut stream: TcpStream) {
+    let (mut message, mut place) = ([0; MESSAGE], None);
     while stream.read_exact(&mut message).is_ok() {
-        let named = message.first().copied();
-        if home != named {
-            stay(usize::from(named.unwrap_or(0)));
-            home = named;
+        let named = usize::from(u16::from_ne_bytes([message[0], message[1]]));
+        if place.replace(named) != Some(named) {
+            be_at(&[named]);
         }
         if stream.write_all(&message).is_err() {
             return;
@@ -31,22 +39,17 @@ fn at_home(mut stream: TcpStream) {
     }
 }
 
-/// Has the calling thread stay on the `nth` of the processors that it may use.
-fn stay(nth: usize) {
-    let allowed = sched_getaffinity(None).unwrap();
-    let chosen = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).nth(nth).unwrap();
-    let mut own = CpuSet::new();
-    own.set(chosen);
-    sched_setaffinity(None, &own).unwrap();
-}
-
 /// Says something else each time and checks the answer, until told to stop; how often.
-fn converse(home: u8, to: SocketAddr, stop: &AtomicBool) -> u64 {
-    stay(home.into());
+fn converse(processors: [usize; 2], to: SocketAddr, stop: &AtomicBool) -> u64 {
     let mut stream = connect(to);
     let (begun, mut said) = (Instant::now(), 0u64);
     while !stop.load(Ordering::Relaxed) && begun.elapsed() < 2 * PATIENCE {
-        let mut message = [home; MESSAGE];
+        let place = processors[usize::from(said / STAY % 2 == 1)];
+        if said.is_multiple_of(STAY) {
+            be_at(&[place]);
+        }
+        let mut message = [0; MESSAGE];
+        message[..2].copy_from_slice(&u16::try_from(place).unwrap().to_ne_bytes());
         message[8..16].copy_from_slice(&said.to_ne_bytes());
         stream.write_all(&message).unwrap();
         let mut heard = [0; MESSAGE];
@@ -58,25 +61,23 @@ fn converse(home: u8, to: SocketAddr, stop: &AtomicBool) -> u64 {
 }
 
 #[test]
-fn conversations_go_over_to_the_loop_of_their_ends_and_lose_nothing() {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    if processors < 2 {
+fn conversations_follow_their_ends_from_loop_to_loop_and_lose_nothing() {
+    let allowed = sched_getaffinity(None).unwrap();
+    let mut allowed = (0..CpuSet::MAX_CPU).filter(|nth| allowed.is_set(*nth));
+    let Some(processors) = allowed.next().zip(allowed.next()).map(<[usize; 2]>::from) else {
         return println!("skipped: there is one processor");
-    }
-    let limits = Limits { loops: Some(processors), ..Limits::default() };
-    with_relay(limits, |bench| {
-        let target = tcp_target("127.0.0.1:0", at_home);
+    };
+    // Loops stay where there is one for each processor that they may run on.
+    be_at(&processors);
+    with_relay(Limits { loops: Some(2), ..Limits::default() }, |bench| {
+        let target = tcp_target("127.0.0.1:0", beside_the_client);
         bench.publish_8080(Transport::Tcp, target);
         let stop = AtomicBool::new(false);
         let port = SocketAddr::from(([127, 0, 0, 1], 8080));
         let said: u64 = std::thread::scope(|scope| {
-            let talk = |n: usize| {
-                let home = u8::from(n >= CONVERSATIONS / 2);
-                let stop = &stop;
-                scope.spawn(move || converse(home, port, stop))
-            };
+            let talk = |_| scope.spawn(|| converse(processors, port, &stop));
             let clients: Vec<_> = (0..CONVERSATIONS).map(talk).collect();
-            eventually(|| bench.client.stats().unwrap().connections_moved > 3);
+            eventually(|| bench.client.stats().unwrap().connections_moved >= MOVES);
             stop.store(true, Ordering::Relaxed);
             clients.into_iter().map(|client| client.join().unwrap()).sum()
         });

@@ -16,7 +16,7 @@ fn event(tcp: &mut Tcp, slot: u32, side: Side, flags: EventFlags) {
 
 #[test]
 fn a_message_that_waits_goes_ahead_of_the_reset_that_follows_in_the_same_turn() {
-    let (context, shared) = (context(1), shared(&[]));
+    let (context, shared) = (context(1), shared());
     let mut tcp = Tcp::new(Arc::clone(&context), 0);
     if !tcp.copier.outbox.has_ring() {
         return println!("skipped: no io_uring here, messages do not wait");

@@ -1,116 +1,181 @@
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::*;
 use crate::context::Context;
-use crate::poller::{Events, Ready};
+use crate::poller::Events;
+use crate::route::Shared;
+use crate::tcp::connection::Stage;
 use crate::tcp::example::{Ends, carried, context, shared};
-use crate::worker::tokens::Subject;
 
-/// Tells the loop of what its poller has to say now.
-fn serve(tcp: &mut Tcp, context: &Context) {
-    let mut events = Events::new();
-    let seat = context.seats.get(tcp.seat).unwrap();
-    seat.poller.wait(&mut events, Some(std::time::Duration::from_millis(200)));
-    for event in events.take() {
-        let Subject::Leg { slot, side } = event.token.into() else { continue };
-        tcp.event(slot, side, event, Instant::now());
+/// Two loops that do not run, of which the first carries connections.
+struct Two {
+    context: Arc<Context>,
+    shared: Arc<Shared>,
+    loops: [Tcp; 2],
+    /// Processors of this test.
+    processors: [usize; 2],
+}
+
+/// `None` where there is one processor.
+fn two() -> Option<Two> {
+    let allowed = sched_getaffinity(None).unwrap();
+    let mut processors = (0..CpuSet::MAX_CPU).filter(|nth| allowed.is_set(*nth));
+    let Some(processors) = processors.next().zip(processors.next()) else {
+        println!("skipped: there is one processor");
+        return None;
+    };
+    let context = context(2);
+    let loops = [0, 1].map(|seat| Tcp::new(Arc::clone(&context), seat));
+    Some(Two { context, shared: shared(), loops, processors: processors.into() })
+}
+
+/// Has `stream` send a message from a processor.
+fn send(mut stream: &std::net::TcpStream, processor: usize) {
+    let before = sched_getaffinity(None).unwrap();
+    let mut own = CpuSet::new();
+    own.set(processor);
+    sched_setaffinity(None, &own).unwrap();
+    stream.write_all(b"ping").unwrap();
+    sched_setaffinity(None, &before).unwrap();
+}
+
+fn served(slot: u32) -> Ready {
+    Ready { token: Subject::Leg { slot, side: Side::Client }.into(), flags: EventFlags::IN }
+}
+
+impl Two {
+    fn carry(&mut self) -> (u32, Ends) {
+        carried(&mut self.loops[0], &self.context, &self.shared)
     }
-}
 
-/// What the loop at `seat` was sent.
-fn sent_to(context: &Context, seat: usize) -> Vec<Moved> {
-    let heard = context.seats.get(seat).unwrap().heard().into_iter();
-    let moved = heard.filter_map(|command| match command {
-        Command::Move(moved) => Some(*moved),
-        _ => None,
-    });
-    moved.collect()
-}
+    /// A connection whose ends are both on the second processor.
+    fn misplaced(&mut self) -> (u32, Ends) {
+        let (slot, ends) = self.carry();
+        send(&ends.client, self.processors[1]);
+        send(&ends.target, self.processors[1]);
+        (slot, ends)
+    }
 
-fn elsewhere(_processor: usize) -> Option<usize> {
-    Some(1)
+    /// Looks where connections belong, so many times; what was sent to the second loop.
+    fn look(&mut self, slots: &[u32], times: usize) -> Vec<Moved> {
+        let served: Vec<Ready> = slots.iter().copied().map(served).collect();
+        let mut home = Home::among(&self.processors);
+        (0..times).for_each(|_| self.loops[0].send_home(&served, &mut home));
+        let heard = self.context.seats[1].heard().into_iter();
+        let moved = heard.flat_map(|command| match command {
+            Command::Move(moved) => moved,
+            _ => Vec::new(),
+        });
+        moved.collect()
+    }
+
+    fn carried(&self) -> [usize; 2] {
+        [0, 1].map(|seat| self.context.carried(seat))
+    }
+
+    /// Tells the loop at `seat` what its poller has to say; how much that was.
+    fn serve(&mut self, seat: usize) -> usize {
+        let mut events = Events::new();
+        self.context.seats[seat].poller.wait(&mut events, Some(Duration::from_millis(20)));
+        let ready = events.take();
+        for event in &ready {
+            let Subject::Leg { slot, side } = event.token.into() else { continue };
+            self.loops[seat].event(slot, side, *event, Instant::now());
+        }
+        ready.len()
+    }
 }
 
 #[test]
 fn a_connection_goes_on_at_another_loop_with_what_came_meanwhile() {
-    let (context, shared) = (context(2), shared(&[]));
-    let mut tcp = [0, 1].map(|seat| Tcp::new(Arc::clone(&context), seat));
-    let (_, Ends { mut client, mut target }) = carried(&mut tcp[0], &context, &shared);
-    // Whoever has never sent anything is nowhere.
-    client.write_all(b"ping").unwrap();
-    target.write_all(b"pong").unwrap();
-    tcp[0].send_home(elsewhere);
-    let mut moved = sent_to(&context, 1);
-    assert_eq!((moved.len(), context.carried(0), context.carried(1)), (1, 0, 1));
-    assert_eq!(context.totals.connections_moved.get(), 1);
-    tcp[1].take_over(None, moved.remove(0), Instant::now());
-    serve(&mut tcp[1], &context);
-    let mut heard = [0; 4];
-    target.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"ping");
-    client.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"pong");
-    assert_eq!((shared.counters.bytes_in.get(), shared.counters.bytes_out.get()), (4, 4));
-}
-
-#[test]
-fn what_is_on_its_way_stays_and_so_does_what_belongs_nowhere_else() {
-    let (context, shared) = (context(2), shared(&[]));
-    let mut tcp = Tcp::new(Arc::clone(&context), 0);
-    let (slot, mut ends) = carried(&mut tcp, &context, &shared);
-    ends.client.write_all(b"ping").unwrap();
-    ends.target.write_all(b"pong").unwrap();
-    tcp.send_home(|_| Some(0));
-    tcp.send_home(|_| None);
-    // One end each: as far from the one as from the other.
-    let asked = std::cell::Cell::new(0);
-    tcp.send_home(|_| Some(asked.replace(asked.get() + 1) % 2));
-    tcp.connections.get_mut(slot).unwrap().prefix(b"header".to_vec());
-    tcp.send_home(elsewhere);
-    assert_eq!(sent_to(&context, 1).len(), 0);
-    assert_eq!((context.carried(0), context.carried(1)), (1, 0));
-}
-
-#[test]
-fn no_loop_is_sent_more_than_twice_as_many() {
-    let (context, shared) = (context(2), shared(&[]));
-    let mut tcp = Tcp::new(Arc::clone(&context), 0);
-    let mut ends: Vec<_> = (0..9).map(|_| carried(&mut tcp, &context, &shared).1).collect();
-    for Ends { client, target } in &mut ends {
-        client.write_all(b"ping").unwrap();
-        target.write_all(b"pong").unwrap();
+    let Some(mut two) = two() else { return };
+    let (slot, Ends { mut client, mut target }) = two.misplaced();
+    assert!(two.look(&[slot], 1).is_empty(), "it is looked at twice");
+    let moved = two.look(&[slot], 1);
+    assert_eq!((moved.len(), two.carried()), (1, [0, 1]));
+    assert_eq!(two.context.totals.connections_moved.get(), 1);
+    assert_eq!(two.serve(0), 0, "the first loop hears of it no more");
+    assert!(two.loops[1].next_look().is_none());
+    two.loops[1].take_over(moved, Instant::now());
+    assert!(two.loops[1].next_look().is_some(), "it is looked after there");
+    let counters = &Arc::clone(&two.shared).counters;
+    let begun = Instant::now();
+    while counters.bytes_in.get() + counters.bytes_out.get() < 8 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "nothing is carried: {counters:?}");
+        two.serve(1);
     }
-    tcp.send_home(elsewhere);
-    assert_eq!((context.carried(0), context.carried(1)), (3, 6));
+    for end in [&mut client, &mut target] {
+        let mut heard = [0; 4];
+        end.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"ping");
+    }
 }
 
 #[test]
-fn a_client_shut_out_on_the_way_is_reset() {
-    let (context, before) = (context(2), shared(&[]));
-    let mut tcp = [0, 1].map(|seat| Tcp::new(Arc::clone(&context), seat));
-    let (slot, mut ends) = carried(&mut tcp[0], &context, &before);
-    tcp[0].move_to(1, slot);
-    let moved = sent_to(&context, 1).remove(0);
-    let after = shared(&["192.0.2.0/24"]);
-    tcp[1].take_over(Some(&after), moved, Instant::now());
-    let error = ends.client.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert_eq!((context.carried(1), context.budget.used()), (0, 0));
-    assert_eq!(after.counters.refused_not_allowed.get(), 1);
+fn a_connection_with_one_end_here_stays() {
+    let Some(mut two) = two() else { return };
+    let [first, second] = two.processors;
+    for (client, target) in [(first, first), (first, second), (second, first)] {
+        let (slot, ends) = two.carry();
+        send(&ends.client, client);
+        send(&ends.target, target);
+        assert!(two.look(&[slot], 3).is_empty(), "{client} and {target}");
+        two.loops[0].reset(slot);
+    }
+}
+
+#[test]
+fn a_connection_with_something_on_the_way_stays() {
+    let Some(mut two) = two() else { return };
+    let now = Instant::now();
+    let dialing = Stage::Dialing { since: now, until: now, as_client: false };
+    let unlike: [fn(&mut Connection, Stage); 3] = [
+        |connection, _| connection.prefix(b"header".to_vec()),
+        |connection, _| connection.queued = true,
+        |connection, dialing| connection.stage = dialing,
+    ];
+    for change in unlike {
+        let (slot, _ends) = two.misplaced();
+        change(two.loops[0].connections.get_mut(slot).unwrap(), dialing);
+        assert!(two.look(&[slot], 3).is_empty());
+        two.loops[0].reset(slot);
+    }
+}
+
+#[test]
+fn no_loop_is_sent_more_than_half_as_many_again() {
+    let Some(mut two) = two() else { return };
+    let (slots, _ends): (Vec<_>, Vec<_>) = (0..10).map(|_| two.misplaced()).unzip();
+    assert_eq!((two.look(&slots, 3).len(), two.carried()), (6, [4, 6]));
+}
+
+#[test]
+fn nothing_moves_past_what_all_loops_are_told() {
+    let Some(mut two) = two() else { return };
+    let (slot, _ends) = two.misplaced();
+    two.context.tell_all(|| Command::Cut);
+    assert!(two.look(&[slot], 3).is_empty(), "the first loop has not obeyed");
+    drop(two.context.seats[0].heard());
+    let context = Arc::clone(&two.context);
+    let order = context.in_order(0);
+    assert!(two.look(&[slot], 3).is_empty(), "somebody is telling");
+    drop(order);
+    assert_eq!(two.look(&[slot], 1).len(), 1);
 }
 
 #[test]
 fn an_event_on_its_way_to_a_connection_that_has_left_finds_nobody() {
-    let (context, shared) = (context(2), shared(&[]));
-    let mut tcp = Tcp::new(Arc::clone(&context), 0);
-    let (slot, _ends) = carried(&mut tcp, &context, &shared);
-    tcp.move_to(1, slot);
-    let (next, _others) = carried(&mut tcp, &context, &shared);
+    let Some(mut two) = two() else { return };
+    let (slot, _ends) = two.misplaced();
+    assert_eq!(two.look(&[slot], 2).len(), 1);
+    let (next, _others) = two.carry();
     assert_ne!(slot, next, "its number rests");
-    let late =
-        Ready { token: Subject::Leg { slot, side: Side::Client }.into(), flags: EventFlags::ERR };
-    tcp.event(slot, Side::Client, late, Instant::now());
-    assert_eq!(context.carried(0), 1);
+    let late = Ready { flags: EventFlags::ERR, ..served(slot) };
+    two.loops[0].event(slot, Side::Client, late, Instant::now());
+    assert_eq!(two.carried(), [1, 1]);
 }
