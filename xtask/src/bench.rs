@@ -37,7 +37,6 @@ use wharf_host::process::raise_descriptor_limit;
 pub(crate) use self::agent::{Agent, run as run_agent};
 use self::column::Column;
 use self::contender::{Contender, Kind, Running, Through};
-use self::costs::Costs;
 use self::ground::Ground;
 use self::options::Options;
 use self::record::Record;
@@ -50,6 +49,8 @@ const DIRECT: &str = "direct";
 /// What `--only` calls start time and memory, which are no columns.
 const COSTS: &str = "costs";
 const OURS: &str = "ours";
+/// A congestion control that does not pace, and which every kernel has.
+const UNPACED: &str = "reno";
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,10 @@ pub(crate) struct RelayOptions {
     /// Compare the release build with this other build of the program, and with nothing else.
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
+    /// The congestion control of all hosts, instead of the machine's; a run of everything measures
+    /// streams by `reno` besides.
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
 }
 
 /// Builds what is measured, then measures.
@@ -84,8 +89,8 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     raise_descriptor_limit()?;
     match bench {
         Bench::Relay(options) => match &options.against {
-            Some(other) => against(&options.options, other),
-            None => beside_peers(&options.options),
+            Some(other) => against(options, other),
+            None => beside_peers(options),
         },
         Bench::Local(options) => local::run(options),
         Bench::Publish(options) => publish::run(options),
@@ -104,7 +109,8 @@ fn again_as_release() -> Result<()> {
     Err(command.args(std::env::args_os().skip(1)).exec()).context("start the release build")
 }
 
-fn beside_peers(options: &Options) -> Result<()> {
+fn beside_peers(relay: &RelayOptions) -> Result<()> {
+    let options = &relay.options;
     let plan = options.plan(&Column::RELAY, COSTS)?;
     let kinds = kinds(options)?;
     if kinds.iter().any(|(name, _)| *name != OURS) {
@@ -113,46 +119,77 @@ fn beside_peers(options: &Options) -> Result<()> {
     let mut contenders = Contender::number(kinds);
     contenders.insert(0, Contender { name: DIRECT.to_owned(), kind: Kind::Direct, place: 0 });
     let other_work = rounds::other_work()?;
-    let (summary, costs) = measure(&plan, &contenders, options.measures(COSTS))?;
+    let (interrupt, congestion) = (prepared()?, relay.congestion.as_deref());
+    let ground = Ground::build(congestion)?;
+    let summary = measure(&ground, &plan, &contenders, &interrupt)?;
+    let costs = match options.measures(COSTS) {
+        true => costs::measure(&ground, &contenders, &interrupt)?,
+        false => Vec::new(),
+    };
+    drop(ground);
+    let unpaced = match options.is_complete() && congestion.is_none() {
+        true => Some(streams_unpaced(&plan, &contenders, &interrupt)?),
+        false => None,
+    };
     let requirements = verdict::judge(&summary, &costs);
     table::print(&summary);
     table::print_costs(&costs);
+    if let Some(unpaced) = &unpaced {
+        println!("\n=== with {UNPACED} everywhere");
+        table::print(unpaced);
+    }
     verdict::print(&requirements);
     let record = Record {
         plan: &plan,
         other_work,
         summary: &summary,
+        unpaced: unpaced.as_ref(),
         costs: &costs,
         requirements: &requirements,
     };
     if options.is_complete() { record.write() } else { Ok(()) }
 }
 
-fn against(options: &Options, other: &Path) -> Result<()> {
+/// Streams between ends that do not pace, as most machines' do not: it is a different load.
+fn streams_unpaced(
+    plan: &Plan,
+    contenders: &[Contender],
+    interrupt: &Interrupt,
+) -> Result<Summary> {
+    let columns = plan.columns.iter().copied().filter(|column| column.is_bulk()).collect();
+    let plan = Plan { columns, ..plan.clone() };
+    measure(&Ground::build(Some(UNPACED))?, &plan, contenders, interrupt)
+}
+
+fn against(relay: &RelayOptions, other: &Path) -> Result<()> {
+    let options = &relay.options;
     let plan = options.plan(&Column::RELAY, COSTS)?;
     let kinds = vec![(OURS, Kind::Ours(options.program()?)), ("other", Kind::Ours(found(other)?))];
     rounds::other_work()?;
-    let (summary, _) = measure(&plan, &Contender::number(kinds), false)?;
+    let interrupt = prepared()?;
+    let ground = Ground::build(relay.congestion.as_deref())?;
+    let summary = measure(&ground, &plan, &Contender::number(kinds), &interrupt)?;
     table::print(&summary);
     table::print_spread(&summary);
     Ok(())
 }
 
-/// Measures the others against the first.
-fn measure(
-    plan: &Plan,
-    contenders: &[Contender],
-    with_costs: bool,
-) -> Result<(Summary, Vec<Costs>)> {
+fn prepared() -> Result<Interrupt> {
     let interrupt = Interrupt::listen()?;
     processes::adopt_orphans()?;
-    let ground = Ground::build()?;
-    let samples = rated(&ground, plan, contenders, &interrupt)?;
+    Ok(interrupt)
+}
+
+/// Measures the others against the first.
+fn measure(
+    ground: &Ground,
+    plan: &Plan,
+    contenders: &[Contender],
+    interrupt: &Interrupt,
+) -> Result<Summary> {
+    let samples = rated(ground, plan, contenders, interrupt)?;
     let names = contenders.iter().map(|it| it.name.clone()).collect();
-    let summary = Summary::new(plan.columns.clone(), names, &samples);
-    let costs =
-        if with_costs { costs::measure(&ground, contenders, &interrupt)? } else { Vec::new() };
-    Ok((summary, costs))
+    Ok(Summary::new(plan.columns.clone(), names, &samples))
 }
 
 /// Runs all rounds, with everybody running beside each other.

@@ -34,6 +34,8 @@ const SYSCTLS: [(&str, &str); 2] = [
     ("net/ipv4/tcp_tw_reuse", "1"),
 ];
 
+const CONGESTION: &str = "net/ipv4/tcp_congestion_control";
+
 /// The hosts, with the server running in the container.
 #[derive(Debug)]
 pub(crate) struct Ground {
@@ -58,10 +60,14 @@ pub(crate) struct Client {
 // === impl Ground ===
 
 impl Ground {
-    /// Builds the hosts and starts the server.
-    pub(crate) fn build() -> Result<Self> {
+    /// Builds the hosts, with a congestion control of their own perhaps, and starts the server.
+    pub(crate) fn build(congestion: Option<&str>) -> Result<Self> {
         let lab = Lab::new("bench")?;
-        let [client, host, container] = hosts(&lab)?;
+        let hosts = hosts(&lab)?;
+        if let Some(name) = congestion {
+            hosts.iter().try_for_each(|host| host.sysctl(CONGESTION, name))?;
+        }
+        let [client, host, container] = hosts;
         let server = serve(&container, CONTAINER)?;
         let client = Client { host: client, container: CONTAINER, steady: false };
         Ok(Self { host, client, _server: server, lab })

@@ -29,6 +29,8 @@ pub(crate) struct Record<'a> {
     /// Processors that were busy with something else before.
     pub(crate) other_work: f64,
     pub(crate) summary: &'a Summary,
+    /// Streams between ends that do not pace.
+    pub(crate) unpaced: Option<&'a Summary>,
     pub(crate) costs: &'a [Costs],
     pub(crate) requirements: &'a [Requirement],
 }
@@ -54,6 +56,7 @@ impl Record<'_> {
             "busy_processors_before": rounded(self.other_work),
             "window_seconds": self.plan.window.as_secs_f64(),
             "columns": columns_json(self.summary),
+            "columns_by_reno": self.unpaced.map(columns_json),
             "costs": costs,
             "requirements": requirements_json(self.requirements),
         }))

@@ -58,7 +58,7 @@ impl LocalHost {
             let rules = docker_rules(site.container, &Kind::DockerNat.mappings());
             Iptables::Nft.restore(host, "iptables", &rules)?;
         }
-        let bare = Ground::build()?;
+        let bare = Ground::build(None)?;
         let started = Self { _proxies: proxies, _server: server, v6, bare, site };
         started.await_all(kinds)?;
         Ok(started)
