@@ -62,7 +62,9 @@ pub struct Delivered<'a> {
     pub bytes: &'a [u8],
     /// What was not sent.
     pub left: &'a [u8],
-    /// Why nothing was sent; `WouldBlock` for want of room, or of the socket.
+    /// Whether the kernel has said anything of it.
+    pub tried: bool,
+    /// Why nothing was sent; `WouldBlock` for want of room.
     pub error: Option<io::Error>,
 }
 
@@ -94,6 +96,18 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether one with this token waits.
+    #[must_use]
+    pub fn holds(&self, token: u64) -> bool {
+        self.messages.iter().any(|message| message.token == token)
     }
 
     /// Whether the next message may find no place.
@@ -201,14 +215,14 @@ impl Outcome {
 impl<'a> Delivered<'a> {
     fn new(message: Message, buffer: &'a [u8]) -> Self {
         let bytes = message.bytes(buffer);
+        let tried = message.outcome != Outcome::Unknown;
         let error = match message.outcome {
-            Outcome::Sent(_) => None,
             Outcome::Failed(code) => Some(io::Error::from_raw_os_error(code)),
-            Outcome::Unknown => Some(io::ErrorKind::WouldBlock.into()),
+            Outcome::Sent(_) | Outcome::Unknown => None,
         };
         let sent = if let Outcome::Sent(sent) = message.outcome { sent } else { 0 };
         let left = bytes.get(sent..).unwrap_or_default();
-        Self { token: message.token, bytes, left, error }
+        Self { token: message.token, bytes, left, tried, error }
     }
 
     /// Whether sending failed, for more than want of room; sending again says how.

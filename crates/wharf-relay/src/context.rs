@@ -31,7 +31,7 @@ pub(crate) struct Context {
     pub(crate) pipes: Arc<Budget>,
     pub(crate) totals: Totals,
     pub(crate) seats: Vec<Seat>,
-    /// Held by whoever tells all loops something, or has a connection go from one to another.
+    /// Held by whoever tells all loops something, or moves a connection that stands to another one.
     order: Mutex<()>,
     pub(crate) lookers: Lookers,
     pub(crate) began: Instant,
@@ -49,6 +49,8 @@ pub(crate) struct Seat {
     outboxes: Mutex<Vec<Outbox>>,
     /// TCP connections it carries, those on their way to it included.
     pub(crate) connections: AtomicUsize,
+    /// Those that had carried nothing for a while when all were looked at last.
+    pub(crate) idle: AtomicUsize,
 }
 
 /// What a loop is told.
@@ -129,11 +131,6 @@ impl Context {
         (mine > least + 1).then_some(place)
     }
 
-    /// Connections of the loop at `seat`.
-    pub(crate) fn carried(&self, seat: usize) -> usize {
-        self.seats.get(seat).map_or(0, |seat| seat.connections.load(Ordering::Relaxed))
-    }
-
     /// Counts a connection of the loop at `seat` in, or out.
     pub(crate) fn carry(&self, seat: usize, comes: bool) {
         let Some(seat) = self.seats.get(seat) else { return };
@@ -162,7 +159,12 @@ impl Seat {
     fn new() -> Result<Self> {
         let (inbox, connections) = (Mutex::default(), AtomicUsize::new(0));
         let outboxes = Mutex::new(vec![Outbox::new(), Outbox::new()]);
-        Ok(Self { poller: Poller::new()?, inbox, outboxes, connections })
+        Ok(Self { poller: Poller::new()?, inbox, outboxes, connections, idle: AtomicUsize::new(0) })
+    }
+
+    /// TCP connections that carry something, about.
+    pub(crate) fn busy(&self) -> usize {
+        self.connections.load(Ordering::Relaxed).saturating_sub(self.idle.load(Ordering::Relaxed))
     }
 
     /// One of the loop's outboxes.

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -271,9 +272,11 @@ impl Tcp {
         self.copier.pipes.shrink();
         self.next_round = (self.connections.len() > 0).then_some(now + ROUND);
         let slots: Vec<u32> = self.connections.numbers().collect();
+        let mut idle = 0;
         for slot in slots {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.look_after(now);
+            idle += usize::from(connection.idle(now) >= ROUND);
             if let Some(name) = &self.context.pacing {
                 connection.pace_if_lasting_and_far(name);
             }
@@ -288,6 +291,9 @@ impl Tcp {
                 connection.admitted.shared.counters.idle_timeouts.up();
                 self.reset(slot);
             }
+        }
+        if let Some(seat) = self.context.seats.get(self.seat) {
+            seat.idle.store(idle, Ordering::Relaxed);
         }
         self.cut(now);
     }

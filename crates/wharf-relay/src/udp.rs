@@ -199,6 +199,8 @@ impl Udp {
     }
 
     fn begin(&mut self, key: Key, served: &Arc<Served>, now: Instant) -> Result<u64, Loss> {
+        // A socket takes a while to open, by far the longest in another namespace.
+        self.deliver();
         let shared = &served.shared;
         let opened = self.open_for(&key, shared, now)?;
         let answers_by = self.answers_by(&key, served)?;

@@ -70,7 +70,7 @@ impl Worker {
             self.tcp.deliver();
             self.udp.deliver();
             if home.stays() {
-                self.tcp.send_home(&ready, &mut home);
+                self.tcp.send_home(&ready, &mut home, now);
             }
             events.give_back(ready);
             if woken {
@@ -119,6 +119,7 @@ impl Worker {
         if served.shared.route.proto == Proto::Udp {
             return self.udp.take_in(served, token, now);
         }
+        self.udp.deliver();
         if let Err(Exhausted(error)) = self.tcp.accept(served, token, now) {
             served.shared.counters.accept_errors.up();
             let totals = &self.context.totals;

@@ -31,8 +31,8 @@ pub struct Sent {
     pub datagrams: usize,
     /// The bytes that the kernel took.
     pub bytes: usize,
-    /// Whether an ICMP error that answers earlier datagrams was met on the way.
-    pub refused: bool,
+    /// How many ICMP errors that answer earlier datagrams were met on the way.
+    pub refused: usize,
     /// Why the rest was not sent: `WouldBlock` when the socket's buffer is full.
     pub error: Option<io::Error>,
 }
@@ -52,7 +52,7 @@ pub fn send_train(
     path: Option<&Path>,
     memory: &mut Segmentation,
 ) -> Sent {
-    let mut sent = Sent { datagrams: 0, bytes: 0, refused: false, error: None };
+    let mut sent = Sent { datagrams: 0, bytes: 0, refused: 0, error: None };
     let fd = socket.as_fd();
     for part in train.parts() {
         sent.send(fd, part, path, memory);
@@ -150,14 +150,14 @@ impl Segmentation {
 impl Sent {
     /// A datagram of `bytes` that was sent.
     pub fn one(bytes: usize) -> Self {
-        Self { datagrams: 1, bytes, refused: false, error: None }
+        Self { datagrams: 1, bytes, refused: 0, error: None }
     }
 
     /// Notes that an attempt to send the same before this one had failed.
     #[must_use]
     pub fn after(self, failed: &io::Error) -> Self {
         let met = self.error.is_none() && may_be_pending(failed);
-        Self { refused: self.refused || met, ..self }
+        Self { refused: self.refused + usize::from(met), ..self }
     }
 
     fn send(
@@ -200,7 +200,7 @@ impl Sent {
         match send() {
             Err(error) if may_be_pending(&error) => {
                 let again = send()?;
-                self.refused = true;
+                self.refused += 1;
                 Ok(again)
             }
             other => other,

@@ -10,6 +10,8 @@ use io_uring::{IoUring, opcode, types};
 use super::{MOST, Message, Outcome};
 use crate::datagram::Envelope;
 
+/// How often the kernel is asked before the ring is given up.
+const TRIES: u32 = 16;
 const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// A ring that can send, and do nothing else.
@@ -33,11 +35,14 @@ pub(super) fn send<'fd>(
     messages: &mut [Message],
     socket: impl Fn(u64) -> Option<BorrowedFd<'fd>>,
 ) -> io::Result<()> {
-    let addressed = || messages.iter().filter_map(|message| Some((message, message.path?)));
-    let data: Vec<[IoSlice<'_>; 1]> =
-        addressed().map(|(message, _)| [IoSlice::new(message.bytes(buffer))]).collect();
-    let mut envelopes: Vec<Envelope> =
-        addressed().map(|(_, path)| Envelope::new(Some(&path), None)).collect();
+    let count = messages.iter().filter(|message| message.path.is_some()).count();
+    let (mut data, mut envelopes) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for message in messages.iter() {
+        if let Some(path) = &message.path {
+            data.push([IoSlice::new(message.bytes(buffer))]);
+            envelopes.push(Envelope::new(Some(path), None));
+        }
+    }
     let headers: Vec<libc::msghdr> =
         envelopes.iter_mut().zip(&data).map(|(envelope, data)| envelope.header(data)).collect();
     let (mut next, mut under_way) = (headers.iter(), 0);
@@ -67,6 +72,7 @@ fn entry(to: BorrowedFd<'_>, bytes: &[u8], header: Option<&libc::msghdr>) -> Ent
 
 /// Submits what is in the ring and waits for all of it.
 fn settle(ring: &mut IoUring, messages: &mut [Message], mut under_way: usize) -> io::Result<()> {
+    let mut tries = TRIES;
     while under_way > 0 {
         let submitted = ring.submit_and_wait(under_way);
         for done in ring.completion() {
@@ -76,10 +82,17 @@ fn settle(ring: &mut IoUring, messages: &mut [Message], mut under_way: usize) ->
                 message.outcome = Outcome::of(done.result());
             }
         }
-        match submitted {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
+        if let Err(error) = submitted {
+            tries -= 1;
+            if tries == 0 || !passes(&error) {
+                return Err(error);
+            }
         }
     }
     Ok(())
+}
+
+/// A signal, or a moment without memory.
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use io_uring::{opcode, types};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::datagram::Local;
@@ -39,7 +40,7 @@ fn every_message_goes_to_its_socket() {
         let socket = |token: u64| Some(pairs[usize::try_from(token).unwrap()].0.as_fd());
         outbox.deliver(socket);
         outbox.settle(|delivered| {
-            assert!(delivered.left.is_empty() && delivered.error.is_none());
+            assert!(delivered.left.is_empty() && delivered.error.is_none() && delivered.tried);
             told.push(delivered.token);
         });
         assert!(told.into_iter().eq(0..MOST as u64) && outbox.is_empty());
@@ -125,7 +126,10 @@ fn a_datagram_that_fails_says_why_and_harms_no_other() {
     let refused = UdpSocket::bind("127.0.0.1:0").unwrap();
     refused.connect(gone.local_addr().unwrap()).unwrap();
     drop(gone);
-    drop(refused.send(b"into the void"));
+    refused.send(b"into the void").unwrap();
+    let mut waits = [PollFd::new(&refused, PollFlags::empty())];
+    let limit = Duration::from_secs(5).try_into().unwrap();
+    assert_eq!(poll(&mut waits, Some(&limit)).unwrap(), 1, "no answer by ICMP");
     let good = UdpSocket::bind("127.0.0.1:0").unwrap();
     good.connect(other.local_addr().unwrap()).unwrap();
     for token in 0..2 {

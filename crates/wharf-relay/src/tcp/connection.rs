@@ -15,6 +15,7 @@ use crate::poller::Ready;
 use crate::route::Shared;
 use crate::tcp::copier::Copier;
 use crate::tcp::direction::{Direction, Progress};
+use crate::tcp::moving::Looked;
 use crate::tcp::near::{self, Way};
 use crate::worker::tokens::Side;
 
@@ -55,8 +56,8 @@ pub(super) struct Connection {
     seasoned: bool,
     /// How often the way to the client may still be looked at, to decide whether its leg is paced.
     looks: u8,
-    /// Another loop that it seemed to belong to when it was last looked at.
-    pub(super) home: Option<usize>,
+    /// When, and with what result, it was last asked to which loop it belongs.
+    pub(super) looked: Looked,
     /// Whether the target did not answer a first attempt.
     pub(super) redialed: bool,
     /// Whether the target refused at the address of the client's family.
@@ -137,7 +138,7 @@ impl Connection {
             queued: false,
             seasoned: false,
             looks: LOOKS,
-            home: None,
+            looked: Looked { at: now, seat: None },
             redialed: false,
             turned: false,
             begun: now,

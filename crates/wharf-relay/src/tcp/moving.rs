@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::SockRef;
@@ -15,7 +16,7 @@ use super::connection::Connection;
 use super::{ROUND, Tcp};
 use crate::context::Command;
 use crate::poller::Ready;
-use crate::worker::home::Home;
+use crate::worker::home::{Home, PERIOD};
 use crate::worker::tokens::{Side, Subject};
 
 /// A connection on its way to another loop.
@@ -24,24 +25,31 @@ pub(crate) struct Moved {
     connection: Connection,
 }
 
+/// What was found the last time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    pub(super) at: Instant,
+    /// Another loop that the connection seemed to belong to. One packet may have come from anywhere, so
+    /// it goes when two looks agree.
+    pub(super) seat: Option<usize>,
+}
+
 // === impl Tcp ===
 
 impl Tcp {
-    /// Sends connections that were served just now to the loop where both of their ends are, if that is
+    /// Sends connections that were served `now` to the loop where both of their ends are, if that is
     /// another one; for the end of a turn, when nothing waits to be sent.
-    pub(crate) fn send_home(&mut self, served: &[Ready], home: &mut Home) {
+    pub(crate) fn send_home(&mut self, served: &[Ready], home: &mut Home, now: Instant) {
         let mut leaving: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         for event in served {
             let Subject::Leg { slot, .. } = event.token.into() else { continue };
             let Some(connection) = self.connections.get_mut(slot) else { continue };
-            if !connection.rests() || !home.may_look() {
+            if !connection.may_move(now) || !home.may_look() {
                 continue;
             }
             let seat = connection.belongs_to(home).filter(|seat| *seat != self.seat);
-            // One packet may have come from anywhere.
-            let again = seat.is_some() && connection.home == seat;
-            connection.home = seat;
-            if let Some(seat) = seat.filter(|_| again) {
+            let before = std::mem::replace(&mut connection.looked, Looked { at: now, seat });
+            if let Some(seat) = seat.filter(|_| before.seat == seat) {
                 leaving.entry(seat).or_default().push(slot);
             }
         }
@@ -49,20 +57,18 @@ impl Tcp {
     }
 
     /// Not while loops are being told something: it would overtake a connection on its way.
-    fn move_to(&mut self, seat: usize, mut slots: Vec<u32>) {
-        slots.truncate(self.room_at(seat));
-        let Some(_order) = self.context.in_order(self.seat) else { return };
-        let context = &self.context;
+    fn move_to(&mut self, seat: usize, slots: Vec<u32>) {
+        let context = Arc::clone(&self.context);
+        let Some(_order) = context.in_order(self.seat) else { return };
         let (Some(own), Some(other)) = (context.seats.get(self.seat), context.seats.get(seat))
         else {
             return;
         };
-        let mut moved = Vec::with_capacity(slots.len());
-        for slot in slots {
-            let Some(mut connection) = self.connections.take(slot) else { continue };
+        let mut moved = Vec::new();
+        for slot in slots.into_iter().take(room(own.busy(), other.busy())) {
+            let Some(connection) = self.connections.take(slot) else { continue };
             own.poller.remove(connection.client());
             own.poller.remove(connection.target());
-            connection.home = None;
             context.carry(self.seat, false);
             context.carry(seat, true);
             context.totals.connections_moved.up();
@@ -71,13 +77,6 @@ impl Tcp {
         if !moved.is_empty() {
             other.tell(Command::Move(moved));
         }
-    }
-
-    /// How many connections may go to the loop at `seat`: after that it has about half as many again
-    /// as this one at most. The ends of all of them may be where a network card's packets are taken in.
-    fn room_at(&self, seat: usize) -> usize {
-        let (own, other) = (self.context.carried(self.seat), self.context.carried(seat));
-        (own * 3).saturating_sub(other * 2).div_ceil(5)
     }
 
     /// Goes on with connections of another loop.
@@ -105,6 +104,11 @@ impl Tcp {
 // === impl Connection ===
 
 impl Connection {
+    /// Most connections end before a move would pay; one that lasts is looked at in each period.
+    fn may_move(&self, now: Instant) -> bool {
+        now >= self.looked.at + PERIOD && self.rests()
+    }
+
     /// The loop at whose processor both ends are.
     fn belongs_to(&self, home: &Home) -> Option<usize> {
         let seat_of = |leg| home.seat_at(processor(leg)?);
@@ -116,6 +120,14 @@ impl Connection {
         self.admitted.shared.counters.errors.up();
         self.reset();
     }
+}
+
+/// How many may go from a loop with `own` busy connections to one with `other`: afterwards that has no
+/// more than half as many again, or is not idle any more. All ends may seem to be where a network card's
+/// packets are taken in.
+fn room(own: usize, other: usize) -> usize {
+    let fair = (own * 3).saturating_sub(other * 2) / 5;
+    fair.max(usize::from(other == 0))
 }
 
 /// Where the last packet of a leg was taken in: without packet steering, the processor of its sender,

@@ -148,22 +148,26 @@ fn note_rest(counters: &Counters, count: usize, sent: &Sent) {
         let loss = sent.error.as_ref().map_or(Loss::Unreachable, Loss::from);
         counters.dropped(loss, count - sent.datagrams);
     }
-    if sent.refused {
-        counters.target_refused.up();
-    }
+    counters.target_refused.add(sent.refused);
 }
 
 // === impl Flow ===
 
 impl Flow {
     fn carry_in(&mut self, train: Train<'_>, room: &mut Vec<u8>) {
-        let header = self.header();
-        let ahead = header.as_ref().map_or(0, Vec::len);
-        let longer = match header {
-            Some(header) => greeted(train, &header, room),
-            None => train,
-        };
-        let sent = send_train(&self.socket, longer, None, &mut self.inwards);
+        match self.header() {
+            Some(header) => self.send_in(greeted(train, &header, room), header.len(), None),
+            None => self.send_in(train, 0, None),
+        }
+    }
+
+    /// Sends a train to the target, each datagram `ahead` bytes longer than it came, after an attempt
+    /// that may have `failed`.
+    pub(super) fn send_in(&mut self, train: Train<'_>, ahead: usize, failed: Option<&Error>) {
+        let mut sent = send_train(&self.socket, train, None, &mut self.inwards);
+        if let Some(failed) = failed {
+            sent = sent.after(failed);
+        }
         note_in(&self.served.shared.counters, train.count(), &sent, ahead);
     }
 

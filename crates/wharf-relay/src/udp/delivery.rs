@@ -1,13 +1,16 @@
 //! Datagrams of one turn of the loop, sent together.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use wharf_host::datagram::{Sent, Train, send_train};
+use rustix::io::Errno;
+use wharf_host::datagram::{Sent, Train};
 use wharf_host::outbox::{Delivered, Outbox};
 
 use super::Udp;
 use super::carry::{note_in, note_out};
 use super::flows::{Flow, Flows};
+use crate::stats::Loss;
 
 /// The lowest bit of a token tells the two ways of a flow apart.
 const OUT: u64 = 1;
@@ -18,6 +21,8 @@ pub(super) struct Departures {
     outbox: Outbox,
     /// Whether several sockets are served in this turn.
     gathers: bool,
+    /// Not on kernels whose ring takes no control data for datagrams (before Linux 5.12).
+    answers_wait: bool,
 }
 
 /// Which way a datagram of a flow goes.
@@ -47,11 +52,12 @@ impl Udp {
 
 impl Departures {
     pub(super) fn new(outbox: Outbox) -> Self {
-        Self { outbox, gathers: false }
+        Self { outbox, gathers: false, answers_wait: true }
     }
 
     /// Keeps a small datagram to be sent with others, if that is what is done now or the socket it
-    /// came from gives `many`. Sends what waits if not: nothing may overtake it.
+    /// came from gives `many`. Sends what waits if not, or if some of it goes the same way: one that
+    /// fails is sent again after the others, and nothing shall overtake it.
     pub(super) fn post(
         &mut self,
         train: Train<'_>,
@@ -59,31 +65,44 @@ impl Departures {
         many: bool,
         flows: &mut Flows,
     ) -> bool {
-        let (Way::In(id) | Way::Out(id)) = way;
-        let only = train.only().filter(|_| self.gathers || many);
-        let path = flows.get(id).filter(|_| way == Way::Out(id)).map(Flow::path_back);
-        if self.outbox.is_full() {
+        let Some(datagram) = train.only().filter(|_| self.may_wait(way, many)) else {
+            self.deliver(flows);
+            return false;
+        };
+        if self.outbox.is_full() || self.outbox.holds(way.into()) {
             self.deliver(flows);
         }
-        if only.is_some_and(|datagram| self.outbox.post_datagram(datagram, way.into(), path)) {
-            return true;
+        let path = match way {
+            Way::In(_) => None,
+            Way::Out(id) => flows.get(id).map(Flow::path_back),
+        };
+        let posted = self.outbox.post_datagram(datagram, way.into(), path);
+        if !posted {
+            self.deliver(flows);
         }
-        self.deliver(flows);
-        false
+        posted
+    }
+
+    fn may_wait(&self, way: Way, many: bool) -> bool {
+        (self.gathers || many) && (self.answers_wait || matches!(way, Way::In(_)))
     }
 
     fn deliver(&mut self, flows: &mut Flows) {
-        if self.outbox.is_empty() {
-            return;
+        // A single one is sent sooner without a ring.
+        if self.outbox.len() > 1 {
+            self.outbox.deliver(|token| match Way::from(token) {
+                Way::In(id) => Some(flows.get(id)?.socket.as_fd()),
+                Way::Out(id) => flows.get(id)?.way_out(),
+            });
         }
-        self.outbox.deliver(|token| match Way::from(token) {
-            Way::In(id) => Some(flows.get(id)?.socket.as_fd()),
-            Way::Out(id) => flows.get(id)?.way_out(),
-        });
+        let answers_wait = &mut self.answers_wait;
         self.outbox.settle(|delivered| {
-            let (Way::In(id) | Way::Out(id)) = Way::from(delivered.token);
+            let way = Way::from(delivered.token);
+            let error = delivered.error.as_ref().and_then(Errno::from_io_error);
+            *answers_wait &= error != Some(Errno::INVAL) || matches!(way, Way::In(_));
+            let (Way::In(id) | Way::Out(id)) = way;
             if let Some(flow) = flows.get_mut(id) {
-                flow.settle(&delivered);
+                flow.settle(way, &delivered);
             }
         });
     }
@@ -98,23 +117,22 @@ impl Flow {
         own.or_else(|| self.served.socket(self.key.token))
     }
 
-    /// Counts what was sent with others; what was not is sent once more by itself, which says why and
+    /// Counts what was sent with others. What failed is sent once more by itself, which says why and
     /// gets past an ICMP error of an earlier one.
-    fn settle(&mut self, delivered: &Delivered<'_>) {
-        let train = Train::new(delivered.bytes, None);
-        let Some(error) = &delivered.error else {
-            let sent = Sent::one(train.bytes());
-            return match Way::from(delivered.token) {
-                Way::In(_) => note_in(&self.served.shared.counters, 1, &sent, 0),
-                Way::Out(_) => note_out(&self.served.shared.counters, 1, &sent),
+    fn settle(&mut self, way: Way, delivered: &Delivered<'_>) {
+        let (train, error) = (Train::new(delivered.bytes, None), delivered.error.as_ref());
+        let is_over = error.is_none_or(|error| error.kind() == ErrorKind::WouldBlock);
+        if !delivered.tried || !is_over {
+            return match way {
+                Way::In(_) => self.send_in(train, 0, error),
+                Way::Out(_) => self.send_out(train, error),
             };
-        };
-        match Way::from(delivered.token) {
-            Way::In(_) => {
-                let sent = send_train(&self.socket, train, None, &mut self.inwards).after(error);
-                note_in(&self.served.shared.counters, 1, &sent, 0);
-            }
-            Way::Out(_) => self.send_out(train, Some(error)),
+        }
+        let counters = &self.served.shared.counters;
+        match (way, error) {
+            (_, Some(_)) => counters.dropped(Loss::BufferFull, 1),
+            (Way::In(_), None) => note_in(counters, 1, &Sent::one(train.bytes()), 0),
+            (Way::Out(_), None) => note_out(counters, 1, &Sent::one(train.bytes())),
         }
     }
 }
@@ -135,3 +153,6 @@ impl From<u64> for Way {
         if token & OUT == 0 { Self::In(token >> 1) } else { Self::Out(token >> 1) }
     }
 }
+
+#[cfg(test)]
+mod tests;

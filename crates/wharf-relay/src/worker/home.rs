@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How often it is decided.
-const PERIOD: Duration = Duration::from_millis(20);
+pub(crate) const PERIOD: Duration = Duration::from_millis(20);
 /// Events found at a time that make a crowd.
 const CROWD: usize = 3;
 /// So many crowds in a period make a loop stay, and fewer than these let it go again. A busy loop

@@ -17,7 +17,7 @@ const MESSAGE: usize = 64;
 /// Messages before the ends of a conversation move on.
 const STAY: u64 = 200;
 /// So many moves of connections have to be survived.
-const MOVES: u64 = 200;
+const MOVES: u64 = 100;
 
 fn be_at(processors: &[usize]) {
     let mut own = CpuSet::new();
@@ -40,11 +40,12 @@ fn beside_the_client(mut stream: TcpStream) {
 }
 
 /// Says something else each time and checks the answer, until told to stop; how often.
-fn converse(processors: [usize; 2], to: SocketAddr, stop: &AtomicBool) -> u64 {
+fn converse(nth: usize, processors: [usize; 2], to: SocketAddr, stop: &AtomicBool) -> u64 {
     let mut stream = connect(to);
     let (begun, mut said) = (Instant::now(), 0u64);
     while !stop.load(Ordering::Relaxed) && begun.elapsed() < 2 * PATIENCE {
-        let place = processors[usize::from(said / STAY % 2 == 1)];
+        let place =
+            processors[usize::from((said / STAY).is_multiple_of(2) == nth.is_multiple_of(2))];
         if said.is_multiple_of(STAY) {
             be_at(&[place]);
         }
@@ -75,7 +76,8 @@ fn conversations_follow_their_ends_from_loop_to_loop_and_lose_nothing() {
         let stop = AtomicBool::new(false);
         let port = SocketAddr::from(([127, 0, 0, 1], 8080));
         let said: u64 = std::thread::scope(|scope| {
-            let talk = |_| scope.spawn(|| converse(processors, port, &stop));
+            let stop = &stop;
+            let talk = |nth| scope.spawn(move || converse(nth, processors, port, stop));
             let clients: Vec<_> = (0..CONVERSATIONS).map(talk).collect();
             eventually(|| bench.client.stats().unwrap().connections_moved >= MOVES);
             stop.store(true, Ordering::Relaxed);

@@ -34,5 +34,5 @@ fn a_message_that_waits_goes_ahead_of_the_reset_that_follows_in_the_same_turn() 
     assert_eq!(&heard, b"goodbye");
     let error = ends.client.read(&mut heard).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert_eq!((context.carried(0), context.budget.used()), (0, 0));
+    assert_eq!((context.seats[0].busy(), context.budget.used()), (0, 0));
 }

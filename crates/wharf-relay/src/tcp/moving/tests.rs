@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::*;
@@ -19,6 +20,7 @@ struct Two {
     loops: [Tcp; 2],
     /// Processors of this test.
     processors: [usize; 2],
+    now: Instant,
 }
 
 /// `None` where there is one processor.
@@ -31,7 +33,8 @@ fn two() -> Option<Two> {
     };
     let context = context(2);
     let loops = [0, 1].map(|seat| Tcp::new(Arc::clone(&context), seat));
-    Some(Two { context, shared: shared(), loops, processors: processors.into() })
+    let (shared, processors, now) = (shared(), processors.into(), Instant::now());
+    Some(Two { context, shared, loops, processors, now })
 }
 
 /// Has `stream` send a message from a processor.
@@ -50,7 +53,9 @@ fn served(slot: u32) -> Ready {
 
 impl Two {
     fn carry(&mut self) -> (u32, Ends) {
-        carried(&mut self.loops[0], &self.context, &self.shared)
+        let carried = carried(&mut self.loops[0], &self.context, &self.shared);
+        self.now = Instant::now();
+        carried
     }
 
     /// A connection whose ends are both on the second processor.
@@ -58,14 +63,28 @@ impl Two {
         let (slot, ends) = self.carry();
         send(&ends.client, self.processors[1]);
         send(&ends.target, self.processors[1]);
+        self.hear(slot);
         (slot, ends)
     }
 
-    /// Looks where connections belong, so many times; what was sent to the second loop.
+    /// Waits until both legs have something to be read.
+    fn hear(&mut self, slot: u32) {
+        let connection = self.loops[0].connections.get(slot).unwrap();
+        for leg in [connection.client(), connection.target()] {
+            let mut waits = [PollFd::from_borrowed_fd(leg, PollFlags::IN)];
+            let limit = Duration::from_secs(5).try_into().unwrap();
+            assert_eq!(poll(&mut waits, Some(&limit)).unwrap(), 1);
+        }
+    }
+
+    /// Looks where connections belong, in so many periods; what was sent to the second loop.
     fn look(&mut self, slots: &[u32], times: usize) -> Vec<Moved> {
         let served: Vec<Ready> = slots.iter().copied().map(served).collect();
         let mut home = Home::among(&self.processors);
-        (0..times).for_each(|_| self.loops[0].send_home(&served, &mut home));
+        for _ in 0..times {
+            self.now += PERIOD;
+            self.loops[0].send_home(&served, &mut home, self.now);
+        }
         let heard = self.context.seats[1].heard().into_iter();
         let moved = heard.flat_map(|command| match command {
             Command::Move(moved) => moved,
@@ -75,7 +94,7 @@ impl Two {
     }
 
     fn carried(&self) -> [usize; 2] {
-        [0, 1].map(|seat| self.context.carried(seat))
+        [0, 1].map(|seat| self.context.seats[seat].busy())
     }
 
     /// Tells the loop at `seat` what its poller has to say; how much that was.
@@ -117,6 +136,23 @@ fn a_connection_goes_on_at_another_loop_with_what_came_meanwhile() {
 }
 
 #[test]
+fn a_connection_that_may_be_over_soon_is_not_looked_at() {
+    let Some(mut two) = two() else { return };
+    let (slot, _ends) = two.misplaced();
+    let mut home = Home::among(&two.processors);
+    let begun = two.loops[0].connections.get(slot).unwrap().looked.at;
+    let young = begun + PERIOD.saturating_sub(Duration::from_millis(1));
+    (0..3).for_each(|_| two.loops[0].send_home(&[served(slot)], &mut home, young));
+    assert_eq!(two.loops[0].connections.get(slot).unwrap().looked.at, begun);
+    // One turn may have two events of it.
+    let twice = [served(slot), served(slot)];
+    two.loops[0].send_home(&twice, &mut home, begun + PERIOD);
+    assert_eq!(two.carried(), [1, 0]);
+    two.loops[0].send_home(&twice, &mut home, begun + 2 * PERIOD);
+    assert_eq!(two.carried(), [0, 1]);
+}
+
+#[test]
 fn a_connection_with_one_end_here_stays() {
     let Some(mut two) = two() else { return };
     let [first, second] = two.processors;
@@ -124,6 +160,7 @@ fn a_connection_with_one_end_here_stays() {
         let (slot, ends) = two.carry();
         send(&ends.client, client);
         send(&ends.target, target);
+        two.hear(slot);
         assert!(two.look(&[slot], 3).is_empty(), "{client} and {target}");
         two.loops[0].reset(slot);
     }
@@ -152,6 +189,18 @@ fn no_loop_is_sent_more_than_half_as_many_again() {
     let Some(mut two) = two() else { return };
     let (slots, _ends): (Vec<_>, Vec<_>) = (0..10).map(|_| two.misplaced()).unzip();
     assert_eq!((two.look(&slots, 3).len(), two.carried()), (6, [4, 6]));
+    let rooms = [(1, 0), (1, 1), (2, 2), (5, 5), (16, 16), (16, 24), (0, 7)];
+    assert_eq!(rooms.map(|(own, other)| room(own, other)), [1, 0, 0, 1, 3, 0, 0]);
+}
+
+#[test]
+fn connections_that_carry_nothing_make_no_room() {
+    let Some(mut two) = two() else { return };
+    let (slots, _ends): (Vec<_>, Vec<_>) = (0..10).map(|_| two.misplaced()).unzip();
+    let later = Instant::now() + ROUND;
+    two.loops[0].look_after_all(later);
+    assert_eq!(two.carried(), [0, 0]);
+    assert_eq!(two.look(&slots, 2).len(), 1, "one that wakes up");
 }
 
 #[test]
