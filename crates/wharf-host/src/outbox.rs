@@ -160,6 +160,15 @@ impl Outbox {
         self.filled += length;
     }
 
+    /// Takes out the messages that `each` makes something of.
+    pub fn take_out(&mut self, mut each: impl FnMut(u64, &[u8]) -> bool) {
+        let buffer = &self.buffer;
+        self.messages.retain(|message| !each(message.token, message.bytes(buffer)));
+        if self.messages.is_empty() {
+            self.filled = 0;
+        }
+    }
+
     /// Sends what waits to the sockets that `socket` knows, without waiting for any of them.
     pub fn deliver<'fd>(&mut self, socket: impl Fn(u64) -> Option<BorrowedFd<'fd>>) {
         // A ring that failed is not put back: what is still in it must never be sent.

@@ -1,6 +1,6 @@
 //! What all event loops of a relay share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
@@ -15,6 +15,7 @@ use crate::stats::Totals;
 use crate::table::change::Changed;
 use crate::table::succession::FlowInTransit;
 use crate::tcp::Accepted;
+use crate::tcp::errands::Errands;
 use crate::tcp::moving::Moved;
 use crate::tcp::near::hosts_pacing;
 use crate::worker::pace::Lookers;
@@ -51,6 +52,8 @@ pub(crate) struct Seat {
     pub(crate) connections: AtomicUsize,
     /// Those that had carried nothing for a while when all were looked at last.
     pub(crate) idle: AtomicUsize,
+    /// Whether it stays on its processor, and sends for others there.
+    pub(crate) stays: AtomicBool,
 }
 
 /// What a loop is told.
@@ -72,6 +75,10 @@ pub(crate) enum Command {
     Adopt(Box<Accepted>),
     /// Connections whose ends are at home where this loop is.
     Move(Vec<Moved>),
+    /// Messages of another loop to receivers on this one's processor.
+    Send(Errands),
+    /// What became of such messages.
+    Sent(Errands),
     /// Everything ends.
     Stop,
 }
@@ -159,7 +166,8 @@ impl Seat {
     fn new() -> Result<Self> {
         let (inbox, connections) = (Mutex::default(), AtomicUsize::new(0));
         let outboxes = Mutex::new(vec![Outbox::new(), Outbox::new()]);
-        Ok(Self { poller: Poller::new()?, inbox, outboxes, connections, idle: AtomicUsize::new(0) })
+        let (idle, stays) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Self { poller: Poller::new()?, inbox, outboxes, connections, idle, stays })
     }
 
     /// TCP connections that carry something, about.
@@ -175,8 +183,14 @@ impl Seat {
 
     /// Leaves a command and wakes the loop.
     pub(crate) fn tell(&self, command: Command) {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.poller.wake();
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = inbox.is_empty();
+        inbox.push(command);
+        drop(inbox);
+        // Whoever left the first one wakes it for all.
+        if is_first {
+            self.poller.wake();
+        }
     }
 
     /// The commands left since the last call.

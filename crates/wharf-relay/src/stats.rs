@@ -125,6 +125,8 @@ pub struct Stats {
     pub accept_pauses: u64,
     /// How often a connection went over to the loop where its ends are.
     pub connections_moved: u64,
+    /// Messages that were left to the loop where their receiver is.
+    pub messages_handed_on: u64,
 }
 
 /// The live counters of the whole relay.
@@ -134,6 +136,7 @@ pub(crate) struct Totals {
     pub(crate) flows_open: Count,
     pub(crate) accept_pauses: Count,
     pub(crate) connections_moved: Count,
+    pub(crate) messages_handed_on: Count,
 }
 
 // === impl RouteStats ===

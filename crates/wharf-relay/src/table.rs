@@ -187,6 +187,7 @@ impl Table {
             descriptors_limit: count(self.context.budget.limit()),
             accept_pauses: self.context.totals.accept_pauses.get(),
             connections_moved: self.context.totals.connections_moved.get(),
+            messages_handed_on: self.context.totals.messages_handed_on.get(),
         }
     }
 

@@ -33,6 +33,7 @@ mod copier;
 mod delivery;
 pub(crate) mod dial;
 mod direction;
+pub(crate) mod errands;
 #[cfg(test)]
 mod example;
 pub(crate) mod moving;
@@ -51,6 +52,8 @@ pub(crate) struct Tcp {
     copier: Copier,
     /// Those that would have gone on, were it not for the others.
     unfinished: VecDeque<u32>,
+    /// Those that are to go to other loops.
+    leaving: Vec<u32>,
     /// Those that may still be dialing, and when the first of them gives up.
     dialing: Vec<u32>,
     next_deadline: Option<Instant>,
@@ -95,6 +98,7 @@ impl Tcp {
             connections: Slots::new(),
             copier,
             unfinished: VecDeque::new(),
+            leaving: Vec::new(),
             dialing: Vec::new(),
             next_deadline: None,
             next_round: None,
@@ -148,6 +152,13 @@ impl Tcp {
             tracing::warn!(%error, "connection cannot be watched");
         }
         followed.is_ok()
+    }
+
+    fn unfollow(&self, connection: &Connection) {
+        if let Some(seat) = self.context.seats.get(self.seat) {
+            seat.poller.remove(connection.client());
+            seat.poller.remove(connection.target());
+        }
     }
 
     /// Something happened to one side of a connection.
@@ -246,6 +257,10 @@ impl Tcp {
     fn take(&mut self, slot: u32) -> Option<Connection> {
         let connection = self.connections.take(slot)?;
         self.context.carry(self.seat, false);
+        if connection.is_posted() {
+            // Another loop may close the socket, and only then.
+            self.unfollow(&connection);
+        }
         Some(connection)
     }
 

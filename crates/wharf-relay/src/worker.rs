@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -62,6 +63,7 @@ impl Worker {
             let now = Instant::now();
             let ready = events.take();
             home.note(ready.len(), now);
+            seat.stays.store(home.stays() && self.tcp.has_ring(), Ordering::Relaxed);
             self.gather(ready.len() > 1);
             for event in &ready {
                 self.dispatch(*event, now);
@@ -70,12 +72,13 @@ impl Worker {
             self.tcp.deliver();
             self.udp.deliver();
             if home.stays() {
-                self.tcp.send_home(&ready, &mut home, now);
+                self.tcp.look(&ready, &mut home, now);
             }
             events.give_back(ready);
             if woken {
                 self.obey(seat, now);
             }
+            self.tcp.depart();
             self.tcp.go_on(now);
             self.udp.tidy(now);
             self.unpause(now);
@@ -194,6 +197,8 @@ impl Worker {
                     let route = self.routes.get(&accepted.route());
                     self.tcp.adopt_under(route.map(|served| &served.shared), *accepted, now);
                 }
+                Command::Send(errands) => self.tcp.run(errands),
+                Command::Sent(errands) => self.tcp.take_back(&errands),
                 Command::Move(moved) => self.tcp.take_over(moved, now),
                 Command::Stop => self.stopped = true,
             }

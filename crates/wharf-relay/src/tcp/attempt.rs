@@ -165,12 +165,8 @@ impl Tcp {
 
     /// Watches a connection that has moved to another slot.
     fn rejoin(&mut self, slot: u32) -> bool {
-        let Some(connection) = self.connections.get_mut(slot) else { return false };
-        let client = connection.client();
-        if let Some(seat) = self.context.seats.get(self.seat) {
-            seat.poller.remove(client);
-            seat.poller.remove(connection.target());
-        }
+        let Some(connection) = self.connections.get(slot) else { return false };
+        self.unfollow(connection);
         self.follow(slot, Side::Client) && self.follow(slot, Side::Target)
     }
 }

@@ -43,8 +43,9 @@ pub(super) struct Admitted {
 pub(super) struct Connection {
     pub(super) admitted: Admitted,
     pub(super) peer: SocketAddr,
-    client: OwnedFd,
-    target: OwnedFd,
+    /// Shared with another loop while that sends something.
+    client: Arc<OwnedFd>,
+    target: Arc<OwnedFd>,
     pub(super) stage: Stage,
     inwards: Direction,
     outwards: Direction,
@@ -56,7 +57,7 @@ pub(super) struct Connection {
     seasoned: bool,
     /// How often the way to the client may still be looked at, to decide whether its leg is paced.
     looks: u8,
-    /// When, and with what result, it was last asked to which loop it belongs.
+    /// When, and with what result, it was last asked where its ends are.
     pub(super) looked: Looked,
     /// Whether the target did not answer a first attempt.
     pub(super) redialed: bool,
@@ -129,8 +130,8 @@ impl Connection {
         Self {
             admitted,
             peer,
-            client,
-            target,
+            client: Arc::new(client),
+            target: Arc::new(target),
             stage,
             inwards: Direction::default(),
             outwards: Direction::default(),
@@ -138,7 +139,7 @@ impl Connection {
             queued: false,
             seasoned: false,
             looks: LOOKS,
-            looked: Looked { at: now, seat: None },
+            looked: Looked { at: now, seats: [None; 2], leaves: false },
             redialed: false,
             turned: false,
             begun: now,
@@ -154,15 +155,23 @@ impl Connection {
         self.target.as_fd()
     }
 
+    /// One of the legs, for another loop to send by.
+    pub(super) fn leg(&self, side: Side) -> &Arc<OwnedFd> {
+        match side {
+            Side::Client => &self.client,
+            Side::Target => &self.target,
+        }
+    }
+
     /// Puts a new attempt in the place of the last.
     pub(super) fn redial(&mut self, target: OwnedFd, stage: Stage) {
-        (self.target, self.stage, self.redialed) = (target, stage, true);
+        (self.target, self.stage, self.redialed) = (Arc::new(target), stage, true);
     }
 
     /// Goes on with a socket to the target's address of the other family, as if the first had never
     /// failed.
     pub(super) fn turn(&mut self, target: OwnedFd, stage: Stage) {
-        (self.target, self.stage, self.turned) = (target, stage, true);
+        (self.target, self.stage, self.turned) = (Arc::new(target), stage, true);
         (self.outwards, self.broken) = (Direction::default(), None);
     }
 
@@ -234,6 +243,11 @@ impl Connection {
     /// Whether something of it is in the loop's outbox.
     pub(super) fn is_posted(&self) -> bool {
         self.inwards.is_posted() || self.outwards.is_posted()
+    }
+
+    /// Whether there is something to go on with.
+    pub(super) fn is_ready(&self) -> bool {
+        self.inwards.is_ready() || self.outwards.is_ready()
     }
 
     /// Takes back what the outbox could not send to `receiver`.

@@ -326,6 +326,11 @@ impl Direction {
         Ok(())
     }
 
+    /// Whether it would go on if it could.
+    pub(super) fn is_ready(&self) -> bool {
+        self.readable || !matches!(self.rest, Rest::Nothing | Rest::Posted)
+    }
+
     /// Whether something of it is in the outbox.
     pub(super) fn is_posted(&self) -> bool {
         matches!(self.rest, Rest::Posted)

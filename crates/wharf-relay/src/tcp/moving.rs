@@ -25,31 +25,47 @@ pub(crate) struct Moved {
     connection: Connection,
 }
 
-/// What was found the last time.
+/// Where the ends of a connection were the last time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Looked {
     pub(super) at: Instant,
-    /// Another loop that the connection seemed to belong to. One packet may have come from anywhere, so
-    /// it goes when two looks agree.
-    pub(super) seat: Option<usize>,
+    /// The loops at the client's and the target's processor.
+    pub(super) seats: [Option<usize>; 2],
+    /// Whether it is to go to the loop where both are.
+    pub(super) leaves: bool,
 }
 
 // === impl Tcp ===
 
 impl Tcp {
-    /// Sends connections that were served `now` to the loop where both of their ends are, if that is
-    /// another one; for the end of a turn, when nothing waits to be sent.
-    pub(crate) fn send_home(&mut self, served: &[Ready], home: &mut Home, now: Instant) {
-        let mut leaving: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    /// Looks where the ends of connections are that were served `now`, and finds those that have to go.
+    pub(crate) fn look(&mut self, served: &[Ready], home: &mut Home, now: Instant) {
         for event in served {
             let Subject::Leg { slot, .. } = event.token.into() else { continue };
             let Some(connection) = self.connections.get_mut(slot) else { continue };
-            if !connection.may_move(now) || !home.may_look() {
+            if !connection.looked.is_due(now) || !home.may_look() {
                 continue;
             }
-            let seat = connection.belongs_to(home).filter(|seat| *seat != self.seat);
-            let before = std::mem::replace(&mut connection.looked, Looked { at: now, seat });
-            if let Some(seat) = seat.filter(|_| before.seat == seat) {
+            let looked = Looked { at: now, seats: connection.seats(home), leaves: false };
+            let before = std::mem::replace(&mut connection.looked, looked);
+            // One packet may have come from anywhere: two looks have to agree.
+            let elsewhere = looked.common().is_some_and(|seat| seat != self.seat);
+            if elsewhere && looked.common() == before.common() {
+                connection.looked.leaves = true;
+                self.leaving.push(slot);
+            }
+        }
+    }
+
+    /// Sends connections to the loops where both of their ends are; for the end of a turn. One that has
+    /// something on its way goes when that has arrived.
+    pub(crate) fn depart(&mut self) {
+        let mut leaving: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for slot in std::mem::take(&mut self.leaving) {
+            let connection = self.connections.get_mut(slot).filter(|it| it.looked.leaves);
+            let Some(connection) = connection.filter(|it| it.rests()) else { continue };
+            connection.looked.leaves = false;
+            if let Some(seat) = connection.looked.common() {
                 leaving.entry(seat).or_default().push(slot);
             }
         }
@@ -67,8 +83,7 @@ impl Tcp {
         let mut moved = Vec::new();
         for slot in slots.into_iter().take(room(own.busy(), other.busy())) {
             let Some(connection) = self.connections.take(slot) else { continue };
-            own.poller.remove(connection.client());
-            own.poller.remove(connection.target());
+            self.unfollow(&connection);
             context.carry(self.seat, false);
             context.carry(seat, true);
             context.totals.connections_moved.up();
@@ -101,19 +116,36 @@ impl Tcp {
     }
 }
 
-// === impl Connection ===
+// === impl Looked ===
 
-impl Connection {
-    /// Most connections end before a move would pay; one that lasts is looked at in each period.
-    fn may_move(&self, now: Instant) -> bool {
-        now >= self.looked.at + PERIOD && self.rests()
+impl Looked {
+    /// Most connections end before it would pay; one that lasts is looked at in each period.
+    fn is_due(&self, now: Instant) -> bool {
+        now >= self.at + PERIOD
+    }
+
+    /// The loop at the processor of one end.
+    pub(super) fn seat(&self, side: Side) -> Option<usize> {
+        let [client, target] = self.seats;
+        match side {
+            Side::Client => client,
+            Side::Target => target,
+        }
     }
 
     /// The loop at whose processor both ends are.
-    fn belongs_to(&self, home: &Home) -> Option<usize> {
-        let seat_of = |leg| home.seat_at(processor(leg)?);
-        let seat = seat_of(self.client())?;
-        (seat_of(self.target()) == Some(seat)).then_some(seat)
+    fn common(&self) -> Option<usize> {
+        let [client, target] = self.seats;
+        client.filter(|_| client == target)
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// The loops at the processors of both ends.
+    fn seats(&self, home: &Home) -> [Option<usize>; 2] {
+        [self.client(), self.target()].map(|leg| home.seat_at(processor(leg)?))
     }
 
     fn fail(self) {

@@ -12,12 +12,14 @@ use wharf_relay::Limits;
 use super::bench::{PATIENCE, connect, eventually, tcp_target, with_relay};
 
 const CONVERSATIONS: usize = 32;
-/// Bytes of a message; the first two name the processor where both ends are.
+/// Bytes of a message; the first two name the processor where the target is.
 const MESSAGE: usize = 64;
 /// Messages before the ends of a conversation move on.
 const STAY: u64 = 200;
 /// So many moves of connections have to be survived.
 const MOVES: u64 = 100;
+/// And so many messages that the loop sends at whose processor the receiver is.
+const HANDED_ON: u64 = 1000;
 
 fn be_at(processors: &[usize]) {
     let mut own = CpuSet::new();
@@ -26,7 +28,7 @@ fn be_at(processors: &[usize]) {
 }
 
 /// Answers as an echo, from the processor that each message names.
-fn beside_the_client(mut stream: TcpStream) {
+fn from_where_asked(mut stream: TcpStream) {
     let (mut message, mut place) = ([0; MESSAGE], None);
     while stream.read_exact(&mut message).is_ok() {
         let named = usize::from(u16::from_ne_bytes([message[0], message[1]]));
@@ -49,8 +51,10 @@ fn converse(nth: usize, processors: [usize; 2], to: SocketAddr, stop: &AtomicBoo
         if said.is_multiple_of(STAY) {
             be_at(&[place]);
         }
+        // In every fourth conversation the target stays where it is.
+        let target = if nth.is_multiple_of(4) { processors[0] } else { place };
         let mut message = [0; MESSAGE];
-        message[..2].copy_from_slice(&u16::try_from(place).unwrap().to_ne_bytes());
+        message[..2].copy_from_slice(&u16::try_from(target).unwrap().to_ne_bytes());
         message[8..16].copy_from_slice(&said.to_ne_bytes());
         stream.write_all(&message).unwrap();
         let mut heard = [0; MESSAGE];
@@ -71,7 +75,7 @@ fn conversations_follow_their_ends_from_loop_to_loop_and_lose_nothing() {
     // Loops stay where there is one for each processor that they may run on.
     be_at(&processors);
     with_relay(Limits { loops: Some(2), ..Limits::default() }, |bench| {
-        let target = tcp_target("127.0.0.1:0", beside_the_client);
+        let target = tcp_target("127.0.0.1:0", from_where_asked);
         bench.publish_8080(Transport::Tcp, target);
         let stop = AtomicBool::new(false);
         let port = SocketAddr::from(([127, 0, 0, 1], 8080));
@@ -79,7 +83,10 @@ fn conversations_follow_their_ends_from_loop_to_loop_and_lose_nothing() {
             let stop = &stop;
             let talk = |nth| scope.spawn(move || converse(nth, processors, port, stop));
             let clients: Vec<_> = (0..CONVERSATIONS).map(talk).collect();
-            eventually(|| bench.client.stats().unwrap().connections_moved >= MOVES);
+            eventually(|| {
+                let stats = bench.client.stats().unwrap();
+                stats.connections_moved >= MOVES && stats.messages_handed_on >= HANDED_ON
+            });
             stop.store(true, Ordering::Relaxed);
             clients.into_iter().map(|client| client.join().unwrap()).sum()
         });

@@ -83,7 +83,8 @@ impl Two {
         let mut home = Home::among(&self.processors);
         for _ in 0..times {
             self.now += PERIOD;
-            self.loops[0].send_home(&served, &mut home, self.now);
+            self.loops[0].look(&served, &mut home, self.now);
+            self.loops[0].depart();
         }
         let heard = self.context.seats[1].heard().into_iter();
         let moved = heard.flat_map(|command| match command {
@@ -142,13 +143,15 @@ fn a_connection_that_may_be_over_soon_is_not_looked_at() {
     let mut home = Home::among(&two.processors);
     let begun = two.loops[0].connections.get(slot).unwrap().looked.at;
     let young = begun + PERIOD.saturating_sub(Duration::from_millis(1));
-    (0..3).for_each(|_| two.loops[0].send_home(&[served(slot)], &mut home, young));
+    (0..3).for_each(|_| two.loops[0].look(&[served(slot)], &mut home, young));
     assert_eq!(two.loops[0].connections.get(slot).unwrap().looked.at, begun);
     // One turn may have two events of it.
     let twice = [served(slot), served(slot)];
-    two.loops[0].send_home(&twice, &mut home, begun + PERIOD);
+    two.loops[0].look(&twice, &mut home, begun + PERIOD);
+    two.loops[0].depart();
     assert_eq!(two.carried(), [1, 0]);
-    two.loops[0].send_home(&twice, &mut home, begun + 2 * PERIOD);
+    two.loops[0].look(&twice, &mut home, begun + 2 * PERIOD);
+    two.loops[0].depart();
     assert_eq!(two.carried(), [0, 1]);
 }
 
