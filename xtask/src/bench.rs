@@ -131,7 +131,8 @@ fn beside_peers(relay: &RelayOptions) -> Result<()> {
         true => Some(streams_unpaced(&plan, &contenders, &interrupt)?),
         false => None,
     };
-    let requirements = verdict::judge(&summary, &costs);
+    let mut requirements = verdict::judge(&summary, &costs);
+    requirements.extend(unpaced.iter().flat_map(verdict::judge_unpaced));
     table::print(&summary);
     table::print_costs(&costs);
     if let Some(unpaced) = &unpaced {

@@ -3,6 +3,7 @@
 //! The floors are ratios to the direct path on two processors shared by client, relay and server,
 //! which is where a proxy looks worst: with a processor of its own it takes nothing from the ends.
 
+use super::UNPACED;
 use super::column::Column;
 use super::costs::Costs;
 use super::summary::{Figure, Summary};
@@ -43,6 +44,14 @@ pub(crate) fn judge(summary: &Summary, costs: &[Costs]) -> Vec<Requirement> {
         columns.flat_map(|column| in_column(summary, column)).collect();
     found.extend(costs.iter().filter(|cost| cost.name == OURS).map(small_when_idle));
     found
+}
+
+/// What is required of streams between ends that do not pace.
+pub(crate) fn judge_unpaced(summary: &Summary) -> Vec<Requirement> {
+    let each = |column: &Column| [ahead(summary, *column), cheaper(summary, *column)];
+    let found = summary.columns.iter().flat_map(each).flatten();
+    let unpaced = |it: Requirement| Requirement { text: format!("{UNPACED}, {}", it.text), ..it };
+    found.map(unpaced).collect()
 }
 
 fn small_when_idle(costs: &Costs) -> Requirement {
@@ -156,6 +165,16 @@ mod tests {
         };
         assert_eq!(verdict(&figures(0.35)), [true; 5]);
         assert_eq!(verdict(&figures(0.28)), [true, true, false, true, true]);
+    }
+
+    #[test]
+    fn streams_by_reno_must_be_ahead_and_cheaper() {
+        let column = Column::Bulk8Up;
+        let figures =
+            [(column, "direct", 1.0), (column, "ours", 0.5), (column, "docker-proxy", 0.4)];
+        let found = judge_unpaced(&summary(&figures));
+        assert_eq!(found.iter().map(|it| it.met).collect::<Vec<_>>(), [true, true]);
+        assert!(found.iter().all(|it| it.text.starts_with("reno, bulk8-up: ")));
     }
 
     #[test]
