@@ -104,6 +104,11 @@ impl Outbox {
         self.messages.len()
     }
 
+    /// The tokens of those that wait.
+    pub fn tokens(&self) -> impl Iterator<Item = u64> {
+        self.messages.iter().map(|message| message.token)
+    }
+
     /// Whether one with this token waits.
     #[must_use]
     pub fn holds(&self, token: u64) -> bool {

@@ -45,6 +45,9 @@ pub(crate) struct Context {
 pub(crate) struct Seat {
     pub(crate) poller: Poller,
     inbox: Mutex<Vec<Command>>,
+    errands: Mutex<Vec<Errands>>,
+    /// Messages of other loops that it has not sent yet.
+    pub(crate) burden: AtomicUsize,
     /// One for TCP and one for UDP, for the loop to take; a confined process could not make them any
     /// more.
     outboxes: Mutex<Vec<Outbox>>,
@@ -75,10 +78,6 @@ pub(crate) enum Command {
     Adopt(Box<Accepted>),
     /// Connections whose ends are at home where this loop is.
     Move(Vec<Moved>),
-    /// Messages of another loop to receivers on this one's processor.
-    Send(Errands),
-    /// What became of such messages.
-    Sent(Errands),
     /// Everything ends.
     Stop,
 }
@@ -164,10 +163,17 @@ impl Context {
 
 impl Seat {
     fn new() -> Result<Self> {
-        let (inbox, connections) = (Mutex::default(), AtomicUsize::new(0));
         let outboxes = Mutex::new(vec![Outbox::new(), Outbox::new()]);
-        let (idle, stays) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Ok(Self { poller: Poller::new()?, inbox, outboxes, connections, idle, stays })
+        Ok(Self {
+            poller: Poller::new()?,
+            inbox: Mutex::default(),
+            errands: Mutex::default(),
+            burden: AtomicUsize::new(0),
+            outboxes,
+            connections: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+            stays: AtomicBool::new(false),
+        })
     }
 
     /// TCP connections that carry something, about.
@@ -183,14 +189,25 @@ impl Seat {
 
     /// Leaves a command and wakes the loop.
     pub(crate) fn tell(&self, command: Command) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = inbox.is_empty();
-        inbox.push(command);
-        drop(inbox);
-        // Whoever left the first one wakes it for all.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.poller.wake();
+    }
+
+    /// Leaves messages that another loop is to send, or has sent. They stand in no order to commands.
+    pub(crate) fn leave(&self, errands: Errands) {
+        let mut left = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = left.is_empty();
+        left.push(errands);
+        drop(left);
+        // Whoever left the first ones wakes it for all.
         if is_first {
             self.poller.wake();
         }
+    }
+
+    /// The messages left since the last call.
+    pub(crate) fn errands(&self) -> Vec<Errands> {
+        std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The commands left since the last call.

@@ -257,8 +257,8 @@ impl Tcp {
     fn take(&mut self, slot: u32) -> Option<Connection> {
         let connection = self.connections.take(slot)?;
         self.context.carry(self.seat, false);
-        if connection.is_posted() {
-            // Another loop may close the socket, and only then.
+        if connection.is_away() {
+            // Another loop will close a socket of it.
             self.unfollow(&connection);
         }
         Some(connection)

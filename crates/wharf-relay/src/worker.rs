@@ -63,12 +63,18 @@ impl Worker {
             let now = Instant::now();
             let ready = events.take();
             home.note(ready.len(), now);
-            seat.stays.store(home.stays() && self.tcp.has_ring(), Ordering::Relaxed);
+            seat.stays.store(home.stays() && self.tcp.may_help(), Ordering::Relaxed);
+            if woken {
+                self.tcp.run_errands();
+            }
             self.gather(ready.len() > 1);
             for event in &ready {
                 self.dispatch(*event, now);
             }
             self.gather(false);
+            if home.stays() {
+                self.tcp.hand_on(now);
+            }
             self.tcp.deliver();
             self.udp.deliver();
             if home.stays() {
@@ -197,8 +203,6 @@ impl Worker {
                     let route = self.routes.get(&accepted.route());
                     self.tcp.adopt_under(route.map(|served| &served.shared), *accepted, now);
                 }
-                Command::Send(errands) => self.tcp.run(errands),
-                Command::Sent(errands) => self.tcp.take_back(&errands),
                 Command::Move(moved) => self.tcp.take_over(moved, now),
                 Command::Stop => self.stopped = true,
             }

@@ -196,6 +196,9 @@ impl Connection {
 
     /// Moves what can be moved.
     pub(super) fn advance(&mut self, copier: &mut Copier, now: Instant) -> Verdict {
+        if self.is_away() {
+            return Verdict::Waiting;
+        }
         if let Some(side) = self.broken {
             return Verdict::Failed(self.last_words(side, copier));
         }
@@ -245,9 +248,29 @@ impl Connection {
         self.inwards.is_posted() || self.outwards.is_posted()
     }
 
-    /// Whether there is something to go on with.
+    /// Whether there is something to go on with: to be read, to be sent, or a failure.
     pub(super) fn is_ready(&self) -> bool {
-        self.inwards.is_ready() || self.outwards.is_ready()
+        self.inwards.is_ready() || self.outwards.is_ready() || self.broken.is_some()
+    }
+
+    /// Notes that the message to `receiver` goes to another loop, and answers by what to send it.
+    pub(super) fn hand_on(&mut self, receiver: Side) -> Arc<OwnedFd> {
+        match receiver {
+            Side::Target => self.inwards.hand_on(),
+            Side::Client => self.outwards.hand_on(),
+        }
+        Arc::clone(self.leg(receiver))
+    }
+
+    /// Whether another loop is sending something of it. Nothing is done with it meanwhile: what a side
+    /// has said or failed by comes after that, and who fails is known when it comes back.
+    pub(super) fn is_away(&self) -> bool {
+        self.inwards.is_away() || self.outwards.is_away()
+    }
+
+    /// Notes that a side failed, as another loop found, which has taken the error off the socket.
+    pub(super) fn has_failed(&mut self, side: Side) {
+        self.broken.get_or_insert(side);
     }
 
     /// Takes back what the outbox could not send to `receiver`.

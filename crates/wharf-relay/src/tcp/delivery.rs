@@ -22,7 +22,6 @@ impl Tcp {
         if self.copier.outbox.is_empty() {
             return;
         }
-        self.hand_on();
         let Copier { outbox, waiting, .. } = &mut self.copier;
         outbox.deliver(|token| receiver(&self.connections, token));
         outbox.settle(|delivered| {

@@ -80,6 +80,8 @@ enum Rest {
     Pipe(Pipe),
     /// In the loop's outbox, until the events of this turn have been served.
     Posted,
+    /// With another loop, which sends it.
+    Away,
 }
 
 /// How far a direction got.
@@ -326,9 +328,19 @@ impl Direction {
         Ok(())
     }
 
-    /// Whether it would go on if it could.
+    /// Whether there is something to be read, or left to be sent.
     pub(super) fn is_ready(&self) -> bool {
-        self.readable || !matches!(self.rest, Rest::Nothing | Rest::Posted)
+        self.readable || !matches!(self.rest, Rest::Nothing)
+    }
+
+    /// Notes that what is in the outbox goes to another loop.
+    pub(super) fn hand_on(&mut self) {
+        self.rest = Rest::Away;
+    }
+
+    /// Whether another loop is sending something of it.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.rest, Rest::Away)
     }
 
     /// Whether something of it is in the outbox.
@@ -357,7 +369,7 @@ impl Direction {
         let before = self.rest.length();
         let all = match &mut self.rest {
             Rest::Nothing => return Ok(true),
-            Rest::Posted => return Ok(false),
+            Rest::Posted | Rest::Away => return Ok(false),
             Rest::Bytes { bytes, written, .. } => {
                 let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
                 *written += send(to, bytes.get(*written..).unwrap_or_default(), flags)?;
@@ -379,7 +391,7 @@ impl Direction {
 impl Rest {
     fn length(&self) -> usize {
         match self {
-            Self::Nothing | Self::Posted => 0,
+            Self::Nothing | Self::Posted | Self::Away => 0,
             Self::Bytes { bytes, written, .. } => bytes.len().saturating_sub(*written),
             Self::Pipe(pipe) => pipe.length,
         }

@@ -5,15 +5,24 @@
 //! a processor each, small messages for somebody on another one are left to the loop there, all of one turn at
 //! once.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::Tcp;
+use super::connection::Connection;
 use super::copier::Copier;
-use crate::context::Command;
+use super::slots::Slots;
 use crate::worker::tokens::{Side, Subject};
+
+/// Fewer messages than this for one loop are sent across: waking the loop is no cheaper.
+const WORTH_IT: usize = 2;
+/// Messages that a loop may have to send for others. Where one processor takes in all of a network card's
+/// packets, everybody seems to be there.
+const MOST: usize = 64;
 
 /// Messages of one turn for the receivers on one processor.
 #[derive(Debug)]
@@ -37,42 +46,63 @@ struct Errand {
 // === impl Tcp ===
 
 impl Tcp {
-    /// Whether it can send for others.
-    pub(crate) fn has_ring(&self) -> bool {
-        self.copier.outbox.has_ring()
+    /// Whether nothing keeps it from sending for others: it has what it takes, and no streams.
+    pub(crate) fn may_help(&self) -> bool {
+        self.copier.outbox.has_ring() && self.unfinished.is_empty()
     }
 
-    /// Leaves gathered messages to other loops.
-    pub(super) fn hand_on(&mut self) {
+    /// Leaves gathered messages to other loops; for the end of a turn, while this loop stays.
+    pub(crate) fn hand_on(&mut self, now: Instant) {
         let context = Arc::clone(&self.context);
-        for (at, seat) in context.seats.iter().enumerate() {
-            if at != self.seat && seat.stays.load(Ordering::Relaxed) {
-                let errands = self.errands_for(at);
-                if !errands.list.is_empty() {
-                    context.totals.messages_handed_on.add(errands.list.len());
-                    seat.tell(Command::Send(errands));
-                }
+        let Self { connections, copier, seat: own, .. } = self;
+        let helper = |connection: &Connection, side| {
+            let at = connection.looked.seat(side, now).filter(|at| at != own)?;
+            let seat = context.seats.get(at)?;
+            seat.stays.load(Ordering::Relaxed).then_some(at)
+        };
+        let mut bundles: BTreeMap<usize, Errands> = BTreeMap::new();
+        let mut others: BTreeMap<usize, usize> = BTreeMap::new();
+        copier.outbox.tokens().for_each(|token| {
+            let to = receiver(connections, token).and_then(|(it, side)| helper(it, side));
+            to.into_iter().for_each(|at| *others.entry(at).or_default() += 1);
+        });
+        others.retain(|at, count| {
+            let burden = context.seats.get(*at).map(|it| it.burden.load(Ordering::Relaxed));
+            *count >= WORTH_IT && burden.is_some_and(|burden| burden + *count <= MOST)
+        });
+        if others.is_empty() {
+            return;
+        }
+        copier.outbox.take_out(|token, bytes| {
+            let to = receiver(connections, token).and_then(|(it, side)| helper(it, side));
+            let Some(at) = to.filter(|at| others.contains_key(at)) else { return false };
+            let bundle = bundles.entry(at).or_insert_with(|| Errands::of(*own));
+            bundle.push(connections, token, bytes)
+        });
+        for (at, errands) in bundles {
+            let Some(seat) = context.seats.get(at) else { continue };
+            context.totals.messages_handed_on.add(errands.list.len());
+            seat.burden.fetch_add(errands.list.len(), Ordering::Relaxed);
+            seat.leave(errands);
+        }
+    }
+
+    /// Sends what other loops have left, and goes on where they have sent what was left to them; for
+    /// the beginning of a turn, while the outbox is empty.
+    pub(crate) fn run_errands(&mut self) {
+        let context = Arc::clone(&self.context);
+        let Some(seat) = context.seats.get(self.seat) else { return };
+        for errands in seat.errands() {
+            if errands.from == self.seat {
+                self.take_back(&errands);
+            } else {
+                self.run(errands);
             }
         }
     }
 
-    fn errands_for(&mut self, at: usize) -> Errands {
-        let mut errands = Errands { from: self.seat, bytes: Vec::new(), list: Vec::new() };
-        let connections = &self.connections;
-        self.copier.outbox.take_out(|token, bytes| {
-            let Subject::Leg { slot, side } = token.into() else { return false };
-            let connection = connections.get(slot);
-            let receiver = connection.filter(|it| it.looked.seat(side) == Some(at));
-            if let Some(connection) = receiver {
-                errands.push(slot, side, Arc::clone(connection.leg(side)), bytes);
-            }
-            receiver.is_some()
-        });
-        errands
-    }
-
     /// Sends what another loop has left, without waiting for anyone, and tells it.
-    pub(crate) fn run(&mut self, mut errands: Errands) {
+    fn run(&mut self, mut errands: Errands) {
         let Errands { from, bytes, list } = &mut errands;
         let outbox = &mut self.copier.outbox;
         for (errand, token) in list.iter().zip(0..) {
@@ -87,40 +117,62 @@ impl Tcp {
                 errand.failed = delivered.failed();
             }
         });
+        if let Some(own) = self.context.seats.get(self.seat) {
+            own.burden.fetch_sub(list.len(), Ordering::Relaxed);
+        }
         if let Some(seat) = self.context.seats.get(*from) {
-            seat.tell(Command::Sent(errands));
+            seat.leave(errands);
         }
     }
 
     /// Goes on with connections whose messages were left to another loop.
-    pub(crate) fn take_back(&mut self, errands: &Errands) {
+    fn take_back(&mut self, errands: &Errands) {
         let Copier { waiting, .. } = &self.copier;
-        for errand in &errands.list {
-            let Some(connection) = self.connections.get_mut(errand.slot) else { continue };
-            if !Arc::ptr_eq(connection.leg(errand.side), &errand.to) {
+        for Errand { slot, side, to, left, failed } in &errands.list {
+            let connection = self.connections.get_mut(*slot);
+            // The number may be another one's by now.
+            let Some(connection) = connection.filter(|it| Arc::ptr_eq(it.leg(*side), to)) else {
                 continue;
+            };
+            connection.take_back(
+                *side,
+                errands.bytes.get(left.clone()).unwrap_or_default(),
+                waiting,
+            );
+            if *failed {
+                connection.has_failed(*side);
             }
-            let left = errands.bytes.get(errand.left.clone()).unwrap_or_default();
-            connection.take_back(errand.side, left, waiting);
-            // Whatever was to be done with it meanwhile had to wait.
-            let goes_on = errand.failed || connection.is_ready();
-            if goes_on && !std::mem::replace(&mut connection.queued, true) {
-                self.unfinished.push_back(errand.slot);
+            if connection.is_ready() {
+                if !std::mem::replace(&mut connection.queued, true) {
+                    self.unfinished.push_back(*slot);
+                }
             } else if connection.looked.leaves {
-                self.leaving.push(errand.slot);
+                self.leaving.push(*slot);
             }
         }
     }
 }
 
+fn receiver(connections: &Slots<Connection>, token: u64) -> Option<(&Connection, Side)> {
+    let Subject::Leg { slot, side } = token.into() else { return None };
+    Some((connections.get(slot)?, side))
+}
+
 // === impl Errands ===
 
 impl Errands {
-    fn push(&mut self, slot: u32, side: Side, to: Arc<OwnedFd>, bytes: &[u8]) {
+    fn of(from: usize) -> Self {
+        Self { from, bytes: Vec::new(), list: Vec::new() }
+    }
+
+    fn push(&mut self, connections: &mut Slots<Connection>, token: u64, bytes: &[u8]) -> bool {
+        let Subject::Leg { slot, side } = token.into() else { return false };
+        let Some(connection) = connections.get_mut(slot) else { return false };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        let left = start..self.bytes.len();
+        let (to, left) = (connection.hand_on(side), start..self.bytes.len());
         self.list.push(Errand { slot, side, to, left, failed: false });
+        true
     }
 }
 

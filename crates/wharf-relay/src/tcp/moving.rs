@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -24,6 +24,9 @@ use crate::worker::tokens::{Side, Subject};
 pub(crate) struct Moved {
     connection: Connection,
 }
+
+/// How long it is believed where an end was seen.
+const LATELY: Duration = Duration::from_millis(100);
 
 /// Where the ends of a connection were the last time.
 #[derive(Debug, Clone, Copy)]
@@ -124,13 +127,11 @@ impl Looked {
         now >= self.at + PERIOD
     }
 
-    /// The loop at the processor of one end.
-    pub(super) fn seat(&self, side: Side) -> Option<usize> {
+    /// The loop at the processor of one end, if it was seen there lately.
+    pub(super) fn seat(&self, side: Side, now: Instant) -> Option<usize> {
         let [client, target] = self.seats;
-        match side {
-            Side::Client => client,
-            Side::Target => target,
-        }
+        let seat = if side == Side::Client { client } else { target };
+        seat.filter(|_| now < self.at + LATELY)
     }
 
     /// The loop at whose processor both ends are.
