@@ -40,7 +40,6 @@ struct Errand {
     to: Arc<OwnedFd>,
     /// What is to be sent, of the bytes of all; what is left of it, afterwards.
     left: Range<usize>,
-    failed: bool,
 }
 
 // === impl Tcp ===
@@ -114,7 +113,6 @@ impl Tcp {
             let errand = usize::try_from(delivered.token).ok().and_then(|nth| list.get_mut(nth));
             if let Some(errand) = errand {
                 errand.left.start = errand.left.end - delivered.left.len();
-                errand.failed = delivered.failed();
             }
         });
         if let Some(own) = self.context.seats.get(self.seat) {
@@ -128,7 +126,7 @@ impl Tcp {
     /// Goes on with connections whose messages were left to another loop.
     fn take_back(&mut self, errands: &Errands) {
         let Copier { waiting, .. } = &self.copier;
-        for Errand { slot, side, to, left, failed } in &errands.list {
+        for Errand { slot, side, to, left } in &errands.list {
             let connection = self.connections.get_mut(*slot);
             // The number may be another one's by now.
             let Some(connection) = connection.filter(|it| Arc::ptr_eq(it.leg(*side), to)) else {
@@ -139,9 +137,7 @@ impl Tcp {
                 errands.bytes.get(left.clone()).unwrap_or_default(),
                 waiting,
             );
-            if *failed {
-                connection.has_failed(*side);
-            }
+            // What failed is sent again, which tells what is the matter.
             if connection.is_ready() {
                 if !std::mem::replace(&mut connection.queued, true) {
                     self.unfinished.push_back(*slot);
@@ -171,7 +167,7 @@ impl Errands {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let (to, left) = (connection.hand_on(side), start..self.bytes.len());
-        self.list.push(Errand { slot, side, to, left, failed: false });
+        self.list.push(Errand { slot, side, to, left });
         true
     }
 }
