@@ -116,8 +116,8 @@ impl Context {
     /// Keeps what is told to all from coming between; called by the loop at `seat`, which must have
     /// obeyed all of it. `None` if it has not, or somebody is just telling.
     ///
-    /// What this loop leaves for another one meanwhile is found there after everything this one
-    /// has obeyed, and before everything it has not.
+    /// What this loop tells another one meanwhile is found there after everything this one has obeyed,
+    /// and before everything it has not.
     pub(crate) fn in_order(&self, seat: usize) -> Option<MutexGuard<'_, ()>> {
         let order = match self.order.try_lock() {
             Ok(order) => order,

@@ -258,7 +258,8 @@ impl Tcp {
         let connection = self.connections.take(slot)?;
         self.context.carry(self.seat, false);
         if connection.is_away() {
-            // Another loop will close a socket of it.
+            // A socket of it stays open until the message comes back, and would be reported under a
+            // number that may be another one's by then.
             self.unfollow(&connection);
         }
         Some(connection)

@@ -268,6 +268,11 @@ impl Connection {
         self.inwards.is_away() || self.outwards.is_away()
     }
 
+    /// Notes that a side failed, as another loop found, which has taken the error off the socket.
+    pub(super) fn has_failed(&mut self, side: Side) {
+        self.broken.get_or_insert(side);
+    }
+
     /// Takes back what the outbox could not send to `receiver`.
     pub(super) fn take_back(&mut self, receiver: Side, left: &[u8], waiting: &Arc<Budget>) {
         match receiver {

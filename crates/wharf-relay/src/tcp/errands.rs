@@ -6,6 +6,7 @@
 //! once.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::worker::tokens::{Side, Subject};
 
 /// Fewer messages than this for one loop are sent across: waking the loop is no cheaper.
 const WORTH_IT: usize = 2;
-/// Messages that a loop may have to send for others. Where one processor takes in all of a network card's
-/// packets, everybody seems to be there.
+/// Messages, about, that a loop may have to send for others: no more are left to it by any. Where one
+/// processor takes in all of a network card's packets, everybody seems to be there.
 const MOST: usize = 64;
 
 /// Messages of one turn for the receivers on one processor.
@@ -40,6 +41,8 @@ struct Errand {
     to: Arc<OwnedFd>,
     /// What is to be sent, of the bytes of all; what is left of it, afterwards.
     left: Range<usize>,
+    /// Whether the receiver had gone. Its socket does not say so any more.
+    is_gone: bool,
 }
 
 // === impl Tcp ===
@@ -52,10 +55,15 @@ impl Tcp {
 
     /// Leaves gathered messages to other loops; for the end of a turn, while this loop stays.
     pub(crate) fn hand_on(&mut self, now: Instant) {
+        if self.copier.outbox.len() < WORTH_IT {
+            return;
+        }
         let context = Arc::clone(&self.context);
         let Self { connections, copier, seat: own, .. } = self;
         let helper = |connection: &Connection, side| {
-            let at = connection.looked.seat(side, now).filter(|at| at != own)?;
+            // A stream the other way would stand still meanwhile.
+            let goes_on = connection.queued || connection.streams();
+            let at = connection.looked.seat(side, now).filter(|at| at != own && !goes_on)?;
             let seat = context.seats.get(at)?;
             seat.stays.load(Ordering::Relaxed).then_some(at)
         };
@@ -113,6 +121,7 @@ impl Tcp {
             let errand = usize::try_from(delivered.token).ok().and_then(|nth| list.get_mut(nth));
             if let Some(errand) = errand {
                 errand.left.start = errand.left.end - delivered.left.len();
+                errand.is_gone = delivered.error.as_ref().is_some_and(is_about_the_peer);
             }
         });
         if let Some(own) = self.context.seats.get(self.seat) {
@@ -126,7 +135,7 @@ impl Tcp {
     /// Goes on with connections whose messages were left to another loop.
     fn take_back(&mut self, errands: &Errands) {
         let Copier { waiting, .. } = &self.copier;
-        for Errand { slot, side, to, left } in &errands.list {
+        for Errand { slot, side, to, left, is_gone } in &errands.list {
             let connection = self.connections.get_mut(*slot);
             // The number may be another one's by now.
             let Some(connection) = connection.filter(|it| Arc::ptr_eq(it.leg(*side), to)) else {
@@ -137,7 +146,10 @@ impl Tcp {
                 errands.bytes.get(left.clone()).unwrap_or_default(),
                 waiting,
             );
-            // What failed is sent again, which tells what is the matter.
+            if *is_gone {
+                connection.has_failed(*side);
+            }
+            // What was not sent is sent again, which tells why.
             if connection.is_ready() {
                 if !std::mem::replace(&mut connection.queued, true) {
                     self.unfinished.push_back(*slot);
@@ -147,6 +159,11 @@ impl Tcp {
             }
         }
     }
+}
+
+fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | TimedOut)
 }
 
 fn receiver(connections: &Slots<Connection>, token: u64) -> Option<(&Connection, Side)> {
@@ -167,7 +184,7 @@ impl Errands {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let (to, left) = (connection.hand_on(side), start..self.bytes.len());
-        self.list.push(Errand { slot, side, to, left });
+        self.list.push(Errand { slot, side, to, left, is_gone: false });
         true
     }
 }

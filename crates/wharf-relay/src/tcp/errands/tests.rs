@@ -148,6 +148,18 @@ fn nothing_is_left_to_a_loop_that_is_not_there_or_has_much_to_do_or_for_whom_nob
 }
 
 #[test]
+fn messages_of_streams_are_sent_at_once() {
+    let Some(mut two) = two() else { return };
+    let (slot, mut ends) = two.carry();
+    two.loops[0].connections.get_mut(slot).unwrap().queued = true;
+    ends.target.write_all(b"ping").unwrap();
+    two.wait(slot);
+    two.serve(slot, EventFlags::empty());
+    assert_eq!(hear(&mut ends.client, 4), b"ping");
+    assert!(!two.is_away(slot));
+}
+
+#[test]
 fn a_connection_that_is_to_leave_does_when_its_message_has_arrived() {
     let Some(mut two) = two() else { return };
     let (slot, mut ends) = two.handed_on();
@@ -218,6 +230,7 @@ fn a_reset_that_another_loop_finds_is_no_end() {
     let Some(mut two) = two() else { return };
     let (slot, mut ends) = two.handed_on();
     let client = Arc::clone(two.loops[0].connections.get(slot).unwrap().leg(Side::Client));
+    ends.client.write_all(b"bye").unwrap();
     reset(ends.client);
     let mut waits = [PollFd::new(&client, PollFlags::empty())];
     assert_eq!(poll(&mut waits, Some(&Duration::from_secs(5).try_into().unwrap())).unwrap(), 1);
@@ -227,6 +240,7 @@ fn a_reset_that_another_loop_finds_is_no_end() {
     two.loops[0].event(slot, Side::Client, ready, Instant::now());
     drop(client);
     two.run();
+    assert_eq!(hear(&mut ends.target, 3), b"bye");
     is_reset(&mut ends.target);
 }
 
