@@ -127,7 +127,9 @@ fn beside_peers(relay: &RelayOptions) -> Result<()> {
         false => Vec::new(),
     };
     drop(ground);
-    let unpaced = match options.is_complete() && congestion.is_none() {
+    // What another congestion control shows does not belong into the files.
+    let complete = options.is_complete() && congestion.is_none();
+    let unpaced = match complete {
         true => Some(streams_unpaced(&plan, &contenders, &interrupt)?),
         false => None,
     };
@@ -148,7 +150,7 @@ fn beside_peers(relay: &RelayOptions) -> Result<()> {
         costs: &costs,
         requirements: &requirements,
     };
-    if options.is_complete() { record.write() } else { Ok(()) }
+    if complete { record.write() } else { Ok(()) }
 }
 
 /// Streams between ends that do not pace, as most machines' do not: it is a different load.

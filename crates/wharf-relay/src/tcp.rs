@@ -34,12 +34,12 @@ mod delivery;
 pub(crate) mod dial;
 mod direction;
 pub(crate) mod errands;
-#[cfg(test)]
-mod example;
 pub(crate) mod moving;
 pub(crate) mod near;
 mod pipes;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 /// How often every connection is looked at: for idle limits, counters and ends.
 const ROUND: Duration = Duration::from_secs(1);

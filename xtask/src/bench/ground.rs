@@ -65,7 +65,13 @@ impl Ground {
         let lab = Lab::new("bench")?;
         let hosts = hosts(&lab)?;
         if let Some(name) = congestion {
-            hosts.iter().try_for_each(|host| host.sysctl(CONGESTION, name))?;
+            let chosen = hosts.iter().try_for_each(|host| host.sysctl(CONGESTION, name));
+            chosen.with_context(|| {
+                format!(
+                    "no {name:?} for network namespaces; there is what \
+                     net.ipv4.tcp_allowed_congestion_control lists"
+                )
+            })?;
         }
         let [client, host, container] = hosts;
         let server = serve(&container, CONTAINER)?;

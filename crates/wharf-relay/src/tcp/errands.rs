@@ -17,6 +17,7 @@ use super::Tcp;
 use super::connection::Connection;
 use super::copier::Copier;
 use super::slots::Slots;
+use crate::context::Seat;
 use crate::worker::tokens::{Side, Subject};
 
 /// Fewer messages than this for one loop are sent across: waking the loop is no cheaper.
@@ -45,6 +46,12 @@ struct Errand {
     is_gone: bool,
 }
 
+/// Whom a gathered message is for.
+struct Receiver<'a> {
+    connection: &'a Connection,
+    side: Side,
+}
+
 // === impl Tcp ===
 
 impl Tcp {
@@ -58,40 +65,45 @@ impl Tcp {
         if self.copier.outbox.len() < WORTH_IT {
             return;
         }
-        let context = Arc::clone(&self.context);
-        let Self { connections, copier, seat: own, .. } = self;
-        let helper = |connection: &Connection, side| {
-            // A stream the other way would stand still meanwhile.
-            let goes_on = connection.queued || connection.streams();
-            let at = connection.looked.seat(side, now).filter(|at| at != own && !goes_on)?;
-            let seat = context.seats.get(at)?;
-            seat.stays.load(Ordering::Relaxed).then_some(at)
-        };
-        let mut bundles: BTreeMap<usize, Errands> = BTreeMap::new();
-        let mut others: BTreeMap<usize, usize> = BTreeMap::new();
-        copier.outbox.tokens().for_each(|token| {
-            let to = receiver(connections, token).and_then(|(it, side)| helper(it, side));
-            to.into_iter().for_each(|at| *others.entry(at).or_default() += 1);
-        });
-        others.retain(|at, count| {
-            let burden = context.seats.get(*at).map(|it| it.burden.load(Ordering::Relaxed));
-            *count >= WORTH_IT && burden.is_some_and(|burden| burden + *count <= MOST)
-        });
-        if others.is_empty() {
+        let helpers = self.helpers(now);
+        if helpers.is_empty() {
             return;
         }
-        copier.outbox.take_out(|token, bytes| {
-            let to = receiver(connections, token).and_then(|(it, side)| helper(it, side));
-            let Some(at) = to.filter(|at| others.contains_key(at)) else { return false };
-            let bundle = bundles.entry(at).or_insert_with(|| Errands::of(*own));
-            bundle.push(connections, token, bytes)
-        });
-        for (at, errands) in bundles {
-            let Some(seat) = context.seats.get(at) else { continue };
-            context.totals.messages_handed_on.add(errands.list.len());
+        for (at, errands) in self.bundles(&helpers, now) {
+            let Some(seat) = self.context.seats.get(at) else { continue };
+            self.context.totals.messages_handed_on.add(errands.list.len());
             seat.burden.fetch_add(errands.list.len(), Ordering::Relaxed);
             seat.leave(errands);
         }
+    }
+
+    /// The loops that something may be left to.
+    fn helpers(&self, now: Instant) -> Vec<usize> {
+        let mut wanted: BTreeMap<usize, usize> = BTreeMap::new();
+        for token in self.copier.outbox.tokens() {
+            if let Some(at) = self.connections.receiver(token).and_then(|to| to.home(now)) {
+                *wanted.entry(at).or_default() += 1;
+            }
+        }
+        let may_be_asked = |at: usize, count: usize| {
+            let seat = self.context.seats.get(at).filter(|_| at != self.seat && count >= WORTH_IT);
+            seat.is_some_and(|seat| seat.takes(count))
+        };
+        let helpers = wanted.into_iter().filter(|(at, count)| may_be_asked(*at, *count));
+        helpers.map(|(at, _)| at).collect()
+    }
+
+    /// What each of the helpers is to send, taken out of the outbox.
+    fn bundles(&mut self, helpers: &[usize], now: Instant) -> BTreeMap<usize, Errands> {
+        let mut bundles: BTreeMap<usize, Errands> = BTreeMap::new();
+        let Self { connections, copier, seat: own, .. } = self;
+        copier.outbox.take_out(|token, bytes| {
+            let to = connections.receiver(token).and_then(|to| to.home(now));
+            let Some(at) = to.filter(|at| helpers.contains(at)) else { return false };
+            let bundle = bundles.entry(at).or_insert_with(|| Errands::of(*own));
+            bundle.push(connections, token, bytes)
+        });
+        bundles
     }
 
     /// Sends what other loops have left, and goes on where they have sent what was left to them; for
@@ -166,9 +178,34 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | TimedOut)
 }
 
-fn receiver(connections: &Slots<Connection>, token: u64) -> Option<(&Connection, Side)> {
-    let Subject::Leg { slot, side } = token.into() else { return None };
-    Some((connections.get(slot)?, side))
+// === impl Slots ===
+
+impl Slots<Connection> {
+    fn receiver(&self, token: u64) -> Option<Receiver<'_>> {
+        let Subject::Leg { slot, side } = token.into() else { return None };
+        Some(Receiver { connection: self.get(slot)?, side })
+    }
+}
+
+// === impl Receiver ===
+
+impl Receiver<'_> {
+    /// The loop on whose processor it was seen lately.
+    fn home(&self, now: Instant) -> Option<usize> {
+        let Self { connection, side } = self;
+        // A stream the other way would stand still meanwhile.
+        let goes_on = connection.queued || connection.streams();
+        connection.looked.seat(*side, now).filter(|_| !goes_on)
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// Whether it sends so many messages more for others.
+    fn takes(&self, count: usize) -> bool {
+        self.stays.load(Ordering::Relaxed) && self.burden.load(Ordering::Relaxed) + count <= MOST
+    }
 }
 
 // === impl Errands ===

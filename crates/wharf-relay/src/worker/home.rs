@@ -1,10 +1,12 @@
 //! Which processor a loop runs on.
 //!
-//! The scheduler moves a thread that is woken towards whoever wakes it, and those it wakes towards it.
-//! With many clients in conversation, loops and ends chase each other over the processors, and each
-//! wake across two of them is an interrupt, which costs a virtual machine more than the message does.
-//! So a loop that is crowded stays on one of its own, and the ends gather around it. Any other goes where
-//! there is room: a single conversation wants an idle processor.
+//! The scheduler moves a thread that is woken towards whoever wakes it. With many clients in conversation,
+//! a loop is chased over the processors, and each wake across two of them may be an interrupt, which costs
+//! a virtual machine more than the message does. So a loop that is crowded stays on one of its own. The
+//! ends do not gather around it, for the scheduler leaves those alone whom a waker of many wakes
+//! (`wake_wide`): connections and messages go where they are (`crate::tcp::moving`,
+//! `crate::tcp::errands`). Any other loop goes where there is room: a single conversation wants an idle
+//! processor.
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use rustix::event::epoll::EventFlags;
 use crate::poller::Ready;
 use crate::tcp::Tcp;
 use crate::tcp::connection::reset_on_close;
-use crate::tcp::example::{carried, context, shared};
+use crate::tcp::tests::{carried, context, shared};
 use crate::worker::tokens::Side;
 
 fn event(tcp: &mut Tcp, slot: u32, side: Side, flags: EventFlags) {

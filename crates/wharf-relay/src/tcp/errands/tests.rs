@@ -11,7 +11,7 @@ use super::*;
 use crate::context::Context;
 use crate::poller::{Events, Ready};
 use crate::route::Shared;
-use crate::tcp::example::{Ends, carried, context, shared};
+use crate::tcp::tests::{Ends, carried, context, shared};
 
 /// Two loops that do not run; clients of the first are on the processor of the second.
 struct Two {

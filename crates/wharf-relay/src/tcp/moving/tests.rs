@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::poller::Events;
 use crate::route::Shared;
 use crate::tcp::connection::Stage;
-use crate::tcp::example::{Ends, carried, context, shared};
+use crate::tcp::tests::{Ends, carried, context, shared};
 
 /// Two loops that do not run, of which the first carries connections.
 struct Two {

@@ -1,4 +1,4 @@
-//! A connection with real sockets, for tests of a loop that does not run.
+//! What tests of a loop that does not run have in common: a connection with real sockets.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
