@@ -166,10 +166,13 @@ fn a_daemon_killed_in_the_middle_of_many_verbs_leaves_nothing_half_done() {
     site.answers(9090);
     let quiet = site.wharf.snapshot().unwrap();
     let process = site.pid("other");
+    // No name may be the beginning of a number, as `c1` is: what has no such name is looked for
+    // among the numbers, and the one of `other` is any.
+    let name = |number: u16| format!("web{number}");
     for pause in [20, 120, 250, 400] {
         let started: Vec<_> = (0..8u16)
             .map(|number| {
-                let (name, port) = (format!("c{number}"), format!("{}:80", 8000 + number));
+                let (name, port) = (name(number), format!("{}:80", 8000 + number));
                 let line = ["run", "-d", "--name", &name, "-p", &port, "wharf/whoami"];
                 site.wharf.spawn(line).unwrap()
             })
@@ -192,7 +195,7 @@ fn a_daemon_killed_in_the_middle_of_many_verbs_leaves_nothing_half_done() {
             }
         }
         let mut removing = vec!["rm".to_owned(), "-f".to_owned()];
-        removing.extend((0..8).map(|number| format!("c{number}")));
+        removing.extend((0..8).map(name));
         let half = site.wharf.spawn(&removing).unwrap();
         std::thread::sleep(Duration::from_millis(pause));
         site.wharf.kill9("daemon").unwrap();
