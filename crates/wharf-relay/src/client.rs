@@ -251,15 +251,27 @@ impl RelayClient {
         sockets: &[BorrowedFd<'_>],
     ) -> Result<(Response, Vec<OwnedFd>)> {
         let payload = serde_json::to_vec(request).map_err(|e| Error::Protocol(e.to_string()))?;
-        send_frame(&self.stream, &payload, sockets).map_err(closed)?;
+        send_frame(&self.stream, &payload, sockets).map_err(|error| self.closed(error))?;
         let Some((payload, descriptors)) =
-            recv_frame(&self.stream, MAX_RESPONSE).map_err(closed)?
+            recv_frame(&self.stream, MAX_RESPONSE).map_err(|error| self.closed(error))?
         else {
             return Err(Error::Closed);
         };
         let response =
             serde_json::from_slice(&payload).map_err(|e| Error::Protocol(e.to_string()))?;
         Ok((response, descriptors))
+    }
+
+    fn closed(&self, error: wharf_host::Error) -> Error {
+        let errno = error.errno().map(rustix::io::Errno::from_raw_os_error);
+        match errno {
+            Some(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Error::Closed,
+            Some(rustix::io::Errno::AGAIN) => {
+                let limit = self.stream.read_timeout().ok().flatten().unwrap_or(ANSWER_LIMIT);
+                Error::Silent { seconds: limit.as_secs() }
+            }
+            _ => error.into(),
+        }
     }
 }
 
@@ -308,15 +320,6 @@ fn dial(socket: &Path, limit: Duration) -> Result<UnixStream> {
     }
 }
 
-fn closed(error: wharf_host::Error) -> Error {
-    let errno = error.errno().map(rustix::io::Errno::from_raw_os_error);
-    match errno {
-        Some(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Error::Closed,
-        Some(rustix::io::Errno::AGAIN) => Error::Silent { seconds: ANSWER_LIMIT.as_secs() },
-        _ => error.into(),
-    }
-}
-
 fn unexpected(response: &Response) -> Error {
     let text = serde_json::to_string(response).unwrap_or_default();
     let text: String = text.chars().take(200).collect();
@@ -351,5 +354,14 @@ mod tests {
         assert_eq!(RelayClient::connect_to_old(&socket).unwrap().namespace(), 2);
         assert_eq!(version(RelayClient::connect_to_old(&socket)), OLDEST - 1);
         relay.join().unwrap();
+    }
+
+    #[test]
+    fn a_relay_that_says_nothing_is_said_to_have_been_silent_for_the_limit() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let socket = dir.path().join("relay.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let silent = RelayClient::connect_within(&socket, Duration::from_secs(1));
+        assert!(matches!(silent, Err(Error::Silent { seconds: 1 })), "{silent:?}");
     }
 }

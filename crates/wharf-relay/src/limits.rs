@@ -7,6 +7,8 @@ use std::time::Duration;
 /// Descriptors that no connection may take: control connections, logs, epoll, and copies of
 /// listeners on their way to a daemon.
 const KEPT_FREE: usize = 256;
+/// How long a tenant whose connection was ended by a hand-over may take to come back.
+pub(crate) const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Time limits and caps; the defaults are meant for use, the rest for tests.
 #[derive(Debug, Clone)]

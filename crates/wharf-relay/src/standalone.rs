@@ -29,15 +29,15 @@ use self::lease::Lease;
 use self::own::Own;
 pub use self::port::{Forward, Port};
 use crate::error::{Error, Result};
+use crate::limits::ORPHAN_LIMIT;
 use crate::spawn::socket_path;
 
 /// A relay that was killed or upgraded is back within a second; until then connections wait in
 /// the socket's queue.
 const RENEWAL_LIMIT: Duration = Duration::from_secs(1);
 /// The same for one that is there and says nothing, as while it takes another's place: it serves the
-/// port by the lease we had, which it keeps for ten seconds, and all that it has accepted ends with
-/// that.
-const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+/// port by the lease we had, as long as it keeps that, and all that it has accepted ends with it.
+const SILENCE_LIMIT: Duration = ORPHAN_LIMIT;
 /// The first pause between two tries of a renewal; it doubles, because a thousand processes may
 /// have lost the same relay.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(10);

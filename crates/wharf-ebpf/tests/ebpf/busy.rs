@@ -87,17 +87,19 @@ fn close_slowly(held: Vec<TcpListener>) {
     }
 }
 
-/// Writes 0 to every count of sockets of others; whether there is bpftool, which can.
-fn forget_counts(scene: &Scene) -> bool {
+/// Writes 0 to every count of sockets of others, and answers how many there were; `None` without
+/// bpftool, which can.
+fn forget_counts(scene: &Scene) -> Option<usize> {
     let pinned = std::fs::read_dir(&scene.place).unwrap().map(|it| it.unwrap().path().join("busy"));
     let busy = pinned.into_iter().find(|path| path.exists()).unwrap();
-    let Some(dump) = bpftool(&["-j", "map", "dump", "pinned"], &busy, &[]) else { return false };
-    for entry in dump.split(r#""key":["#).skip(1) {
+    let dump = bpftool(&["-j", "map", "dump", "pinned"], &busy, &[])?;
+    let entries = dump.split(r#""key":["#).skip(1);
+    for entry in entries.clone() {
         let key = entry.split(']').next().unwrap().replace('"', "");
         let more = ["key"].into_iter().chain(key.split(',')).chain(["value", "0", "0", "0", "0"]);
         bpftool(&["map", "update", "pinned"], &busy, &more.collect::<Vec<_>>()).unwrap();
     }
-    true
+    Some(entries.count())
 }
 
 fn bpftool(verb: &[&str], map: &Path, more: &[&str]) -> Option<String> {
@@ -117,10 +119,11 @@ fn nothing_is_taken_off_a_count_of_nothing() {
     scene.host.sysctl("net/ipv4/ip_local_port_range", "40001 40999").unwrap();
     let own = scene.host.tcp_listen("0.0.0.0:0").unwrap();
     let at = format!("10.1.0.2:{}", own.local_addr().unwrap().port());
-    if !forget_counts(&scene) {
+    let Some(forgotten) = forget_counts(&scene) else {
         eprintln!("skipped: bpftool, which writes to a map, is not installed");
         return;
-    }
+    };
+    assert_ne!(forgotten, 0, "the listener's port was counted");
     drop(own);
     assert_eq!(said(scene.client.tcp(&at).unwrap()), "floor 10.1.0.1");
 }

@@ -11,12 +11,11 @@ use wharf_host::reserve::pktinfo::Local;
 
 use super::{Entry, LET_GO_LIMIT, Lease, NOBODY, Table};
 use crate::context::Command;
+use crate::limits::ORPHAN_LIMIT;
 use crate::protocol::{Listed, PassedFlow, Phase, Refusal};
 use crate::route::{Served, Token};
 use crate::stats::RouteStats;
 
-/// How long a tenant whose connection was ended by a hand-over may take to come back.
-const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
 /// Between handing over sockets and opening them a daemon needs milliseconds.
 const HELD_LIMIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);
