@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use wharf_host::process::{Pid, Signal};
 
 use crate::host::Host;
 use crate::process::{Output, Process};
@@ -239,16 +240,20 @@ impl Wharf {
     /// # Errors
     /// When one cannot be killed.
     pub fn kill9(&self, verb: &str) -> Result<usize> {
-        let pids = self.pids_of(verb);
-        for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-                .with_context(|| format!("kill wharf {verb}"))?;
+        let numbers = self.pids_of(verb).into_iter().filter_map(|pid| u32::try_from(pid).ok());
+        // One that has ended by itself meanwhile is not found.
+        let killed: Vec<Pid> = numbers.filter_map(|number| Pid::of(number).ok()).collect();
+        for process in &killed {
+            match process.signal(Signal::KILL) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
         }
-        wait::until(START_LIMIT, "the end of the killed", || {
-            let left = self.pids_of(verb);
-            (!pids.iter().any(|pid| left.contains(pid))).then_some(())
-        })?;
-        Ok(pids.len())
+        for process in &killed {
+            // Its command line goes before its files are closed.
+            anyhow::ensure!(process.wait_exit(START_LIMIT)?, "wharf {verb} does not end");
+        }
+        Ok(killed.len())
     }
 
     /// Leaves what a reboot leaves: the state directory, and neither a process nor what the run

@@ -23,13 +23,15 @@ fn answers(site: &Site) {
     }
 }
 
+fn listens(site: &Site) {
+    let page = || site.wharf.host().http_get("127.0.0.1:8080", "/").ok();
+    wharf_lab::wait::until(LIMIT, "the web server", page).unwrap();
+}
+
 fn run_box(site: &Site) -> (String, serde_json::Value) {
     let web = ["httpd", "-f", "-p", "80", "-h", "/srv"];
     let id = site.ok(&["-d", "--name", "box", "-p", "8080:80"], &web);
-    wharf_lab::wait::until(LIMIT, "the web server", || {
-        site.wharf.host().http_get("127.0.0.1:8080", "/").ok()
-    })
-    .unwrap();
+    listens(site);
     (id, site.wharf.inspect("box")["State"]["Pid"].clone())
 }
 
@@ -43,6 +45,7 @@ fn containers_and_ports_outlive_a_killed_daemon() {
     answers(&site);
     site.wharf.ok(["stop", "box"]);
     site.wharf.ok(["start", "box"]);
+    listens(&site);
     answers(&site);
     site.wharf.ok(["rm", "-f", "box"]);
 }

@@ -140,6 +140,15 @@ impl Operation {
     pub(super) fn is_fault(&self) -> bool {
         matches!(self, Self::Fault(_) | Self::Torn { .. })
     }
+
+    /// Whether a program begins by it, which takes a moment until it listens.
+    pub(super) fn starts(&self) -> bool {
+        match self {
+            Self::Run { .. } | Self::Start { .. } | Self::Restart { .. } => true,
+            Self::Torn { torn, .. } => torn.starts(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Operation {

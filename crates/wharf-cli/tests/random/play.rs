@@ -18,6 +18,8 @@ use super::view::{self, Background, REPAIR_LIMIT};
 const THOROUGH: usize = 10;
 /// How often clients come.
 const TALK: usize = 50;
+/// So many operations later what was started is taken to listen.
+const SETTLED: usize = 10;
 /// How often everything is taken down, to see what is left.
 const REST: usize = 500;
 /// How many of the last operations are told with a failure.
@@ -35,6 +37,7 @@ struct Play {
     background: Background,
     rest: Option<Rest>,
     last: VecDeque<String>,
+    last_start: usize,
     done: Done,
 }
 
@@ -103,6 +106,7 @@ impl Play {
             background: Background::default(),
             rest: None,
             last: VecDeque::new(),
+            last_start: 0,
             done: Done::default(),
         };
         play.warm_up();
@@ -136,12 +140,11 @@ impl Play {
         self.carry_out(&operation)?;
         self.done.most_published = self.done.most_published.max(self.model.publications.len());
         let fault = operation.is_fault();
+        if operation.starts() {
+            self.last_start = number;
+        }
         if fault || number % TALK == TALK - 1 {
-            let starting = matches!(
-                operation,
-                Operation::Run { .. } | Operation::Start { .. } | Operation::Restart { .. }
-            );
-            let patient = fault || starting;
+            let patient = fault || number < self.last_start + SETTLED;
             self.site.talk(&mut self.dice, &self.model, patient)?;
         }
         if number % REST == REST - 1 {

@@ -240,20 +240,22 @@ fn io_uring_connects_by_the_same_hooks() {
     }
 }
 
-/// Tries addresses in turn, a little apart, and takes the first connection that is made.
+/// Tries addresses in turn, each when the last has failed or let the client wait (RFC 8305), and
+/// takes the first connection that is made.
 fn happy_eyeballs(host: &Host, addresses: &[SocketAddr]) -> Option<TcpStream> {
+    const WAIT: Duration = Duration::from_millis(250);
     let (sender, made) = std::sync::mpsc::channel();
     thread::scope(|scope| {
-        for (turn, address) in addresses.iter().copied().enumerate() {
+        for address in addresses.iter().copied() {
             let sender = sender.clone();
             scope.spawn(move || {
-                thread::sleep(Duration::from_millis(20) * u32::try_from(turn).unwrap());
-                if let Ok(stream) = host.run(|| TcpStream::connect(address)).unwrap() {
-                    let _late = sender.send(stream);
-                }
+                let _late = sender.send(host.run(|| TcpStream::connect(address)).unwrap().ok());
             });
+            if let Ok(Some(stream)) = made.recv_timeout(WAIT) {
+                return Some(stream);
+            }
         }
-        made.recv_timeout(ANSWER).ok()
+        made.recv_timeout(ANSWER).ok()?
     })
 }
 

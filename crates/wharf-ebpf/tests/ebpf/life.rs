@@ -361,9 +361,11 @@ fn open_connections_go_on_until_they_are_severed() {
 }
 
 /// The kernel lets go of a link by and by once nothing refers to it any more.
+const DETACHED: Duration = Duration::from_secs(5);
+
 fn is_detached(scene: &Scene) {
     let refused = || (!scene.host.can_connect("127.0.0.1:8080")).then_some(());
-    wharf_lab::wait::until(Duration::from_secs(5), "no more connections", refused).unwrap();
+    wharf_lab::wait::until(DETACHED, "no more connections", refused).unwrap();
 }
 
 #[test]
@@ -375,7 +377,8 @@ fn dismantling_leaves_nothing() {
     plane.dismantle().unwrap();
     assert!(is_gone(&scene.place));
     is_detached(&scene);
-    assert!(scene.host.tcp_listen("0.0.0.0:30000").is_ok());
+    let free = || scene.host.tcp_listen("0.0.0.0:30000").ok();
+    wharf_lab::wait::until(DETACHED, "a range that nobody guards", free).unwrap();
     let mut text = String::new();
     open.read_to_string(&mut text).unwrap();
     assert_eq!(text, "web 10.77.0.1");

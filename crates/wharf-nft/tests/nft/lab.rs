@@ -84,7 +84,25 @@ impl Lab {
             up(netns, "eth0", &addresses.each_ref().map(String::as_str));
             route(netns, &format!("10.{net}.0.1"), &format!("fd00:{net}::1"));
         }
-        Self { host, client, web, neighbour, stranger }
+        let lab = Self { host, client, web, neighbour, stranger };
+        lab.settle();
+        lab
+    }
+
+    /// Waits until everyone can be reached. A bridge sends nothing to a port before it has noticed
+    /// that its link is up, and a first packet that is lost is sent again after a second only.
+    fn settle(&self) {
+        for (netns, addresses) in [
+            (&self.client, ["192.0.2.1", "2001:db8::1"]),
+            (&self.web, ["10.1.0.1", "fd00:1::1"]),
+            (&self.neighbour, ["10.1.0.1", "fd00:1::1"]),
+            (&self.stranger, ["10.2.0.1", "fd00:2::1"]),
+        ] {
+            for address in addresses {
+                let answered = (0..10).any(|_| ping(netns, address));
+                assert!(answered, "{address} cannot be reached");
+            }
+        }
     }
 }
 

@@ -96,6 +96,8 @@ fn a_route_is_led_from_one_namespace_to_another_and_out() {
         let mut client = ensure(dir.path(), &program(&dir)).unwrap();
         publish(&mut client, &opener, &first, 8080, target, Source::Gateway, false);
         assert_eq!(ask("127.0.0.1:8080"), "127.0.0.1");
+        // The relay closes its sides a little later.
+        eventually(|| client.stats().unwrap().connections_open == 0);
         let route = client.list().unwrap().remove(0).route;
         let used = client.stats().unwrap().descriptors_used;
         client.change(vec![route.clone()], &[opener.as_fd(), second.as_fd()]).unwrap();

@@ -18,6 +18,8 @@ struct Two {
     context: Arc<Context>,
     shared: Arc<Shared>,
     loops: [Tcp; 2],
+    /// Stands still: where ends were seen is believed for a moment only.
+    now: Instant,
     /// Whose messages keep others company.
     companions: Vec<Ends>,
 }
@@ -31,14 +33,15 @@ fn two() -> Option<Two> {
         return None;
     }
     context.seats[1].stays.store(true, Ordering::Relaxed);
-    Some(Two { context, shared: shared(), loops, companions: Vec::new() })
+    let now = Instant::now();
+    Some(Two { context, shared: shared(), loops, now, companions: Vec::new() })
 }
 
 impl Two {
     fn carry(&mut self) -> (u32, Ends) {
         let (slot, ends) = carried(&mut self.loops[0], &self.context, &self.shared);
         let connection = self.loops[0].connections.get_mut(slot).unwrap();
-        (connection.looked.at, connection.looked.seats) = (Instant::now(), [Some(1), Some(0)]);
+        (connection.looked.at, connection.looked.seats) = (self.now, [Some(1), Some(0)]);
         (slot, ends)
     }
 
@@ -51,10 +54,10 @@ impl Two {
         self.loops[0].gather(true);
         for (slot, more) in [(companion, EventFlags::empty()), (slot, more)] {
             let ready = Ready { token: 0, flags: EventFlags::IN | more };
-            self.loops[0].event(slot, Side::Target, ready, Instant::now());
+            self.loops[0].event(slot, Side::Target, ready, self.now);
         }
         self.loops[0].gather(false);
-        self.loops[0].hand_on(Instant::now());
+        self.loops[0].hand_on(self.now);
         self.loops[0].deliver();
     }
 
@@ -216,6 +219,7 @@ fn an_end_that_follows_a_message_that_is_away_is_one() {
     let Some(mut two) = two() else { return };
     let (slot, mut ends) = two.handed_on();
     ends.target.shutdown(std::net::Shutdown::Write).unwrap();
+    two.wait(slot);
     two.serve(slot, EventFlags::RDHUP);
     two.run();
     let mut all = Vec::new();
