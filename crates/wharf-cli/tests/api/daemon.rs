@@ -82,9 +82,10 @@ fn a_daemon_that_cannot_start_says_why() {
 fn a_daemon_told_to_stop_does_not_wait_for_those_who_only_listen() {
     let Some(site) = Site::new("drain") else { return };
     let daemon = site.wharf.daemon().unwrap();
-    let id = site.run("web");
+    let run = ["run", "-d", "-p", "8080:80", site.image(), "sh", "-c", "echo begun; sleep 1000"];
+    let id = site.wharf.ok(run);
     let mut following = site.wharf.spawn(["logs", "-f", &id]).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    following.wait_for("begun", LIMIT).unwrap();
     assert!(following.is_running());
     let before = std::time::Instant::now();
     daemon.stop().unwrap();

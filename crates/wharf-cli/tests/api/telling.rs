@@ -72,6 +72,23 @@ fn the_life_of_a_container_is_told_as_it_happens() {
     }
 }
 
+#[test]
+fn the_verb_prints_each_event_on_a_line_of_its_own() {
+    let Some(site) = Site::new("events printed") else { return };
+    let _daemon = site.wharf.daemon().unwrap();
+    let verb = site.wharf.spawn(["events", "--format", "json"]).unwrap();
+    // It does not say when it listens, so it is given something to hear until it does.
+    let heard = wharf_lab::wait::until(LIMIT, "an event", || {
+        let id = site.wharf.ok(["create", "--name", "heard", site.image(), "true"]);
+        site.wharf.ok(["rm", &id]);
+        let printed = verb.stdout();
+        let mut events = printed.lines().map_while(|it| serde_json::from_str::<Value>(it).ok());
+        events.find(|event| event["action"] == "destroy")
+    });
+    let heard = heard.unwrap_or_else(|error| panic!("{error}: {}", verb.stderr()));
+    assert_eq!((&heard["kind"], &heard["name"]), (&"container".into(), &"heard".into()));
+}
+
 /// Name and labels, and the value, of every sample.
 fn samples(text: &str) -> Vec<(String, f64)> {
     assert!(text.ends_with("# EOF\n"), "{text}");

@@ -138,7 +138,7 @@ impl Site {
         self.engine.ok(&["stop", "-t", "0", "theirs"]);
         self.until("suspended");
         self.answers_not(8090);
-        assert_eq!(events.of("publication", "suspend").len(), 2);
+        assert_eq!(events.wait_for("publication", "suspend", 2).unwrap().len(), 2);
 
         // Somebody else takes the address that is free meanwhile.
         self.run("other", &[]);

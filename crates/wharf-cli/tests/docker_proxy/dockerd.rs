@@ -56,10 +56,16 @@ fn the_containers_log_names_the_clients(dock: &Dock, remote_sees: &str) {
     };
     ask(&dock.scene.remote, "10.1.0.2:8081");
     ask(&dock.scene.host, "127.0.0.1:8081");
-    let log = dock.docker.run(&["logs", "logging"]).unwrap().stderr;
-    let clients: BTreeSet<&str> =
-        log.lines().filter_map(|line| line.split("]:").next()?.rsplit(':').next()).collect();
-    assert_eq!(clients, BTreeSet::from([remote_sees, GATEWAY]), "{log}");
+    let log = || dock.docker.run(&["logs", "logging"]).unwrap().stderr;
+    // Docker takes lines to its log some time after they were written.
+    let are_named = || {
+        let log = log();
+        let clients: BTreeSet<&str> =
+            log.lines().filter_map(|line| line.split("]:").next()?.rsplit(':').next()).collect();
+        (clients == BTreeSet::from([remote_sees, GATEWAY])).then_some(())
+    };
+    wait::until(LIMIT, "the clients in the log", are_named)
+        .unwrap_or_else(|error| panic!("{error}: {}", log()));
     dock.docker.ok(&["rm", "-f", "logging"]);
 }
 

@@ -1,7 +1,7 @@
 //! Pulls that are cut off, by the registry, the daemon's death, or their user; and two at once.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use wharf_lab::{Process, wait};
@@ -130,15 +130,20 @@ fn a_pull_that_its_user_ends_ends_in_the_daemon_and_is_gone_on_with() {
     pulling.signal(rustix::process::Signal::INT).unwrap();
     pulling.wait(LIMIT).unwrap();
     stub.content.lock().unwrap().rate = None;
-    // Nobody fetches for nobody.
-    std::thread::sleep(Duration::from_millis(300));
     let size = || {
         let entries = std::fs::read_dir(site.wharf.state_dir().join("images/downloads")).unwrap();
-        entries.flatten().map(|entry| entry.metadata().unwrap().len()).sum::<u64>()
+        entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum::<u64>()
     };
-    let before = size();
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(size(), before);
+    // Nobody fetches for nobody, once the daemon has noticed.
+    let (mut since, mut before) = (Instant::now(), size());
+    wait::until(LIMIT, "the end of the fetching", || {
+        let now = size();
+        if now != before {
+            (since, before) = (Instant::now(), now);
+        }
+        (since.elapsed() >= Duration::from_millis(500)).then_some(())
+    })
+    .unwrap();
     assert!(pull(&site).output(LIMIT).unwrap().is_success());
     assert!(stub.asked_for(&layer)[1].contains("bytes="));
     assert_eq!(run(&site), noise_sum(4));

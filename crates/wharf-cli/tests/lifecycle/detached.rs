@@ -1,8 +1,20 @@
 //! `run -d` and the verbs for containers that exist.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::site::{LIMIT, Site};
+
+/// The daemon's connections, by their inodes, and the socket that it listens on.
+fn connections(site: &Site) -> BTreeSet<String> {
+    let path = site.wharf.run_dir().join("wharf.sock").display().to_string();
+    let table = || std::fs::read_to_string("/proc/thread-self/net/unix");
+    let table = site.wharf.host().run(table).unwrap().unwrap();
+    let lines = table.lines().filter(|line| line.ends_with(&path));
+    let inodes = lines.filter_map(|line| line.split_whitespace().nth(6));
+    // One that nobody has accepted yet has none.
+    inodes.filter(|inode| *inode != "0").map(str::to_owned).collect()
+}
 
 #[test]
 fn run_d_prints_the_id_and_nothing_else() {
@@ -152,8 +164,12 @@ fn wait_prints_the_exit_code_as_soon_as_there_is_one() {
     assert_eq!(waiting.output(LIMIT).unwrap().stdout, "8\n9\n");
 
     site.detached("gone", "sleep 1000");
+    let before = connections(&site);
     let waiting = site.wharf.spawn(["wait", "gone"]).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    wharf_lab::wait::until(LIMIT, "the verb at the daemon", || {
+        (!connections(&site).is_subset(&before)).then_some(())
+    })
+    .unwrap();
     site.wharf.ok(["rm", "-f", "gone"]);
     assert_eq!(waiting.output(LIMIT).unwrap().stdout, "137\n");
     site.refused(&["wait", "gone"], 1, "no such container: gone");

@@ -7,9 +7,14 @@ use super::site::{LIMIT, Site};
 #[test]
 fn logs_keep_both_streams_apart_and_count_lines_from_the_end() {
     let Some(site) = Site::new("logs") else { return };
-    // Two pipes have no common order; the pauses give them one.
-    let script = "echo a; sleep 0.2; echo b >&2; sleep 0.2; echo c; printf d; exit 0";
+    // Two pipes have no common order: each waits until the other's line is in the log.
+    let script = "until_there() { until [ -e $1 ]; do sleep 0.05; done; }; \
+                  echo a; until_there /a; echo b >&2; until_there /b; echo c; printf d; exit 0";
     site.detached("box", script);
+    for line in ["a", "b"] {
+        site.said("box", &format!("{line}\n"));
+        site.wharf.run(["exec", "box", "touch", &format!("/{line}")]).unwrap();
+    }
     site.becomes("box", "exited");
     let logs = |args: &[&str]| {
         let output = site.wharf.run([&["logs"], args, &["box"]].concat()).unwrap();

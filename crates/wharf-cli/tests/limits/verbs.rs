@@ -111,6 +111,8 @@ fn top_lists_the_processes_by_their_numbers_on_the_host() {
     let Some(site) = Site::new("top") else { return };
     site.detached("box", &["-u", "1000"], "sleep 1234 & sleep 1235; wait");
     let pid = site.wharf.inspect("box")["State"]["Pid"].as_u64().unwrap();
+    let count = || site.wharf.json(["top", "box"])["processes"].as_array().unwrap().len();
+    wait::until(LIMIT, "three processes", || (count() == 3).then_some(())).unwrap();
     let table = site.wharf.ok(["top", "box"]);
     let titles: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(titles, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);

@@ -134,7 +134,10 @@ fn what_ends_while_no_daemon_is_there_is_started_by_the_next() {
     .unwrap();
     restarted(&site, "box", 1);
     site.becomes("box", "running");
-    assert_eq!(std::fs::read_to_string(data.join("log")).unwrap(), "begun\nbegun\n");
+    let log = || std::fs::read_to_string(data.join("log")).unwrap();
+    let begun = || (log() == "begun\nbegun\n").then_some(());
+    wharf_lab::wait::until(LIMIT, "a second beginning", begun)
+        .unwrap_or_else(|e| panic!("{e}: {}", log()));
 }
 
 /// What a reboot leaves: the state directory, and nothing that runs.

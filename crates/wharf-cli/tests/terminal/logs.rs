@@ -7,15 +7,16 @@ use super::site::{LIMIT, Site};
 #[test]
 fn a_log_is_rotated_and_a_follower_misses_nothing() {
     let Some(site) = Site::new("rotation") else { return };
-    let script = "i=0; while ! [ -e /go ]; do sleep 0.05; done; \
+    let script = "i=0; echo line 0; while ! [ -e /go ]; do sleep 0.05; done; \
                   while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; [ $((i % 100)) -ne 0 ] || sleep 0.02; done";
     let flags = ["-d", "--name", "box", "--log-opt", "max-size=20k", "--log-opt", "max-file=3"];
     site.wharf.ok(site.run_line(&flags, &["sh", "-c", script]));
-    let following = site.wharf.spawn(["logs", "-f", "box"]).unwrap();
+    let mut following = site.wharf.spawn(["logs", "-f", "box"]).unwrap();
+    following.wait_for("line 0", LIMIT).unwrap();
     site.wharf.ok(["exec", "box", "touch", "/go"]);
     let output = following.output(LIMIT).unwrap();
     let wanted = |from: u32| (from..=3000).map(|number| format!("line {number}"));
-    assert!(output.stdout.lines().eq(wanted(1)), "{} lines", output.stdout.lines().count());
+    assert!(output.stdout.lines().eq(wanted(0)), "{} lines", output.stdout.lines().count());
 
     site.becomes("box", "exited");
     let path = site.wharf.inspect("box")["LogPath"].as_str().unwrap().to_owned();

@@ -114,14 +114,18 @@ fn a_reader_that_does_not_read_is_waited_for_with_bounded_memory() {
 fn a_reader_who_comes_late_to_the_end_gets_it_while_the_container_is_gone() {
     let Some(site) = Site::new("late reader") else { return };
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut command =
-        site.script_command("wharf run --rm --name box $IMAGE seq 1 100000 > /dev/fd/0");
+    let id = site.lab.directory().join("id");
+    let mut command = site.script_command(&format!(
+        "wharf run --rm --name box --cidfile {} $IMAGE seq 1 100000 > /dev/fd/0",
+        id.display()
+    ));
     command.stdin(writer);
     let run = site.wharf.host().spawn(command).unwrap();
     let gone = || {
         (site.wharf.state("box").is_none() && site.wharf.pids_of("shim").is_empty()).then_some(())
     };
-    wharf_lab::wait::until(LIMIT, "the container", || site.wharf.state("box")).unwrap();
+    let made = || std::fs::read_to_string(&id).ok().filter(|id| !id.is_empty());
+    wharf_lab::wait::until(LIMIT, "the container", made).unwrap();
     wharf_lab::wait::until(LIMIT, "the container's end", gone).unwrap();
     let reading = std::thread::spawn(move || {
         let mut text = String::new();

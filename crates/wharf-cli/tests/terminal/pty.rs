@@ -4,12 +4,16 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use wharf_lab::{Host, Process, wait};
 
 use super::site::LIMIT;
+
+/// Longer than an answer takes, mostly.
+const ANSWER: Duration = Duration::from_secs(1);
 
 pub(super) struct Pty {
     master: OwnedFd,
@@ -53,15 +57,29 @@ impl Pty {
     /// Waits until `text` is shown after what was waited for before.
     #[track_caller]
     pub(super) fn shows(&mut self, text: &str) {
-        let found = wait::until(LIMIT, text, || {
+        assert!(self.has_shown(text, LIMIT), "{text:?} is not shown after {:?}", self.text());
+    }
+
+    /// Types, again and again until `text` is shown: what is typed while nobody listens may be
+    /// lost, as on any line that breaks.
+    #[track_caller]
+    pub(super) fn types_until(&mut self, keys: &str, text: &str) {
+        let deadline = Instant::now() + LIMIT;
+        self.types(keys);
+        while !self.has_shown(text, ANSWER) {
+            assert!(Instant::now() < deadline, "{text:?} is not shown after {:?}", self.text());
+            self.types(keys);
+        }
+    }
+
+    fn has_shown(&mut self, text: &str, limit: Duration) -> bool {
+        let found = wait::until(limit, text, || {
             let shown = self.shown.lock().unwrap();
             let new = &shown[self.seen..];
             new.windows(text.len()).position(|it| it == text.as_bytes()).map(|at| at + text.len())
         });
-        match found {
-            Ok(end) => self.seen += end,
-            Err(_) => panic!("{text:?} is not shown after {:?}", self.text()),
-        }
+        self.seen += found.as_ref().copied().unwrap_or_default();
+        found.is_ok()
     }
 
     /// All that was shown.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use wharf_plan::ebpf::Connect;
 
-use crate::scene::{SILENCE, Scene, answer, connect, datagrams, exchange, id, plan, scene};
+use crate::scene::{ANSWER, SILENCE, Scene, answer, connect, datagrams, exchange, id, plan, scene};
 
 fn with_server(scene: &Scene, entries: impl IntoIterator<Item = Connect>) -> wharf_ebpf::EbpfPlane {
     answer(scene.web.udp_bind("0.0.0.0:53").unwrap(), "web");
@@ -99,6 +99,7 @@ fn sources_that_a_program_chose_are_kept_or_left_to_others() {
     let host = scene.udp("10.1.0.2:0");
     host.set_read_timeout(Some(SILENCE)).unwrap();
     assert_eq!(told(&host, "10.1.0.2:5353"), None, "the gateway is promised");
+    host.set_read_timeout(Some(ANSWER)).unwrap();
     let (text, from) = told(&host, "10.1.0.2:5354").unwrap();
     assert_eq!((text.as_str(), from.as_str()), ("web 10.1.0.2", "10.1.0.2:5354"));
     let loopback = scene.udp("127.0.0.1:0");
@@ -113,8 +114,8 @@ fn only_senders_on_the_list_are_led() {
     let entry = Connect { from, ..datagrams(5353, "10.77.0.2:53") };
     let _plane = with_server(&scene, [entry]);
     let socket = scene.udp("0.0.0.0:0");
-    socket.set_read_timeout(Some(SILENCE)).unwrap();
     assert!(told(&socket, "127.0.0.1:5353").is_some());
+    socket.set_read_timeout(Some(SILENCE)).unwrap();
     assert_eq!(told(&socket, "10.1.0.2:5353"), None);
 }
 

@@ -1,25 +1,28 @@
 //! The verbs that change and explain what is published while it runs.
 
-use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::Wharf;
-use crate::process::{Output, Process};
+use crate::process::Output;
 use crate::wait;
 
 /// Longer than any event takes that is not lost.
 const EVENT_LIMIT: Duration = Duration::from_secs(10);
 
-/// From an open connection to a subscription is one message over a unix socket.
-const SUBSCRIBED: Duration = Duration::from_millis(200);
-
-/// `wharf events --format json`, followed until it is dropped.
+/// The daemon's events, followed until this is dropped.
 #[derive(Debug)]
 pub struct Events {
-    process: Process,
+    stream: UnixStream,
+    seen: Arc<Mutex<Vec<Value>>>,
 }
 
 // === impl Wharf ===
@@ -89,19 +92,12 @@ impl Wharf {
         self.judged(vec!["doctor"])
     }
 
-    /// Follows the events from now on.
+    /// Follows the events from now on; none that happens later is missed.
     ///
     /// # Errors
-    /// When it does not connect to the daemon within ten seconds.
+    /// When there is no daemon, or none that answers within ten seconds.
     pub fn events(&self) -> Result<Events> {
-        let mut process = self.spawn(["events", "--format", "json"])?;
-        let descriptors = format!("/proc/{}/fd", process.pid());
-        wait::until(EVENT_LIMIT, "events that are followed", || {
-            (has_socket(&descriptors) || !process.is_running()).then_some(())
-        })?;
-        std::thread::sleep(SUBSCRIBED);
-        anyhow::ensure!(process.is_running(), "wharf events ended: {}", process.stderr());
-        Ok(Events { process })
+        Events::follow(&self.run_dir().join("wharf.sock")).context("follow the events")
     }
 
     /// A verb that prints its finding as JSON, whatever its exit code says of it.
@@ -122,21 +118,46 @@ fn publish_line<'a>(target: &'a str, specs: &[&'a str], flags: &[&'a str]) -> Ve
     [&["publish"], flags, &[target], specs].concat()
 }
 
-/// Whether one of the descriptors in this directory is a connected socket.
-fn has_socket(descriptors: &str) -> bool {
-    let all = fs::read_dir(descriptors).into_iter().flatten().flatten();
-    let mut links = all.filter_map(|entry| fs::read_link(entry.path()).ok());
-    links.any(|it| it.to_string_lossy().starts_with("socket:"))
+/// Reads until the header of the answer has ended.
+fn take_head(answer: &mut impl BufRead) -> Result<()> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        ensure!(answer.read_line(&mut head)? > 0, "the answer was cut off: {head:?}");
+    }
+    ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
+    Ok(())
+}
+
+/// Keeps each event of a stream of server-sent events until that ends.
+fn keep(answer: impl BufRead, seen: &Mutex<Vec<Value>>) {
+    for line in answer.lines().map_while(Result::ok) {
+        let Some(text) = line.strip_prefix("data: ") else { continue };
+        let event = serde_json::from_str::<Value>(text).ok();
+        seen.lock().unwrap_or_else(PoisonError::into_inner).extend(event);
+    }
 }
 
 // === impl Events ===
 
 impl Events {
+    fn follow(socket: &Path) -> Result<Self> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(EVENT_LIMIT))?;
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: wharf\r\n\r\n")?;
+        let mut answer = BufReader::new(stream.try_clone()?);
+        // The daemon subscribes us before it answers.
+        take_head(&mut answer)?;
+        stream.set_read_timeout(None)?;
+        let seen = Arc::<Mutex<Vec<Value>>>::default();
+        let sink = Arc::clone(&seen);
+        // Not joined: it ends with the connection.
+        let _reader: JoinHandle<()> = std::thread::spawn(move || keep(answer, &sink));
+        Ok(Self { stream, seen })
+    }
+
     /// The events until now, in their order.
     pub fn seen(&self) -> Vec<Value> {
-        let text = self.process.stdout();
-        // The last line may not be whole yet.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The events of `kind` and `action` until now.
@@ -157,6 +178,13 @@ impl Events {
         let found = wait::until(EVENT_LIMIT, &what, || {
             Some(self.of(kind, action)).filter(|found| found.len() >= count)
         });
-        found.with_context(|| self.process.stdout() + &self.process.stderr())
+        found.with_context(|| format!("{:#?}", self.seen()))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // The daemon may have closed it.
+        let _closed = self.stream.shutdown(Shutdown::Both);
     }
 }

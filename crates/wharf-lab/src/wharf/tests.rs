@@ -36,6 +36,12 @@ fn instance(lab: &Lab) -> (Host, Wharf) {
     (host, wharf)
 }
 
+/// Waits until a process that lingers has come to do nothing but that.
+fn lingers(wharf: &Wharf) {
+    let sleeps = || wharf.processes().iter().any(|(_, command)| command == "sleep 300");
+    crate::wait::until(LIMIT, "a sleeper", || sleeps().then_some(())).unwrap();
+}
+
 #[test]
 fn the_program_runs_on_its_host_with_its_own_directories() {
     if !can_run() {
@@ -85,10 +91,7 @@ fn a_process_left_behind_is_seen_and_ended_with_the_instance() {
     let (_host, wharf) = instance(&lab);
     let before = wharf.snapshot().unwrap();
     wharf.ok(["detach"]);
-    crate::wait::until(LIMIT, "the file", || {
-        wharf.run_dir().join("linger.pid").exists().then_some(())
-    })
-    .unwrap();
+    lingers(&wharf);
     let found = before.differences(&wharf.snapshot().unwrap()).join("\n");
     assert!(found.contains("+ run directory: linger.pid"), "{found}");
     assert!(found.contains("+ processes: sleep 300"), "{found}");
@@ -106,12 +109,11 @@ fn killing_by_verb_settles_to_the_state_before() {
     let (_host, wharf) = instance(&lab);
     let before = wharf.snapshot().unwrap().without("run directory");
     let mut lingering = wharf.spawn(["linger"]).unwrap();
-    crate::wait::until(LIMIT, "two processes", || (wharf.processes().len() == 2).then_some(()))
-        .unwrap();
+    lingers(&wharf);
     let error = wharf.settles_to(&before, Duration::from_millis(50)).unwrap_err();
     assert!(format!("{error:#}").contains("+ processes: sleep 300"), "{error:#}");
     sweep::kill_all(wharf.directory()).unwrap();
-    assert!(!lingering.is_running());
+    lingering.wait(LIMIT).unwrap();
     wharf.settles_to(&before, LIMIT).unwrap();
 }
 

@@ -1,13 +1,12 @@
 //! Commands in running containers.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use wharf_host::process::Signal;
 use wharf_runtime::client::exec_command;
 use wharf_runtime::spec::ExecSpec;
 
-use crate::support::{Fixture, PROGRAM, ended, has_busybox};
+use crate::support::{Fixture, PROGRAM, ended, has_busybox, processes_with, wait_for};
 
 fn sleeper() -> Option<Fixture> {
     if !has_busybox() {
@@ -116,7 +115,7 @@ fn a_command_ends_with_the_container_or_by_a_signal() {
     let spawn = || {
         let mut command = exec_command(PROGRAM.as_ref(), &fixture.run_dir(), &exec).unwrap();
         let child = command.stdout(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        wait_for("the command", || !processes_with("sleep 999").is_empty());
         child
     };
     let mut first = spawn();

@@ -148,8 +148,11 @@ fn a_signal_ends_a_container_with_128_and_its_number() {
     if !has_busybox() {
         return;
     }
-    let mut fixture = Fixture::busybox("trap 'exit 7' USR1; while :; do sleep 0.05; done");
+    let script = "trap 'exit 7' USR1; echo ready; while :; do sleep 0.05; done";
+    let mut fixture = Fixture::busybox(script);
     let shim = fixture.start();
+    // It is deaf to the signal until it has set its trap.
+    fixture.has_said("ready");
     assert!(shim.wait_exit(Duration::from_millis(100)).unwrap().is_none());
     // As in Docker, the first process is deaf to what it has no handler for.
     shim.kill(Signal::TERM).unwrap();
@@ -170,10 +173,11 @@ fn a_shim_asked_to_end_passes_the_images_stop_signal_on() {
     if !has_busybox() {
         return;
     }
-    let mut fixture = Fixture::busybox("trap 'exit 9' USR2; while :; do sleep 0.05; done");
+    let script = "trap 'exit 9' USR2; echo ready; while :; do sleep 0.05; done";
+    let mut fixture = Fixture::busybox(script);
     fixture.spec.stop_signal = Some("SIGUSR2".to_owned());
     let shim = fixture.start();
-    std::thread::sleep(Duration::from_millis(100));
+    fixture.has_said("ready");
     shim.pid().signal(Signal::TERM).unwrap();
     assert_eq!(ended(&shim).code, 9);
     fixture.nothing_left();
@@ -184,12 +188,15 @@ fn a_later_daemon_finds_the_shim_again() {
     if !has_busybox() {
         return;
     }
-    let mut fixture = Fixture::busybox("sleep 0.3; exit 3");
+    let script = "trap 'exit 3' USR1; echo ready; while :; do sleep 0.05; done";
+    let mut fixture = Fixture::busybox(script);
     assert!(Shim::adopt(&fixture.run_dir()).unwrap().is_none());
     let first = fixture.start();
     let shim = Shim::adopt(&fixture.run_dir()).unwrap().unwrap();
     assert_eq!(shim.pid(), first.pid());
     assert_eq!(shim.state().unwrap().phase, Phase::Running);
+    fixture.has_said("ready");
+    shim.kill(Signal::USR1).unwrap();
     assert_eq!(ended(&shim).code, 3);
     assert!(Shim::adopt(&fixture.run_dir()).unwrap().is_none());
     assert_eq!(exit_status(&fixture.run_dir()).unwrap().unwrap().code, 3);

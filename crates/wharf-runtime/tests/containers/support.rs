@@ -147,6 +147,12 @@ impl Fixture {
         self.log().into_iter().map(|entry| entry.log).collect()
     }
 
+    /// Waits until the container has written `text`.
+    pub(crate) fn has_said(&self, text: &str) {
+        let log = self.spec.dir.join(wharf_runtime::log::FILE);
+        wait_for(text, || fs::read_to_string(&log).is_ok_and(|log| log.contains(text)));
+    }
+
     pub(crate) fn exec(&self, exec: &ExecSpec) -> Output {
         exec_command(Path::new(PROGRAM), &self.run_dir(), exec).unwrap().output().unwrap()
     }

@@ -1,8 +1,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::poller::Ready;
 use crate::tcp::Tcp;
@@ -14,6 +15,14 @@ fn event(tcp: &mut Tcp, slot: u32, side: Side, flags: EventFlags) {
     tcp.event(slot, side, Ready { token: 0, flags }, Instant::now());
 }
 
+/// Waits until this can be seen of the target; its end always can.
+fn wait(tcp: &Tcp, slot: u32, what: PollFlags) {
+    let leg = tcp.connections.get(slot).unwrap().target();
+    let mut waits = [PollFd::from_borrowed_fd(leg, what)];
+    let limit = Duration::from_secs(5).try_into().unwrap();
+    assert_eq!(poll(&mut waits, Some(&limit)).unwrap(), 1);
+}
+
 #[test]
 fn a_message_that_waits_goes_ahead_of_the_reset_that_follows_in_the_same_turn() {
     let (context, shared) = (context(1), shared());
@@ -23,11 +32,13 @@ fn a_message_that_waits_goes_ahead_of_the_reset_that_follows_in_the_same_turn() 
     }
     let (slot, mut ends) = carried(&mut tcp, &context, &shared);
     ends.target.write_all(b"goodbye").unwrap();
+    wait(&tcp, slot, PollFlags::IN);
     tcp.gather(true);
     event(&mut tcp, slot, Side::Target, EventFlags::IN);
     assert!(!tcp.copier.outbox.is_empty(), "it waits for the others of this turn");
     reset_on_close(&ends.target);
     drop(ends.target);
+    wait(&tcp, slot, PollFlags::empty());
     event(&mut tcp, slot, Side::Target, EventFlags::IN | EventFlags::ERR | EventFlags::HUP);
     let mut heard = [0; 7];
     ends.client.read_exact(&mut heard).unwrap();
