@@ -160,7 +160,7 @@ fn wait_prints_the_exit_code_as_soon_as_there_is_one() {
     assert_eq!(site.wharf.ok(["wait", "soon"]), "9");
     assert_eq!(site.wharf.ok(["wait", "soon"]), "9", "it has ended already");
     let waiting = site.wharf.spawn(["wait", "later", "soon"]).unwrap();
-    site.exec("later", "touch /go");
+    site.wharf.lets_go("later", "/go");
     assert_eq!(waiting.output(LIMIT).unwrap().stdout, "8\n9\n");
 
     site.detached("gone", "sleep 1000");

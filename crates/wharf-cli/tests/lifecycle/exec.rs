@@ -96,7 +96,7 @@ fn a_detached_command_goes_on_by_itself() {
     site.detached("box", "sleep 1000");
     let script = "while ! [ -e /go ]; do sleep 0.05; done; echo done > /done; sleep 1000";
     assert_eq!(site.wharf.ok(["exec", "-d", "box", "sh", "-c", script]), "");
-    site.exec("box", "touch /go");
+    site.wharf.lets_go("box", "/go");
     assert_eq!(site.exec("box", "while ! [ -s /done ]; do sleep 0.05; done; cat /done"), "done");
     // It ends with the container.
     site.wharf.ok(["rm", "-f", "box"]);
@@ -113,7 +113,7 @@ fn a_detached_command_outlives_the_daemon() {
         "while ! [ -e /go ]; do sleep 0.05; done; echo heard; echo >&2 too; echo ok > /done";
     site.wharf.ok(["exec", "-d", "box", "sh", "-c", script]);
     site.wharf.kill9("daemon").unwrap();
-    site.exec("box", "touch /go");
+    site.wharf.lets_go("box", "/go");
     let wait = "for i in $(seq 200); do [ -s /done ] && break; sleep 0.05; done; cat /done";
     assert_eq!(site.exec("box", wait), "ok");
 }

@@ -13,7 +13,7 @@ fn logs_keep_both_streams_apart_and_count_lines_from_the_end() {
     site.detached("box", script);
     for line in ["a", "b"] {
         site.said("box", &format!("{line}\n"));
-        site.wharf.run(["exec", "box", "touch", &format!("/{line}")]).unwrap();
+        site.wharf.lets_go("box", &format!("/{line}"));
     }
     site.becomes("box", "exited");
     let logs = |args: &[&str]| {
@@ -44,7 +44,7 @@ fn following_a_log_ends_with_the_container() {
     let mut following = site.wharf.spawn(["logs", "-f", "box"]).unwrap();
     following.wait_for("first", LIMIT).unwrap();
     assert!(following.is_running());
-    site.exec("box", "touch /go");
+    site.wharf.lets_go("box", "/go");
     let output = following.output(LIMIT).unwrap();
     assert_eq!((output.code(), output.stdout.as_str()), (0, "first\nlast\n"));
     // A container that has ended has no more to say.

@@ -67,9 +67,9 @@ fn what_has_no_end_of_line_is_shown_while_the_container_runs() {
     // Who is attached sees it at once, the log as soon as its line has waited for its end.
     site.said("box", "Password: ");
     assert_eq!(site.wharf.run(["logs", "box"]).unwrap().stdout, "ready\nPassword: ");
-    site.exec("box", "touch /go");
+    site.wharf.lets_go("box", "/go");
     shown("\r10 %\r20 %");
-    site.wharf.run(["exec", "box", "touch", "/end"]).unwrap();
+    site.wharf.lets_go("box", "/end");
     let output = run.output(LIMIT).unwrap();
     assert_eq!((output.code(), output.stdout), (0, "ready\nPassword: \r10 %\r20 %".to_owned()));
 
@@ -87,7 +87,7 @@ fn output_that_never_pauses_is_shown_before_its_line_ends() {
     let mut run = site.spawn(&["--name", "box"], script);
     run.wait_for("....", LIMIT).unwrap();
     assert!(run.is_running());
-    site.exec("box", "touch /go");
+    site.wharf.lets_go("box", "/go");
     let output = run.output(LIMIT).unwrap();
     assert!(output.stdout.trim_start_matches('.') == "end\n", "{output:?}");
 }

@@ -25,8 +25,7 @@ fn a_name_comes_and_goes_with_its_container() {
     // One that ends by itself goes, too.
     site.detached("brief", &[], &["sh", "-c", "while ! test -e /end; do sleep 0.05; done"]);
     assert_eq!(ask(&client, "brief", A).data.len(), 1);
-    // It may take whoever tells it with it.
-    drop(site.wharf.run(["exec", "brief", "touch", "/end"]));
+    site.wharf.lets_go("brief", "/end");
     site.eventually("the end of its name", || {
         (ask(&client, "brief", A).code == NO_SUCH_NAME).then_some(())
     });

@@ -63,7 +63,7 @@ fn a_command_that_is_detached_from_goes_on() {
     command.shows("begun\r\n");
     command.types("\x04");
     assert_eq!(command.ends(), 0);
-    site.wharf.ok(["exec", "box", "touch", "/go"]);
+    site.wharf.lets_go("box", "/go");
     let waited = "while ! [ -s /done ]; do sleep 0.05; done; cat /done";
     assert_eq!(site.wharf.ok(["exec", "box", "sh", "-c", waited]), "done");
     // In the background from the start, with a terminal all the same.

@@ -13,7 +13,7 @@ fn a_log_is_rotated_and_a_follower_misses_nothing() {
     site.wharf.ok(site.run_line(&flags, &["sh", "-c", script]));
     let mut following = site.wharf.spawn(["logs", "-f", "box"]).unwrap();
     following.wait_for("line 0", LIMIT).unwrap();
-    site.wharf.ok(["exec", "box", "touch", "/go"]);
+    site.wharf.lets_go("box", "/go");
     let output = following.output(LIMIT).unwrap();
     let wanted = |from: u32| (from..=3000).map(|number| format!("line {number}"));
     assert!(output.stdout.lines().eq(wanted(0)), "{} lines", output.stdout.lines().count());
@@ -51,7 +51,7 @@ fn lines_are_chosen_by_their_time() {
     std::thread::sleep(Duration::from_millis(20));
     let between = jiff::Timestamp::now().to_string();
     std::thread::sleep(Duration::from_millis(20));
-    site.wharf.ok(["exec", "box", "touch", "/go"]);
+    site.wharf.lets_go("box", "/go");
     wharf_lab::wait::until(LIMIT, "the second", || (logs(&[]) == "old\nnew").then_some(()))
         .unwrap();
     assert_eq!(logs(&["--since", &between]), "new");

@@ -55,7 +55,7 @@ fn output_alone_is_attached_to_again() {
     run.wait_for("begun", LIMIT).unwrap();
     site.wharf.kill9("daemon").unwrap();
     run.wait_for("attached again", LIMIT).unwrap();
-    site.wharf.ok(["exec", "box", "touch", "/go"]);
+    site.wharf.lets_go("box", "/go");
     let output = run.output(LIMIT).unwrap();
     assert_eq!((output.code(), output.stdout.as_str()), (4, "begun\nend\n"), "{output:?}");
 }

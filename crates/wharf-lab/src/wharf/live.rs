@@ -92,6 +92,19 @@ impl Wharf {
         self.judged(vec!["doctor"])
     }
 
+    /// Makes the file that `container` waits for. The command that makes it may not live to tell: the
+    /// container may end as soon as it is there, and what runs in it with it.
+    ///
+    /// # Panics
+    /// When the program cannot be run.
+    #[track_caller]
+    pub fn lets_go(&self, container: &str, file: &str) {
+        let line = ["exec", container, "touch", file];
+        if let Err(error) = self.run(line) {
+            self.give_up(&line, &format!("{error:#}"));
+        }
+    }
+
     /// Follows the events from now on; none that happens later is missed.
     ///
     /// # Errors
