@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use wharf_host::fdpass::{self, recv_frame, send_frame};
 
-use crate::control::answer::Answers;
+use crate::control::answer::{Answer, Answers};
+use crate::control::readings::Readings;
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Share};
 use crate::poller::{Events, Poller};
@@ -22,6 +23,7 @@ use crate::protocol::{MAX_REQUEST, Refusal, Request, Response};
 use crate::table::Owner;
 
 pub(crate) mod answer;
+mod readings;
 
 /// Within a frame a peer of this machine has no reason to pause.
 const FRAME_LIMIT: Duration = Duration::from_secs(10);
@@ -53,6 +55,7 @@ pub(crate) struct Control {
     successor: RwLock<Option<Owner>>,
     /// Connections that were ended for a successor.
     cut: Mutex<Vec<Owner>>,
+    pub(crate) readings: Readings,
 }
 
 /// One connection.
@@ -82,6 +85,7 @@ impl Control {
             stop: AtomicBool::new(false),
             successor: RwLock::default(),
             cut: Mutex::default(),
+            readings: Readings::default(),
         })
     }
 
@@ -135,7 +139,12 @@ impl Control {
     /// Takes the listener back if the successor at `owner` is gone without having taken over.
     fn step_forward(&self, owner: Owner) {
         let mut successor = self.successor.write().unwrap_or_else(PoisonError::into_inner);
-        if *successor == Some(owner) && !self.answers.table.has_left() {
+        if *successor != Some(owner) {
+            return;
+        }
+        if self.answers.table.has_left() {
+            self.readings.end_all();
+        } else {
             *successor = None;
             tracing::warn!("the successor is gone; this relay goes on");
             for owner in std::mem::take(&mut *self.cut()) {
@@ -295,23 +304,32 @@ impl Control {
             // Not answered, so not done: the client asks the successor.
             return Ok(false);
         }
+        let reads = matches!(request, Ok(Request::List { .. }));
+        if reads {
+            self.readings.begin();
+        }
         let answer = match request {
             Ok(request) => self.answers.answer(request, descriptors, owner),
             Err(e) => Response::Refused(Refusal::Request { reason: e.to_string() }).into(),
         };
-        let payload =
-            serde_json::to_vec(&answer.response).map_err(|e| Error::Protocol(e.to_string()))?;
-        let descriptors: Vec<BorrowedFd<'_>> = answer.descriptors().collect();
-        let sent = send_frame(stream, &payload, &descriptors);
-        drop(descriptors);
+        let sent = send(stream, &answer);
         answer.sent();
-        sent?;
-        Ok(true)
+        if reads {
+            self.readings.end();
+        }
+        sent.map(|()| true)
     }
 
     fn quiet(&self) -> MutexGuard<'_, HashMap<u64, Peer>> {
         self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn send(stream: &UnixStream, answer: &Answer) -> Result<()> {
+    let payload =
+        serde_json::to_vec(&answer.response).map_err(|e| Error::Protocol(e.to_string()))?;
+    let descriptors: Vec<BorrowedFd<'_>> = answer.descriptors().collect();
+    Ok(send_frame(stream, &payload, &descriptors)?)
 }
 
 fn wrap(source: io::Error) -> Error {

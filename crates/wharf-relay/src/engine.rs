@@ -60,6 +60,8 @@ impl Engine {
         routes: Vec<(Listed, Vec<OwnedFd>)>,
         drain_seconds: u32,
     ) -> Result<()> {
+        // What it has counted by now; should it be killed, this is what is known of it.
+        self.table.inherit(routes.iter().map(|(listed, _)| listed.clone()).collect());
         let living = routes.into_iter().filter(|(listed, _)| listed.phase == Phase::Open);
         let (listed, sockets): (Vec<Listed>, Vec<Vec<OwnedFd>>) = living.unzip();
         let chosen = |wanted: &dyn Fn(&Listed) -> bool| -> Vec<String> {
