@@ -1,5 +1,6 @@
 //! The address that targets see: the client's or the gateway's, never any other.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -136,7 +137,14 @@ fn seen(client: &UdpSocket, asked: &str, port: u16) -> SocketAddr {
     let asked = SocketAddr::new(asked.parse().unwrap(), port);
     client.send_to(b"who am I?", asked).unwrap();
     let mut buffer = [0; 64];
-    let (length, from) = client.recv_from(&mut buffer).unwrap();
+    // A wait with a limit is cut short by a stop of the process, too, and is not taken up again by
+    // the kernel (signal(7)).
+    let (length, from) = loop {
+        match client.recv_from(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => break received.unwrap(),
+        }
+    };
     assert_eq!(from, asked);
     String::from_utf8_lossy(&buffer[..length]).parse().unwrap()
 }
