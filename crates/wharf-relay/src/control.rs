@@ -55,6 +55,7 @@ pub(crate) struct Control {
     successor: RwLock<Option<Owner>>,
     /// Connections that were ended for a successor.
     cut: Mutex<Vec<Owner>>,
+    /// What was read of the counters, for the end of this relay.
     pub(crate) readings: Readings,
 }
 

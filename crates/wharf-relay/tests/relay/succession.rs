@@ -79,6 +79,22 @@ fn no_connection_is_refused_while_a_relay_is_replaced_five_times() {
 }
 
 #[test]
+fn what_a_relay_had_counted_before_it_left_is_known_though_it_is_killed() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let target = tcp_target("127.0.0.1:0", echo);
+        let old = published(&dir, Transport::Tcp, target);
+        answer(&connect("127.0.0.1:8080"), b"before");
+        let mut new = replace(&dir, 60);
+        // Whether the new one has come to ask or not.
+        drop(process(&old).signal(Signal::KILL));
+        let stats = only(&mut new).stats;
+        assert_eq!((stats.connections_total, stats.bytes_in), (1, 6));
+        new.shutdown().unwrap();
+    });
+}
+
+#[test]
 fn what_is_open_goes_on_in_the_old_relay_until_it_ends() {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
