@@ -25,6 +25,8 @@ const OLDEST: u32 = 2;
 pub struct RelayClient {
     socket: PathBuf,
     stream: UnixStream,
+    /// How long an answer may take.
+    limit: Duration,
     pid: u32,
     namespace: u64,
     release: String,
@@ -60,7 +62,7 @@ impl RelayClient {
         let socket = socket.to_owned();
         let (pid, namespace, release) = (0, 0, String::new());
         let (faithful, broken) = (true, false);
-        let mut client = Self { socket, stream, pid, namespace, release, faithful, broken };
+        let mut client = Self { socket, stream, limit, pid, namespace, release, faithful, broken };
         match client.ask(&Request::Hello { version: VERSION }, &[])?.0 {
             Response::Hello { version, pid, namespace, release }
                 if (oldest..=VERSION).contains(&version) =>
@@ -221,14 +223,14 @@ impl RelayClient {
             return Err(Error::Closed);
         }
         if self.broken {
-            *self = Self::connect(&self.socket)?;
+            *self = self.again()?;
         }
         self.broken = true;
         let answer = match self.converse(request, sockets) {
             // A relay that gives way to a successor answers nothing any more, and does nothing it
             // has not answered: the successor is asked.
             Err(Error::Closed) if self.pid != 0 && self.faithful => {
-                match Self::connect(&self.socket) {
+                match self.again() {
                     Ok(successor) => *self = successor,
                     Err(Error::Io { .. }) => return Err(Error::Closed),
                     Err(other) => return Err(other),
@@ -243,6 +245,11 @@ impl RelayClient {
             (Response::Refused(refusal), _) => Err(refusal.into()),
             answer => Ok(answer),
         }
+    }
+
+    /// Connects to whoever listens there now.
+    fn again(&self) -> Result<Self> {
+        Self::connect_within(&self.socket, self.limit)
     }
 
     fn converse(
@@ -266,10 +273,7 @@ impl RelayClient {
         let errno = error.errno().map(rustix::io::Errno::from_raw_os_error);
         match errno {
             Some(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Error::Closed,
-            Some(rustix::io::Errno::AGAIN) => {
-                let limit = self.stream.read_timeout().ok().flatten().unwrap_or(ANSWER_LIMIT);
-                Error::Silent { seconds: limit.as_secs() }
-            }
+            Some(rustix::io::Errno::AGAIN) => Error::Silent { seconds: self.limit.as_secs() },
             _ => error.into(),
         }
     }

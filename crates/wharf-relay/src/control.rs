@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use wharf_host::fdpass::{self, recv_frame, send_frame};
@@ -34,6 +34,8 @@ const CONNECTIONS: usize = 16_384;
 /// Connections that need no share of the descriptors: a daemon's, and a few curious commands'.
 const FREE: usize = 64;
 const LISTENER: u64 = 0;
+/// How long the end of the relay waits for requests that are being answered.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often leases without a tenant are looked for while there are any.
 const ORPHAN_LOOK: Duration = Duration::from_millis(250);
 
@@ -113,10 +115,16 @@ impl Control {
         }
     }
 
-    /// Ends [`Self::run`].
+    /// Ends [`Self::run`]. Nothing is answered any more after this, unless it takes too long.
     pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::SeqCst);
         self.poller.wake();
+        let began = Instant::now();
+        while matches!(self.successor.try_write(), Err(TryLockError::WouldBlock))
+            && began.elapsed() < STOP_LIMIT
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Leaves the listener to the successor at `owner` and closes all other connections: whoever
@@ -301,7 +309,8 @@ impl Control {
             }
         }
         let successor = self.successor();
-        if successor.is_some_and(|successor| successor != owner) {
+        let ends = self.stop.load(Ordering::SeqCst);
+        if ends || successor.is_some_and(|successor| successor != owner) {
             // Not answered, so not done: the client asks the successor.
             return Ok(false);
         }
@@ -338,59 +347,4 @@ fn wrap(source: io::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::context::Context;
-    use crate::control::answer::Heirlooms;
-    use crate::limits::Limits;
-    use crate::table::Table;
-
-    fn control() -> (tempfile::TempDir, Control) {
-        let dir = tempfile::TempDir::new().unwrap();
-        let listener = UnixListener::bind(dir.path().join("relay.sock")).unwrap();
-        let lock = std::fs::File::create(dir.path().join("relay.lock")).unwrap();
-        let heirlooms = Heirlooms::new(listener.try_clone().unwrap().into(), lock.into());
-        let context = Arc::new(Context::new(Limits::default(), 1024).unwrap());
-        let table = Arc::new(Table::new(Arc::clone(&context)));
-        let (end, _) = mpsc::channel(1);
-        let answers = Answers { table, end, namespace: 0, heirlooms, predecessor: None };
-        (dir, Control::new(listener, answers, Arc::clone(&context.budget)).unwrap())
-    }
-
-    /// Lets a connection fall quiet; the client's side of it.
-    fn park(control: &Control, owner: Owner) -> UnixStream {
-        let (client, stream) = UnixStream::pair().unwrap();
-        client.set_nonblocking(true).unwrap();
-        control.connections.fetch_add(1, Ordering::Relaxed);
-        control.park(owner, Peer { stream, pid: 0, _share: None });
-        client
-    }
-
-    fn is_closed(mut client: &UnixStream) -> bool {
-        client.read(&mut [0]).is_ok_and(|read| read == 0)
-    }
-
-    #[test]
-    fn a_connection_that_falls_quiet_after_the_hand_over_is_closed_like_the_others() {
-        let (_dir, control) = control();
-        let early = park(&control, 1);
-        let successor = park(&control, 2);
-        assert!(!is_closed(&early));
-        // The successor's own is not quiet while it asks.
-        let own = control.quiet().remove(&2).unwrap();
-        control.poller.remove(&own.stream);
-        assert!(control.step_aside(2));
-        control.park(2, own);
-        let late = park(&control, 3);
-        assert!(is_closed(&early) && is_closed(&late) && !is_closed(&successor));
-        assert_eq!(control.connections.load(Ordering::Relaxed), 1);
-        assert_eq!(*control.cut(), [1, 3]);
-        // Once the successor has failed, connections stay open again.
-        control.part(2);
-        assert!(!is_closed(&park(&control, 4)) && control.cut().is_empty());
-    }
-}
+mod tests;

@@ -85,6 +85,8 @@ impl Engine {
         };
         self.table.take_flows(flows, sockets);
         self.table.join(&udp)?;
+        // Until it has said something else; a successor that comes before that has to know of it.
+        self.table.inherit_open(0);
         predecessor::watch(predecessor, &self.table)
     }
 
@@ -110,55 +112,4 @@ fn or_abort(work: impl FnOnce()) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
-    use std::time::Duration;
-
-    use wharf_host::netns::Netns;
-    use wharf_spec::PortRange;
-
-    use super::*;
-    use crate::protocol::{Place, Route, example};
-    use crate::worker::tokens::Subject;
-
-    /// Every loop watches the sockets already, which makes the next attempt fail.
-    fn watch_all(engine: &Engine) {
-        let (_, served) = engine.table.list().remove(0);
-        for (token, socket) in served.sockets() {
-            for seat in &engine.context.seats {
-                seat.poller.share(socket, Subject::Listener(token).into()).unwrap();
-            }
-        }
-    }
-
-    fn is_open(listener: &TcpListener) -> bool {
-        let limit = Duration::from_millis(300);
-        TcpStream::connect_timeout(&listener.local_addr().unwrap(), limit).is_ok()
-    }
-
-    #[test]
-    fn what_fails_beside_another_relay_shuts_no_socket() {
-        let test = || {
-            let engine = Engine::start(Limits::default()).unwrap();
-            let listener = TcpListener::bind("127.0.0.1:8000").unwrap();
-            let address = Ipv4Addr::LOCALHOST.into();
-            let route = Route {
-                listeners: vec![Place { address, dual: false }],
-                host_ports: PortRange::single(8000),
-                target_ports: PortRange::single(80),
-                ..example()
-            };
-            let ids = [route.id.clone()];
-            let socket = listener.try_clone().unwrap().into();
-            engine.table.add(vec![route], vec![socket], NOBODY).unwrap();
-            watch_all(&engine);
-            engine.table.join(&ids).unwrap_err();
-            assert!(is_open(&listener), "the other relay's clients are kept out");
-            watch_all(&engine);
-            engine.table.open(&ids, None).unwrap_err();
-            assert!(!is_open(&listener), "it is nobody else's, and would queue clients for nobody");
-            engine.stop();
-        };
-        Netns::create().unwrap().run(test).unwrap();
-    }
-}
+mod tests;

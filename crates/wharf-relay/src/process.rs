@@ -33,7 +33,8 @@ use crate::spawn::socket_path;
 /// How long a relay without a socket may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often a relay that leaves looks whether its last connection has ended.
+/// How often a relay that leaves looks whether its last connection has ended, and whether what it
+/// counted has been read.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// How long it stays after that at most, for its successor to read the last counters: which it does
 /// every second, on a machine that is not too busy.
@@ -212,29 +213,30 @@ impl Relay {
         })
     }
 
-    /// Waits until the last connection has ended, for `limit` at most, or a signal or a request
-    /// does not want to wait any longer.
+    /// Waits until the last connection has ended, or ends those that are left after `limit`, and
+    /// until the successor has read what was counted; unless a signal or a request does not want to
+    /// wait.
     fn drain(&mut self, limit: Duration) -> Result<()> {
         // Were they kept, nothing could take the successor's place if that is killed.
         self.control.let_go();
         self.lock = None;
         let Self { runtime, end, engine, control, .. } = self;
+        let (table, readings) = (&engine.table, &control.readings);
         let drained = async {
-            while engine.table.is_busy() {
-                tokio::time::sleep(DRAIN_POLL).await;
+            happens_within(limit, || !table.is_busy()).await;
+            let over = Instant::now();
+            if table.carries() {
+                table.cut_all();
+                happens_within(LAST_WORDS, || !table.carries()).await;
             }
-            let (readings, idle) = (&control.readings, Instant::now());
-            let last = readings.next();
-            while !readings.has_been(last) && idle.elapsed() < LAST_WORDS {
-                tokio::time::sleep(DRAIN_POLL).await;
-            }
+            let (last, left) = (readings.next(), LAST_WORDS.saturating_sub(over.elapsed()));
+            happens_within(left, || readings.has_been(last)).await;
         };
         runtime.block_on(async {
             let signalled = signalled()?;
             tokio::select! {
                 () = signalled => {}
                 _ = end.recv() => {}
-                () = tokio::time::sleep(limit) => {}
                 () = drained => {}
             }
             Ok(())
@@ -249,8 +251,9 @@ impl Relay {
         {
             tracing::warn!(%error, socket = %self.socket.display(), "socket not removed");
         }
-        self.engine.stop();
+        // First: what is cleared is not told to anybody as what there is.
         self.control.stop();
+        self.engine.stop();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the relay had panicked");
@@ -263,6 +266,14 @@ impl Relay {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
         self.threads.push(thread.during(|| format!("start the {name} thread"))?);
         Ok(())
+    }
+}
+
+/// Waits for something, for `limit` at most.
+async fn happens_within(limit: Duration, what: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !what() && began.elapsed() < limit {
+        tokio::time::sleep(DRAIN_POLL).await;
     }
 }
 

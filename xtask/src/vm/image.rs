@@ -110,10 +110,12 @@ fn binaries(suites: &Suites) -> Result<String> {
     Ok(text)
 }
 
-/// What the guest's script is told.
+/// What the guest's script is told; of the cases that are drawn, what cargo tells the tests here.
 fn environment() -> Result<String> {
     let (root, life) = (plain(root())?, LIFE.as_secs());
-    Ok(format!("export INSTA_UPDATE=no INSTA_WORKSPACE_ROOT={root}\nLIFE={life}\n"))
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let seed = seed.map(|seed| format!("PROPTEST_RNG_SEED={seed}")).unwrap_or_default();
+    Ok(format!("export INSTA_UPDATE=no INSTA_WORKSPACE_ROOT={root} {seed}\nLIFE={life}\n"))
 }
 
 /// The check is a part of this program.

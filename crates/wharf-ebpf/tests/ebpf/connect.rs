@@ -1,7 +1,6 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use wharf_lab::Host;
@@ -241,9 +240,9 @@ fn io_uring_connects_by_the_same_hooks() {
 }
 
 /// Tries addresses in turn, each when the last has failed or let the client wait (RFC 8305), and
-/// takes the first connection that is made.
+/// takes the first connection that is made. Whoever is asked here answers, so that the client waits
+/// for as long as that may take.
 fn happy_eyeballs(host: &Host, addresses: &[SocketAddr]) -> Option<TcpStream> {
-    const WAIT: Duration = Duration::from_millis(250);
     let (sender, made) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         for address in addresses.iter().copied() {
@@ -251,11 +250,12 @@ fn happy_eyeballs(host: &Host, addresses: &[SocketAddr]) -> Option<TcpStream> {
             scope.spawn(move || {
                 let _late = sender.send(host.run(|| TcpStream::connect(address)).unwrap().ok());
             });
-            if let Ok(Some(stream)) = made.recv_timeout(WAIT) {
+            if let Ok(Some(stream)) = made.recv_timeout(ANSWER) {
                 return Some(stream);
             }
         }
-        made.recv_timeout(ANSWER).ok()?
+        drop(sender);
+        std::iter::from_fn(|| made.recv_timeout(ANSWER).ok()).flatten().next()
     })
 }
 

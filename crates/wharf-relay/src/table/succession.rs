@@ -94,8 +94,22 @@ impl Table {
 
     /// Whether anything is carried, here or in a predecessor.
     pub(crate) fn is_busy(&self) -> bool {
-        let own = self.context.totals.connections_open.get() > 0;
-        own || self.lock().inherited.living
+        self.carries() || self.lock().inherited.living
+    }
+
+    /// Whether connections are open here.
+    pub(crate) fn carries(&self) -> bool {
+        self.context.totals.connections_open.get() > 0
+    }
+
+    /// Resets all connections; what they counted stays known.
+    pub(crate) fn cut_all(&self) {
+        let now = self.context.milliseconds(Instant::now());
+        let state = self.lock();
+        let routes = state.entries.values().map(|entry| &entry.served.shared);
+        routes.chain(&state.leaving).for_each(|shared| shared.end_at(now));
+        drop(state);
+        self.context.tell_all(|| Command::Cut);
     }
 
     /// Takes in a predecessor's flows.

@@ -21,9 +21,11 @@ const STAY: u64 = 200;
 const MOVES: u64 = 100;
 /// And so many messages, where there is io_uring, that another loop sends.
 const HANDED_ON: u64 = 1000;
-/// Messages a second from which loops are crowded for sure. A machine that is slower than that, as one
-/// whose every instruction is computed, has loops that go where there is room, and nothing moves.
-const CROWDED: u64 = 10_000;
+/// Messages a second from which loops are crowded for sure: two events each, in two loops that carry
+/// 32 legs at most, are a thousand turns a second for each loop even if every turn finds them all. A
+/// machine that is slower than that, as one whose every instruction is computed, has loops that go
+/// where there is room, and nothing moves.
+const CROWDED: u64 = 32_000;
 
 fn be_at(processors: &[usize]) {
     let mut own = CpuSet::new();

@@ -85,9 +85,10 @@ fn what_a_relay_had_counted_before_it_left_is_known_though_it_is_killed() {
         let target = tcp_target("127.0.0.1:0", echo);
         let old = published(&dir, Transport::Tcp, target);
         answer(&connect("127.0.0.1:8080"), b"before");
+        let process = process(&old);
         let mut new = replace(&dir, 60);
-        // Whether the new one has come to ask or not.
-        drop(process(&old).signal(Signal::KILL));
+        // Whether the new one has come to ask or not, and whether it has ended already.
+        drop(process.signal(Signal::KILL));
         let stats = only(&mut new).stats;
         assert_eq!((stats.connections_total, stats.bytes_in), (1, 6));
         new.shutdown().unwrap();
@@ -100,6 +101,7 @@ fn what_is_open_goes_on_in_the_old_relay_until_it_ends() {
         let dir = TempDir::new().unwrap();
         let target = tcp_target("127.0.0.1:0", echo);
         let old = published(&dir, Transport::Tcp, target);
+        let process = process(&old);
         let lasting = connect("127.0.0.1:8080");
         answer(&lasting, b"before");
         let mut new = replace(&dir, 60);
@@ -110,9 +112,9 @@ fn what_is_open_goes_on_in_the_old_relay_until_it_ends() {
             let stats = only(&mut new).stats;
             (stats.connections_total, stats.connections_open) == (2, 1) && stats.bytes_in == 18
         });
-        assert!(process(&old).is_alive());
+        assert!(process.is_alive());
         drop(lasting);
-        assert!(process(&old).wait_exit(PATIENCE).unwrap());
+        assert!(process.wait_exit(PATIENCE).unwrap());
         eventually(|| only(&mut new).stats.connections_open == 0);
         assert_eq!(only(&mut new).stats.connections_total, 2);
         assert!(socket_path(dir.path()).exists());
@@ -129,12 +131,14 @@ fn connections_of_the_old_relay_are_cut_when_their_time_is_over() {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
         let target = tcp_target("127.0.0.1:0", echo);
-        let old = published(&dir, Transport::Tcp, target);
+        let old = process(&published(&dir, Transport::Tcp, target));
         let mut lasting = connect("127.0.0.1:8080");
         answer(&lasting, b"before");
-        let new = replace(&dir, 1);
+        let mut new = replace(&dir, 1);
         assert!(lasting.read(&mut [0]).is_err());
-        assert!(process(&old).wait_exit(PATIENCE).unwrap());
+        assert!(old.wait_exit(PATIENCE).unwrap());
+        let stats = only(&mut new).stats;
+        assert_eq!((stats.connections_total, stats.bytes_in), (1, 6), "its last words");
         new.shutdown().unwrap();
     });
 }
@@ -288,7 +292,7 @@ fn another_relay_takes_the_place_of_a_successor_that_is_killed_while_the_first_s
     in_netns(|| {
         let dir = TempDir::new().unwrap();
         let target = tcp_target("127.0.0.1:0", echo);
-        let first = published(&dir, Transport::Tcp, target);
+        let first = process(&published(&dir, Transport::Tcp, target));
         let lasting = connect("127.0.0.1:8080");
         answer(&lasting, b"before");
         let second = replace(&dir, 60);
@@ -301,7 +305,7 @@ fn another_relay_takes_the_place_of_a_successor_that_is_killed_while_the_first_s
         assert_ne!(third.pid(), second.pid());
         answer(&lasting, b"the first still carries this");
         drop(lasting);
-        assert!(process(&first).wait_exit(PATIENCE).unwrap());
+        assert!(first.wait_exit(PATIENCE).unwrap());
         third.shutdown().unwrap();
     });
 }
