@@ -52,3 +52,16 @@ fn a_connection_that_falls_quiet_after_the_hand_over_is_closed_like_the_others()
     control.part(2);
     assert!(!is_closed(&park(&control, 4)) && control.cut().is_empty());
 }
+
+#[test]
+fn what_is_asked_when_the_relay_ends_is_not_answered() {
+    let (_dir, control) = control();
+    let (client, stream) = UnixStream::pair().unwrap();
+    let ask = || {
+        send_frame(&client, br#"{"request":"stats"}"#, &[]).unwrap();
+        control.converse(&stream, 1).unwrap()
+    };
+    assert!(ask());
+    control.stop();
+    assert!(!ask());
+}
