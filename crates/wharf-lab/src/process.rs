@@ -159,7 +159,7 @@ impl Process {
         drop(self.child.stdin.take());
         let status = self.wait(limit)?;
         let took = self.started.elapsed();
-        let ended = [&self.stdout, &self.stderr].map(|pipe| pipe.wait_end(PIPE_GRACE));
+        let ended = self.await_pipes();
         Ok(Output {
             status,
             stdout: self.stdout(),
@@ -176,15 +176,24 @@ impl Process {
     pub fn wait_for(&mut self, wanted: &str, limit: Duration) -> Result<()> {
         let what = format!("{:?} from {}", wanted, self.what);
         let found = crate::wait::until(limit, &what, || {
-            let running = self.is_running();
+            let over = !self.is_running();
+            if over {
+                // What it has said at its end may still be in the pipe.
+                self.await_pipes();
+            }
             let said = self.stdout().contains(wanted) || self.stderr().contains(wanted);
-            (said || !running).then_some(said)
+            (said || over).then_some(said)
         });
         match found {
             Ok(true) => Ok(()),
             Ok(false) => bail!("{what}: it ended\n{}{}", self.stdout(), self.stderr()),
             Err(error) => bail!("{error}\n{}{}", self.stdout(), self.stderr()),
         }
+    }
+
+    /// Whether each of them has ended, after a while at most.
+    fn await_pipes(&self) -> [bool; 2] {
+        [&self.stdout, &self.stderr].map(|pipe| pipe.wait_end(PIPE_GRACE))
     }
 
     fn ends_within(&mut self, limit: Duration) -> Result<bool> {

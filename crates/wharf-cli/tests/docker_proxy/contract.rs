@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use wharf_lab::Process;
 use wharf_lab::wait;
@@ -188,10 +187,8 @@ fn the_port_stays_open_while_relays_come_and_go() {
 
     // Killed and replaced at once, and killed for good: no client is ever refused.
     relay.kill9().unwrap();
-    let begun = Instant::now();
     let mut relay = scene.relay();
     assert_eq!(seen(&scene.remote, "tcp", "10.1.0.2:8080"), GATEWAY);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     scene.routes_become(2);
     relay.kill9().unwrap();
     assert_eq!(seen(&scene.remote, "tcp", "10.1.0.2:8080"), GATEWAY);

@@ -86,7 +86,7 @@ fn a_relay_that_is_stopped_is_named() {
     kill_process(relay, Signal::STOP).unwrap();
     let began = Instant::now();
     let way = scene.by_remote("8080").fails("plane", "is stopped", "kill -CONT");
-    assert!(began.elapsed() < Duration::from_secs(5), "waited for a relay that is stopped");
+    assert!(began.elapsed() < Duration::from_secs(9), "waited for a relay that is stopped");
     assert!(way.remedy("plane").contains(&relay.as_raw_nonzero().to_string()), "{way:?}");
     kill_process(relay, Signal::CONT).unwrap();
     scene.once("8080", |way| way.code == 0).works();

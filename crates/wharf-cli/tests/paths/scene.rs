@@ -18,6 +18,7 @@ impl Scene {
         let (ours, theirs) = (HOST.map(with_prefix), REMOTE.map(with_prefix));
         wharf_lab::Scene::builder(name, env!("CARGO_BIN_EXE_wharf"))
             .addresses(&ours.each_ref().map(String::as_str), &theirs.each_ref().map(String::as_str))
+            .settled()
             .build()
             .map(Self)
     }

@@ -14,7 +14,7 @@ pub(crate) struct Scene(wharf_lab::Scene);
 impl Scene {
     /// `None`, with a word why, where labs cannot be built.
     pub(crate) fn new(name: &str) -> Option<Self> {
-        wharf_lab::Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).build().map(Self)
+        wharf_lab::Scene::builder(name, env!("CARGO_BIN_EXE_wharf")).settled().build().map(Self)
     }
 
     /// The line of `wharf ps -a --format json` for the container `name`.

@@ -18,8 +18,8 @@ use super::view::{self, Background, REPAIR_LIMIT};
 const THOROUGH: usize = 10;
 /// How often clients come.
 const TALK: usize = 50;
-/// So many operations later what was started is taken to listen.
-const SETTLED: usize = 10;
+/// What was started is taken to listen so much later.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How often everything is taken down, to see what is left.
 const REST: usize = 500;
 /// How many of the last operations are told with a failure.
@@ -37,7 +37,7 @@ struct Play {
     background: Background,
     rest: Option<Rest>,
     last: VecDeque<String>,
-    last_start: usize,
+    last_start: Instant,
     done: Done,
 }
 
@@ -106,7 +106,7 @@ impl Play {
             background: Background::default(),
             rest: None,
             last: VecDeque::new(),
-            last_start: 0,
+            last_start: Instant::now(),
             done: Done::default(),
         };
         play.warm_up();
@@ -141,10 +141,10 @@ impl Play {
         self.done.most_published = self.done.most_published.max(self.model.publications.len());
         let fault = operation.is_fault();
         if operation.starts() {
-            self.last_start = number;
+            self.last_start = Instant::now();
         }
         if fault || number % TALK == TALK - 1 {
-            let patient = fault || number < self.last_start + SETTLED;
+            let patient = fault || self.last_start.elapsed() < SETTLED;
             self.site.talk(&mut self.dice, &self.model, patient)?;
         }
         if number % REST == REST - 1 {
@@ -177,7 +177,9 @@ impl Play {
                 self.done.faults += 1;
                 let pause = Duration::from_micros(*after_micros);
                 let told = self.site.tear(torn, pause, &self.model);
-                return self.either(after, allowed, told);
+                let done = self.either(after, allowed, told)?;
+                // Which of both is a matter of time; what comes next is to be the same every time.
+                return if done { Ok(()) } else { self.carry_out(torn) };
             }
             _ => {}
         }
@@ -216,13 +218,14 @@ impl Play {
         }
     }
 
-    /// A daemon that was killed has done all of it or nothing; all, if it said so.
+    /// A daemon that was killed has done all of it or nothing; all, if it said so. False if nothing is
+    /// done that was to be done.
     fn either(
         &mut self,
         after: Model,
         allowed: Result<(), &'static str>,
         told: Outcome,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let mut possible = match (allowed, &told) {
             (Ok(()), Outcome::Done(_)) => vec![after],
             (Ok(()), Outcome::Broken(_)) => vec![after, self.model.clone()],
@@ -232,11 +235,11 @@ impl Play {
         let mut all = format!("told: {told:?}");
         let deadline = Instant::now() + REPAIR_LIMIT;
         loop {
-            for model in &mut possible {
+            for (nth, model) in possible.iter_mut().enumerate() {
                 match self.site.settle(&self.background, model, Duration::ZERO, true) {
                     Ok(_) => {
                         self.model = model.clone();
-                        return Ok(());
+                        return Ok(nth == 0);
                     }
                     Err(differences) if Instant::now() >= deadline => {
                         let _written = writeln!(all, "\neither: {}", differences.join("\n"));

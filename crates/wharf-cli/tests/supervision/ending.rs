@@ -36,7 +36,8 @@ fn real_time_signals_are_sent_by_name_and_by_number() {
     }
     // The first process of a container is not ended by what it does not handle; one behind an
     // init is.
-    site.ok(&["-d", "--name", "box", "--init"], &["sleep", "1000"]);
+    site.ok(&["-d", "--name", "box", "--init"], &["sh", "-c", "echo set; exec sleep 1000"]);
+    site.said("box", "set");
     site.wharf.ok(["kill", "-s", "RTMAX-1", "box"]);
     site.becomes("box", "exited");
     assert_eq!(site.wharf.inspect("box")["State"]["ExitCode"], 128 + 63);

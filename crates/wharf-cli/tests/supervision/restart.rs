@@ -171,8 +171,8 @@ fn a_start_that_fails_is_tried_again_until_it_succeeds() {
     let data = on_demand(&site, "box", "always", 1);
     // While it is down its source is gone, which is why it cannot be started.
     let away = data.with_extension("away");
-    go(&data);
     std::fs::rename(&data, &away).unwrap();
+    go(&away);
     wharf_lab::wait::until(LIMIT, "a start that failed", || {
         let found = site.wharf.inspect("box");
         found["State"]["Error"].as_str().filter(|text| text.contains("does not exist")).map(drop)

@@ -8,7 +8,7 @@ use super::site::{LIMIT, Site};
 fn a_log_is_rotated_and_a_follower_misses_nothing() {
     let Some(site) = Site::new("rotation") else { return };
     let script = "i=0; echo line 0; while ! [ -e /go ]; do sleep 0.05; done; \
-                  while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; [ $((i % 100)) -ne 0 ] || sleep 0.02; done";
+                  while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; [ $((i % 100)) -ne 0 ] || sleep 0.1; done";
     let flags = ["-d", "--name", "box", "--log-opt", "max-size=20k", "--log-opt", "max-file=3"];
     site.wharf.ok(site.run_line(&flags, &["sh", "-c", script]));
     let mut following = site.wharf.spawn(["logs", "-f", "box"]).unwrap();

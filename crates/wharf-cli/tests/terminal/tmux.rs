@@ -1,7 +1,6 @@
 //! A person's terminal: tmux, which keeps a screen.
 
 use std::process::Command;
-use std::time::Duration;
 
 use super::site::{LIMIT, Site};
 
@@ -82,7 +81,7 @@ fn a_shell_in_tmux_is_resized_detached_from_and_attached_to() {
     tmux.shows("written in vi");
     tmux.types(&["Escape"]);
     // What follows an escape at once belongs to it, as with any key that sends several bytes.
-    std::thread::sleep(Duration::from_millis(300));
+    tmux.shows("- /tmp/file");
     tmux.types(&[":wq", "Enter"]);
     tmux.shows("in>");
     tmux.types(&["clear; cat /tmp/file", "Enter"]);

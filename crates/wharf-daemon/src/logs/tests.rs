@@ -130,7 +130,7 @@ async fn a_follower_gets_the_rest_of_a_line_it_did_not_see() {
         let query = LogQuery { follow: true, timestamps: true, ..log.query(tail) };
         let mut frames = stream(query, ending);
         // Until it has found the end; with a tail of nothing, nothing tells.
-        tokio::time::sleep(POLL_MAX * 2).await;
+        tokio::time::sleep(POLL_MAX * 8).await;
         log.add(&["oline\n"]);
         sender.send(Some(0)).unwrap();
         let all = async {

@@ -149,23 +149,31 @@ fn nothing_of_ours_is_left_in_the_kernel() {
     wanted.steers.insert(steer(Proto::Tcp, "0.0.0.0", ports(1024, 60_999)));
     let mut plane = scene.plane();
     plane.apply(&wanted).unwrap();
-    let kinds = ["link", "prog", "map"];
-    let ours = kinds.map(|kind| pinned(kind, &scene.place));
-    let [Some(links), Some(programs), Some(maps)] = &ours else {
+    let kinds = [("link", 15), ("prog", 15), ("map", 13)];
+    if listed("link").is_none() {
         eprintln!("skipped: bpftool, which lists what the kernel holds, is not installed");
         return;
-    };
-    assert_eq!([links.len(), programs.len(), maps.len()], [15, 15, 13]);
+    }
+    let ours = kinds.map(|(kind, count)| {
+        // bpftool gives up looking for pins when a directory of another test is gone meanwhile.
+        let complete = || pinned(kind, &scene.place).filter(|ours| ours.len() == count);
+        wharf_lab::wait::until(
+            Duration::from_secs(10),
+            &format!("{count} pins of {kind}s"),
+            complete,
+        )
+        .unwrap()
+    });
     plane.dismantle().unwrap();
     // The kernel lets go of what is not used any more a grace period later.
     let gone = || {
-        let gone = |(kind, ours): (&str, &Option<BTreeMap<u32, String>>)| {
+        let gone = |((kind, _), ours): ((&str, usize), &BTreeMap<u32, String>)| {
             let there = listed(kind).unwrap();
-            ours.iter().flatten().all(|(id, _)| !there.contains_key(id))
+            ours.keys().all(|id| !there.contains_key(id))
         };
         kinds.into_iter().zip(&ours).all(gone).then_some(())
     };
-    wharf_lab::wait::until(Duration::from_secs(5), "everything to be gone", gone).unwrap();
+    wharf_lab::wait::until(Duration::from_secs(20), "everything to be gone", gone).unwrap();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(scene.place.to_str().unwrap()));
 }

@@ -8,8 +8,7 @@ use wharf_plan::ebpf::{EbpfPlan, Steer};
 use wharf_spec::Proto;
 
 use crate::scene::{
-    ANSWER, SILENCE, Scene, answer, connect, exchange, plan, ports, said, scene, serve, steer,
-    steered,
+    ANSWER, Scene, answer, connect, exchange, plan, ports, said, scene, serve, steer, steered,
 };
 
 const RANGE: (u16, u16) = (20_000, 59_999);
@@ -385,6 +384,6 @@ fn round_trip(one: &mut TcpStream, other: &mut TcpStream) {
     one.write_all(b"x").unwrap();
     other.read_exact(&mut byte).unwrap();
     other.write_all(b"y").unwrap();
-    one.set_read_timeout(Some(SILENCE)).unwrap();
+    one.set_read_timeout(Some(ANSWER)).unwrap();
     one.read_exact(&mut byte).unwrap();
 }

@@ -57,7 +57,7 @@ fn a_server_that_goes_away_is_failures_and_a_gap() {
     probers.iter().for_each(|it| it.answers(5, LIMIT).unwrap());
     drop(teller);
     let gone = Instant::now();
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_secs(1));
     let _teller = server.tell(&[80]).unwrap();
     for prober in probers {
         prober.answers(5, LIMIT).unwrap();

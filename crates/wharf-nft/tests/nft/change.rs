@@ -135,7 +135,7 @@ fn medians(plane: &mut NftPlane, fresh: &NftPlan) -> [Duration; 2] {
 }
 
 #[test]
-fn a_change_costs_the_same_whatever_else_there_is() {
+fn timed_a_change_costs_the_same_whatever_else_there_is() {
     let Some(mut bench) = Bench::shared() else { return };
     let [few, plenty] = [10, 10_000].map(|count| {
         bench.plane.apply(&scattered(count)).unwrap();

@@ -77,7 +77,9 @@ impl Scene {
 
     #[track_caller]
     fn all_well(&self, circumstances: &str) {
-        let wrong = self.wrong();
+        // A busy machine may answer too late.
+        let once_more = |wrong: Vec<String>, _| if wrong.is_empty() { wrong } else { self.wrong() };
+        let wrong = (0..3).fold(self.wrong(), once_more);
         assert!(wrong.is_empty(), "{circumstances}:\n{}", wrong.join("\n"));
     }
 }

@@ -316,6 +316,14 @@ mod tests {
                 self.streams.serve(&ready);
             }
         }
+
+        fn serve_until(&mut self, what: impl Fn(&Streams) -> bool) {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !what(&self.streams) {
+                assert!(Instant::now() < deadline, "it does not happen");
+                self.serve_for(Duration::from_millis(20));
+            }
+        }
     }
 
     fn frames(mut from: UnixStream) -> Vec<Frame> {
@@ -334,8 +342,8 @@ mod tests {
             std::fs::File::from(stdout).write_all(&written).unwrap();
         });
         let mut scene = Scene { streams, stdin, stdout: pipe().1, client };
-        scene.serve_for(Duration::from_millis(300));
-        assert!(!program.is_finished() && scene.streams.is_held_up());
+        scene.serve_until(Streams::is_held_up);
+        assert!(!program.is_finished());
 
         let client = scene.client.try_clone().unwrap();
         let reading = std::thread::spawn(move || frames(client));
@@ -382,8 +390,7 @@ mod tests {
         for bytes in [&Frame::Leave.encode()[..], &Frame::Exit(1).encode(), &[9; 5]] {
             let mut scene = scene();
             scene.client.write_all(bytes).unwrap();
-            scene.serve_for(Duration::from_millis(20));
-            assert!(scene.streams.clients.is_empty(), "{bytes:?}");
+            scene.serve_until(|streams| streams.clients.is_empty());
         }
     }
 

@@ -5,9 +5,13 @@ use super::*;
 
 /// A server of this process, on a free port of loopback only in what it is asked.
 fn server() -> u16 {
-    let tcp = listen(0).unwrap();
-    let port = tcp.local_addr().unwrap().port();
-    let udp = udp::Server::bind(port).unwrap();
+    let free = |_| {
+        let tcp = listen(0).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        // Somebody else on this machine may have it for datagrams.
+        udp::Server::bind(port).ok().map(|udp| (tcp, udp, port))
+    };
+    let (tcp, udp, port) = (0..100).find_map(free).unwrap();
     thread::spawn(move || udp.run());
     thread::spawn(move || accept(&tcp));
     port

@@ -82,7 +82,7 @@ fn a_client_that_never_stops_sending_reaches_the_new_target_at_once() {
             bench.client.change(vec![led_to(&route, targets[1])], &[]).unwrap();
             let changed = Instant::now();
             while !from(targets[1]) {}
-            assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
+            assert!(changed.elapsed() < PATIENCE, "{:?}", changed.elapsed());
             stop.store(true, Ordering::Relaxed);
         });
     });
@@ -95,7 +95,8 @@ fn flows_go_on_when_nothing_changes_for_them() {
         bench.publish_8080(Transport::Udp, target);
         let route = bench.listed().route;
         let (near, far) = (udp_client("127.0.0.1:0"), udp_client("192.0.2.1:0"));
-        let (near_seen, far_seen) = (told(&near, "127.0.0.1:8080"), told(&far, "192.0.2.1:8080"));
+        let near_seen = told(&near, "127.0.0.1:8080");
+        told(&far, "192.0.2.1:8080");
         let allow = vec!["127.0.0.0/8".parse().unwrap()];
         let narrow = Route { allow, target_v6: Some("::1".parse().unwrap()), ..route.clone() };
         bench.client.change(vec![narrow.clone()], &[]).unwrap();
@@ -104,12 +105,14 @@ fn flows_go_on_when_nothing_changes_for_them() {
         bench.until(|stats| stats.refused_not_allowed == 1);
         assert_eq!(told(&near, "127.0.0.1:8080"), near_seen);
         bench.client.change(vec![route.clone()], &[]).unwrap();
-        assert_ne!(told(&far, "192.0.2.1:8080"), far_seen);
+        told(&far, "192.0.2.1:8080");
+        // That its flow is another one shows in the count: the kernel may give it the same port.
+        assert_eq!(bench.listed().stats.flows_total, 3);
         assert_eq!(told(&near, "127.0.0.1:8080"), near_seen);
         let header = Route { proxy_protocol: Some(ProxyProtocol::V2), ..route };
         bench.client.change(vec![header], &[]).unwrap();
         assert_eq!(bench.listed().stats.flows_open, 0);
-        assert_ne!(told(&near, "127.0.0.1:8080"), near_seen);
+        told(&near, "127.0.0.1:8080");
         assert_eq!(bench.listed().stats.flows_total, 4);
     });
 }
