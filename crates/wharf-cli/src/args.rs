@@ -300,9 +300,9 @@ pub(crate) enum RelayAction {
     /// Replace the relay by this program's, without a refused connection
     ///
     /// The new relay takes all ports, UDP flows and counters over; the old one carries its TCP
-    /// connections to their end.
+    /// connections to their end, or resets them when their time is over.
     Upgrade {
-        /// How long the connections of the old relay may go on
+        /// How long the connections of the old relay may go on, and of those before it
         #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
         drain_seconds: u32,
     },

@@ -149,6 +149,33 @@ pub fn raise_descriptor_limit() -> Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// How many files the process `pid` may raise its limit to; `None` if there is no such process.
+///
+/// # Errors
+/// When its limits cannot be read.
+pub fn descriptor_limit_of(pid: u32) -> Result<Option<u64>> {
+    let what = || format!("read the limits of process {pid}");
+    let text = match fs::read_to_string(format!("/proc/{pid}/limits")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.during(what)?,
+    };
+    let words = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let hard = words.and_then(|words| words.split_whitespace().nth(1));
+    Ok(hard.map(|hard| hard.parse().unwrap_or(u64::MAX)))
+}
+
+/// Lets this process, and those it starts, have `count` open files at least; how many they may have
+/// then, which is fewer where the kernel does not allow it.
+pub fn allow_descriptors(count: u64) -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let own = limit.maximum.unwrap_or(u64::MAX);
+    let wanted = Rlimit { maximum: Some(count), ..limit };
+    if own < count && rustix::process::setrlimit(Resource::Nofile, wanted).is_ok() {
+        return count;
+    }
+    own
+}
+
 // === impl Detached ===
 
 impl Detached {

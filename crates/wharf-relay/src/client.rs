@@ -190,7 +190,17 @@ impl RelayClient {
         deal(routes, sockets)
     }
 
-    /// Tells the relay that its successor serves, and takes its flows over.
+    /// Changes the limit for each later answer.
+    pub(crate) fn answer_within(&mut self, limit: Duration) -> Result<()> {
+        let what = || "bound how long an answer may take";
+        self.stream.set_read_timeout(Some(limit)).during(what)?;
+        self.stream.set_write_timeout(Some(limit)).during(what)?;
+        self.limit = limit;
+        Ok(())
+    }
+
+    /// Tells the relay that its successor serves, and takes its flows over. Telling it once more
+    /// can only make its end earlier.
     pub(crate) fn leave(&mut self, drain_seconds: u32) -> Result<(Vec<PassedFlow>, Vec<OwnedFd>)> {
         match self.ask(&Request::Leave { drain_seconds }, &[])? {
             (Response::Left { flows }, sockets) => Ok((flows, sockets)),

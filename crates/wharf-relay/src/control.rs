@@ -19,6 +19,7 @@ use crate::control::readings::Readings;
 use crate::error::{Error, Result};
 use crate::limits::{Budget, Share};
 use crate::poller::{Events, Poller};
+use crate::predecessor::Predecessor;
 use crate::protocol::{MAX_REQUEST, Refusal, Request, Response};
 use crate::table::Owner;
 
@@ -101,7 +102,7 @@ impl Control {
             let orphans = self.answers.table.has_orphans();
             self.poller.wait(&mut events, orphans.then_some(ORPHAN_LOOK));
             if orphans && looked.elapsed() >= ORPHAN_LOOK {
-                self.answers.table.drop_orphans();
+                self.answers.drop_orphans();
                 looked = Instant::now();
             }
             let ready = events.take();
@@ -161,6 +162,11 @@ impl Control {
             }
             self.watch_listener();
         }
+    }
+
+    /// The relay whose place this one took.
+    pub(crate) fn predecessor(&self) -> Option<Arc<Predecessor>> {
+        self.answers.predecessor.clone()
     }
 
     /// Leaves the control socket and the run directory to the successor.

@@ -56,6 +56,19 @@ pub enum Error {
         .0.display()
     )]
     NotRunning(PathBuf),
+    /// The next relay would have room for less.
+    #[error(
+        "the next relay may have {ours} open files, and the running one (pid {pid}) {theirs}: raise \
+         the limit first (`ulimit -n {theirs}`), or upgrade from where it is higher"
+    )]
+    FewerFiles {
+        /// The relay's process.
+        pid: u32,
+        /// Its limit.
+        theirs: u64,
+        /// The limit of who would start the next one.
+        ours: u64,
+    },
     /// A relay was started but did not answer.
     #[error("the relay did not start within {seconds} s: {log}")]
     NotStarted {
@@ -63,6 +76,12 @@ pub enum Error {
         seconds: u64,
         /// The end of its log.
         log: String,
+    },
+    /// A relay was started and ended at once.
+    #[error("the relay did not start: {reason}")]
+    Ended {
+        /// What it said, or the end of its log.
+        reason: String,
     },
 }
 

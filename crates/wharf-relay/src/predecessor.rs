@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often for what it counts for each route, while nobody wants to know: the list of 10,000
 /// routes takes both sides some 100 ms. What is lost if it is killed is not older than this.
 const LIST: Duration = Duration::from_secs(20);
+/// How long an answer may take once it has left. Whoever asks us waits ten seconds in all; a
+/// predecessor that hangs must not make us look as if we did.
+const ANSWER_LIMIT: Duration = Duration::from_secs(4);
 
 /// The connection to a relay that is leaving.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(crate) struct Predecessor {
     client: Mutex<RelayClient>,
     /// When its routes were last read. Taken after `client`.
     read_at: Mutex<Option<Instant>>,
+    /// Whether it gave no answer once, and is asked no more.
+    given_up: AtomicBool,
 }
 
 /// What a predecessor hands over at first.
@@ -54,13 +60,23 @@ impl Predecessor {
         let (Some(lock), Some(listener)) = (lock, listener) else {
             return Err(Error::Protocol("the lock or the listener did not come along".into()));
         };
-        let predecessor = Self { client: Mutex::new(client), read_at: Mutex::default() };
+        let (client, read_at, given_up) =
+            (Mutex::new(client), Mutex::default(), AtomicBool::new(false));
+        let predecessor = Self { client, read_at, given_up };
         Ok((predecessor, Estate { routes, listener, lock }))
     }
 
     /// Tells it that TCP is served; takes over the flows.
     pub(crate) fn dismiss(&self, drain_seconds: u32) -> Result<(Vec<PassedFlow>, Vec<OwnedFd>)> {
-        self.client().leave(drain_seconds)
+        let mut client = self.client();
+        let left = client.leave(drain_seconds)?;
+        client.answer_within(ANSWER_LIMIT)?;
+        Ok(left)
+    }
+
+    /// Ends what it still carries, and what its own predecessor does.
+    pub(crate) fn cut(&self) {
+        let _ended = self.ask(|client| client.leave(0));
     }
 
     /// Brings `table` up to date until the predecessor has ended. What it counts for each route is
@@ -68,7 +84,7 @@ impl Predecessor {
     pub(crate) fn watch(&self, table: &Table) {
         loop {
             // Not kept over the pause: others have something to say to it, too.
-            let stats = self.client().stats();
+            let stats = self.ask(RelayClient::stats);
             let Ok(stats) = stats else { break };
             table.inherit_open(stats.connections_open);
             let due = if stats.connections_open == 0 { LOOK } else { LIST };
@@ -78,7 +94,9 @@ impl Predecessor {
             std::thread::sleep(LOOK);
         }
         table.inherit_no_more();
-        tracing::info!("the predecessor has ended");
+        if !self.given_up.load(Ordering::Relaxed) {
+            tracing::info!("the predecessor has ended");
+        }
     }
 
     /// Brings `table` up to date, unless that was done a moment ago or cannot be done any more.
@@ -92,24 +110,34 @@ impl Predecessor {
     /// Changes what it still carries. Failure means that it has ended.
     pub(crate) fn change(&self, routes: Vec<Route>, descriptors: &[OwnedFd]) {
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let _changed = self.client().change_known(routes, &descriptors);
+        let _changed = self.ask(|client| client.change_known(routes, &descriptors));
     }
 
     /// Ends the connections of routes that are removed. Failure means that it has ended.
     pub(crate) fn remove(&self, ids: &[String], drain_seconds: Option<u32>, table: &Table) {
-        if self.client().remove(ids, drain_seconds).is_ok() {
+        if self.ask(|client| client.remove(ids, drain_seconds)).is_ok() {
             // Some may be listed as leaving from now on.
             let _read = self.read(table);
         }
     }
 
     fn read(&self, table: &Table) -> Result<()> {
-        let mut client = self.client();
-        let listed = client.list()?;
-        // Before the next one may ask, so that nothing older comes after it.
-        table.inherit(listed);
-        *self.read_at() = Some(Instant::now());
-        Ok(())
+        self.ask(|client| {
+            // Before the next one may ask, so that nothing older comes after it.
+            table.inherit(client.list()?);
+            *self.read_at() = Some(Instant::now());
+            Ok(())
+        })
+    }
+
+    /// Asks it, unless it was silent before.
+    fn ask<T>(&self, question: impl FnOnce(&mut RelayClient) -> Result<T>) -> Result<T> {
+        let answer = question(&mut self.client());
+        if let Err(error @ Error::Silent { .. }) = &answer {
+            self.given_up.store(true, Ordering::Relaxed);
+            tracing::warn!(%error, "the predecessor is given up: what it carries is out of reach");
+        }
+        answer
     }
 
     fn is_read_within(&self, limit: Duration) -> bool {
@@ -118,7 +146,7 @@ impl Predecessor {
 
     /// Ends it. Failure means that it has ended.
     pub(crate) fn shutdown(&self) {
-        let _ended = self.client().end();
+        let _ended = self.ask(RelayClient::end);
     }
 
     fn read_at(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -29,6 +29,7 @@ use crate::limits::Limits;
 use crate::predecessor::Predecessor;
 use crate::protocol::Listed;
 use crate::spawn::socket_path;
+use crate::table::Table;
 
 /// How long a relay without a socket may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -221,23 +222,19 @@ impl Relay {
         self.control.let_go();
         self.lock = None;
         let Self { runtime, end, engine, control, .. } = self;
-        let (table, readings) = (&engine.table, &control.readings);
-        let drained = async {
-            happens_within(limit, || !table.is_busy()).await;
-            let over = Instant::now();
-            if table.carries() {
-                table.cut_all();
-                happens_within(LAST_WORDS, || !table.carries()).await;
-            }
-            let (last, left) = (readings.next(), LAST_WORDS.saturating_sub(over.elapsed()));
-            happens_within(left, || readings.has_been(last)).await;
-        };
+        let mut deadline = Instant::now() + limit;
         runtime.block_on(async {
-            let signalled = signalled()?;
-            tokio::select! {
-                () = signalled => {}
-                _ = end.recv() => {}
-                () = drained => {}
+            let mut signalled = std::pin::pin!(signalled()?);
+            loop {
+                tokio::select! {
+                    () = &mut signalled => break,
+                    asked = end.recv() => match asked {
+                        // Told so again by a successor that ends before this one's time is over.
+                        Some(End::Drained(limit)) => deadline = deadline.min(Instant::now() + limit),
+                        _ => break,
+                    },
+                    () = drained(&engine.table, control, deadline) => break,
+                }
             }
             Ok(())
         })
@@ -245,6 +242,10 @@ impl Relay {
 
     /// Closes all sockets, resets all connections and removes the control socket.
     pub fn stop(self) {
+        // Nobody else could end what that one carries.
+        if let Some(predecessor) = self.control.predecessor() {
+            predecessor.cut();
+        }
         // Still under the lock, so it is ours; unless a successor has both.
         if !self.engine.table.has_left()
             && let Err(error) = fs::remove_file(&self.socket)
@@ -267,6 +268,24 @@ impl Relay {
         self.threads.push(thread.during(|| format!("start the {name} thread"))?);
         Ok(())
     }
+}
+
+/// Resolves when the last connection has ended, or was cut at `deadline`, and the successor has read
+/// what was counted.
+async fn drained(table: &Table, control: &Control, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    happens_within(left, || !table.is_busy()).await;
+    let over = Instant::now();
+    if table.is_busy() {
+        if let Some(predecessor) = control.predecessor() {
+            tokio::task::spawn_blocking(move || predecessor.cut());
+        }
+        table.cut_all();
+        happens_within(LAST_WORDS, || !table.is_busy()).await;
+    }
+    let last = control.readings.next();
+    let left = LAST_WORDS.saturating_sub(over.elapsed());
+    happens_within(left, || control.readings.has_been(last)).await;
 }
 
 /// Waits for something, for `limit` at most.

@@ -5,7 +5,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use wharf_host::process::{Detached, Pid, current_exe, spawn_detached};
+use wharf_host::process::{
+    Detached, Pid, allow_descriptors, current_exe, descriptor_limit_of, spawn_detached,
+};
 
 use crate::client::RelayClient;
 use crate::error::{During, Error, Result};
@@ -48,8 +50,7 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
             deadline = deadline.min(Instant::now() + RACE_LIMIT);
         }
         if Instant::now() >= deadline {
-            let log = tail(&log_path);
-            return Err(Error::NotStarted { seconds: START_LIMIT.as_secs(), log });
+            return Err(not_started(alive, START_LIMIT, &log_path));
         }
         std::thread::sleep(RETRY);
     }
@@ -60,8 +61,8 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
 /// to the new one.
 ///
 /// # Errors
-/// When no relay serves `run_dir`, or the new one did not take over within 20 s; the old one
-/// serves on then.
+/// When no relay serves `run_dir`, or the new one could have fewer open files, or did not take over
+/// within 20 s; the old one serves on then.
 pub fn upgrade(run_dir: &Path, exe: Option<&Path>, drain_seconds: u32) -> Result<RelayClient> {
     let socket = socket_path(run_dir);
     let old = match RelayClient::connect_to_old(&socket) {
@@ -69,6 +70,7 @@ pub fn upgrade(run_dir: &Path, exe: Option<&Path>, drain_seconds: u32) -> Result
         Err(error) if is_absent(&error) => return Err(Error::NotRunning(run_dir.to_owned())),
         Err(error) => return Err(error),
     };
+    keep_limit(old)?;
     let more = ["--take-over".to_owned(), drain_seconds.to_string()];
     let (process, log_path) = launch(run_dir, exe.unwrap_or(&current_exe()), &more)?;
     let deadline = Instant::now() + UPGRADE_LIMIT;
@@ -80,16 +82,24 @@ pub fn upgrade(run_dir: &Path, exe: Option<&Path>, drain_seconds: u32) -> Result
             _ => {}
         }
         if !alive || Instant::now() >= deadline {
-            let seconds = UPGRADE_LIMIT.as_secs();
-            return Err(Error::NotStarted { seconds, log: tail(&log_path) });
+            return Err(not_started(alive, UPGRADE_LIMIT, &log_path));
         }
         std::thread::sleep(RETRY);
     }
 }
 
+/// The next relay has its limit of open files from us, and what it takes over is as much as ever.
+fn keep_limit(pid: u32) -> Result<()> {
+    let Some(theirs) = descriptor_limit_of(pid)? else { return Ok(()) };
+    let ours = allow_descriptors(theirs);
+    if ours < theirs { Err(Error::FewerFiles { pid, theirs, ours }) } else { Ok(()) }
+}
+
 fn launch(run_dir: &Path, exe: &Path, more: &[String]) -> Result<(Option<Pid>, PathBuf)> {
     let (log_path, log) = open_log(run_dir)?;
     let mut start = Detached::new(exe, ["relay", "--run-dir"]);
+    // It has a working directory of its own.
+    let run_dir = std::path::absolute(run_dir).during(|| "find the working directory")?;
     start.args.push(run_dir.into());
     start.args.extend(more.iter().map(Into::into));
     start.arg0 = Some("wharf".into());
@@ -116,6 +126,17 @@ pub(crate) fn open_log(run_dir: &Path) -> Result<(PathBuf, File)> {
     options.create(true).append(true).mode(0o600);
     let log = options.open(&path).during(|| format!("open {}", path.display()))?;
     Ok((path, log))
+}
+
+fn not_started(alive: bool, limit: Duration, log: &Path) -> Error {
+    if alive {
+        return Error::NotStarted { seconds: limit.as_secs(), log: tail(log) };
+    }
+    // Others write to this log, too.
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let said = text.lines().rev().find_map(|line| line.strip_prefix("wharf: "));
+    Error::Ended { reason: said.map_or_else(|| tail(log), str::to_owned) }
 }
 
 fn tail(path: &Path) -> String {

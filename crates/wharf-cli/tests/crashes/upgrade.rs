@@ -119,3 +119,38 @@ fn longest_gap(from: &Host, stop: &AtomicBool) -> Duration {
     }
     longest
 }
+
+/// `wharf relay upgrade` by a process that may have 1,000 open files.
+fn upgrade_with_little(site: &Site) -> wharf_lab::Output {
+    let wharf = site.wharf.command(["relay", "upgrade"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 1000; exec \"$0\" \"$@\""]);
+    shell.arg(wharf.get_program()).args(wharf.get_args());
+    shell.envs(wharf.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    site.wharf.host().output(shell, LIMIT).unwrap()
+}
+
+#[test]
+fn a_relay_never_has_room_for_less_than_the_one_before_it() {
+    let Some(site) = Site::new("room") else { return };
+    site.wharf.ok(["run", "-d", "-p", "8080:80,via=relay", "--name", "web", "wharf/whoami"]);
+    site.answers(8080);
+    let only = || {
+        let relay = || <[i32; 1]>::try_from(site.wharf.pids_of("relay")).ok();
+        let [pid] = wait::until(LIMIT, "one relay", relay).unwrap();
+        u32::try_from(pid).unwrap()
+    };
+    let room = |pid| wharf_host::process::descriptor_limit_of(pid).unwrap().unwrap();
+    let old = only();
+    let before = room(old);
+    let output = upgrade_with_little(&site);
+    let new = only();
+    if output.is_success() {
+        assert!(new != old && room(new) == before, "it may raise limits");
+    } else {
+        assert!(output.stderr.contains("may have 1000 open files"), "{output:?}");
+        assert!(output.stderr.contains(&format!("`ulimit -n {before}`")), "{output:?}");
+        assert_eq!(new, old);
+    }
+    site.answers(8080);
+}

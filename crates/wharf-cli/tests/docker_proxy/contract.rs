@@ -192,6 +192,11 @@ fn the_port_stays_open_while_relays_come_and_go() {
     scene.routes_become(2);
     relay.kill9().unwrap();
     assert_eq!(seen(&scene.remote, "tcp", "10.1.0.2:8080"), GATEWAY);
+    // Told to end, as by a unit that is restarted.
+    let relay = scene.relay();
+    scene.routes_become(2);
+    assert_eq!(signalled(relay, rustix::process::Signal::TERM), 0);
+    assert_eq!(seen(&scene.remote, "tcp", "10.1.0.2:8080"), GATEWAY);
     assert_eq!(signalled(proxy, rustix::process::Signal::TERM), 0);
     assert!(scene.is_free(8080, "tcp"));
 }

@@ -50,6 +50,15 @@ fn a_process_is_watched_signalled_and_gone() {
 }
 
 #[test]
+fn the_limit_of_open_files_is_known_of_any_process() {
+    let own = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    assert_eq!(descriptor_limit_of(std::process::id()).unwrap(), Some(own));
+    // Linux numbers processes up to 4,194,304.
+    assert_eq!(descriptor_limit_of(5_000_000).unwrap(), None);
+    assert_eq!(allow_descriptors(own), own);
+}
+
+#[test]
 fn a_recycled_number_is_nobody() {
     let me = Pid::current().unwrap();
     let earlier = Pid { start_time: me.start_time - 1, ..me };

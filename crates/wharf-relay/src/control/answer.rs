@@ -90,7 +90,19 @@ impl Answers {
 
     /// A control connection is gone.
     pub(crate) fn forget(&self, owner: Owner) {
-        self.table.forget(owner);
+        self.end_before(&self.table.forget(owner));
+    }
+
+    /// Removes the routes whose tenants did not come back.
+    pub(crate) fn drop_orphans(&self) {
+        self.end_before(&self.table.drop_orphans());
+    }
+
+    /// Ends what a predecessor carries for leased routes that are gone.
+    fn end_before(&self, leased: &[String]) {
+        if let Some(predecessor) = self.predecessor.as_ref().filter(|_| !leased.is_empty()) {
+            predecessor.remove(leased, None, &self.table);
+        }
     }
 
     fn hello(&self) -> Response {

@@ -56,13 +56,16 @@ impl Table {
         unknown
     }
 
-    /// Removes what a control connection added and never opened, and what it leased.
-    pub(crate) fn forget(&self, owner: Owner) {
+    /// Removes what a control connection added and never opened, and what it leased, which is
+    /// returned.
+    pub(crate) fn forget(&self, owner: Owner) -> Vec<String> {
         let left = self.ids_where(|entry| entry.belongs_to(owner));
+        let leased = self.ids_where(|entry| entry.belongs_to(owner) && entry.lease.is_some());
         if !left.is_empty() {
             tracing::info!(routes = left.len(), "control connection ended, and its routes with it");
             self.remove(&left, None);
         }
+        leased
     }
 
     /// Closes everything.

@@ -182,8 +182,8 @@ impl Table {
         self.lock().orphans
     }
 
-    /// Removes the routes whose tenants did not come back.
-    pub(crate) fn drop_orphans(&self) {
+    /// Removes the routes whose tenants did not come back, and returns them.
+    pub(crate) fn drop_orphans(&self) -> Vec<String> {
         let late =
             |entry: &Entry| entry.orphaned().is_some_and(|since| since.elapsed() >= ORPHAN_LIMIT);
         let gone = self.ids_where(late);
@@ -193,6 +193,8 @@ impl Table {
         }
         let mut state = self.lock();
         state.orphans = state.entries.values().any(|entry| entry.orphaned().is_some());
+        drop(state);
+        gone
     }
 
     /// Has every loop let go of all sockets and of its flows.

@@ -143,6 +143,64 @@ fn connections_of_the_old_relay_are_cut_when_their_time_is_over() {
     });
 }
 
+/// Three relays, one after the other; the first carries the connection.
+fn three(dir: &TempDir, drain_seconds: u32) -> (TcpStream, [Pid; 2], RelayClient) {
+    let target = tcp_target("127.0.0.1:0", echo);
+    let first = process(&published(dir, Transport::Tcp, target));
+    let lasting = connect("127.0.0.1:8080");
+    answer(&lasting, b"before");
+    let second = process(&replace(dir, 60));
+    let third = replace(dir, drain_seconds);
+    (lasting, [first, second], third)
+}
+
+#[test]
+fn a_relay_whose_time_is_over_takes_along_the_one_before_it() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let (mut lasting, before, mut third) = three(&dir, 0);
+        assert!(lasting.read(&mut [0]).is_err());
+        assert!(before.iter().all(|process| process.wait_exit(PATIENCE).unwrap()));
+        let stats = only(&mut third).stats;
+        assert_eq!((stats.connections_total, stats.bytes_in), (1, 6));
+        third.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn a_relay_that_is_told_to_end_takes_along_the_one_before_it() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let (mut lasting, [first, second], mut third) = three(&dir, 60);
+        answer(&lasting, b"still");
+        second.signal(Signal::TERM).unwrap();
+        assert!(lasting.read(&mut [0]).is_err());
+        assert!(first.wait_exit(PATIENCE).unwrap() && second.wait_exit(PATIENCE).unwrap());
+        assert_eq!(only(&mut third).stats.connections_total, 1);
+        third.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn a_relay_that_hangs_keeps_its_successor_from_nothing() {
+    in_netns(|| {
+        let dir = TempDir::new().unwrap();
+        let target = tcp_target("127.0.0.1:0", echo);
+        let old = process(&published(&dir, Transport::Tcp, target));
+        let lasting = connect("127.0.0.1:8080");
+        answer(&lasting, b"before");
+        let mut new = replace(&dir, 60);
+        old.signal(Signal::STOP).unwrap();
+        let id = only(&mut new).route.id;
+        let began = Instant::now();
+        let removed = new.remove(&[id], None);
+        old.signal(Signal::KILL).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(8), "whoever asks waits ten seconds in all");
+        assert!(removed.unwrap().is_empty());
+        new.shutdown().unwrap();
+    });
+}
+
 #[test]
 fn a_route_removed_from_the_new_relay_ends_in_the_old_one_too() {
     in_netns(|| {
@@ -199,6 +257,8 @@ fn a_tenant_finds_its_lease_again_and_a_lost_one_ends() {
         let ids = [route.id];
         tenant.open_leased(&ids).unwrap();
         drop(held);
+        let mut lasting = connect("127.0.0.1:8080");
+        answer(&lasting, b"before");
         let mut new = replace(&dir, 60);
         assert!(only(&mut new).leased);
         tenant.open_leased(&ids).unwrap();
@@ -213,6 +273,7 @@ fn a_tenant_finds_its_lease_again_and_a_lost_one_ends() {
             assert!(Instant::now() < patience);
             std::thread::sleep(Duration::from_millis(100));
         }
+        assert!(lasting.read(&mut [0]).is_err(), "the first one goes on with it");
         last.shutdown().unwrap();
     });
 }
