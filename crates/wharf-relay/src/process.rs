@@ -34,6 +34,8 @@ use crate::table::Table;
 /// How long a relay without a socket may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
+/// Wishes for its end that may wait: to leave, to leave sooner, and to end at once.
+const ENDS: usize = 4;
 /// How often a relay that leaves looks whether its last connection has ended, and whether what it
 /// counted has been read.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
@@ -147,7 +149,7 @@ impl Prepared {
         if let (Some(predecessor), Some(drain)) = (&base.predecessor, config.take_over) {
             engine.succeed(predecessor, base.routes, drain)?;
         }
-        let (asked, end) = mpsc::channel(1);
+        let (asked, end) = mpsc::channel(ENDS);
         let what = || "copy a descriptor";
         let listener = base.listener.try_clone().during(what)?.into();
         let answers = Answers {

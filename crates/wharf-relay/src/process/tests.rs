@@ -98,7 +98,9 @@ fn what_a_relay_cut_when_its_time_was_over_is_told_and_never_less_than_that() {
         let dir = tempfile::TempDir::new().unwrap();
         let mut relay = Relay::start(RelayConfig::new(dir.path())).unwrap();
         let (mut client, _served) = carried(dir.path());
-        let successor = succeed(dir.path(), 0);
+        let mut successor = succeed(dir.path(), 60);
+        // Before it has heard that there are sixty seconds.
+        successor.leave(0).unwrap();
         let End::Drained(limit) = relay.wait().unwrap() else { panic!("it was to be drained") };
         let read = thread::scope(|scope| {
             let reader = scope.spawn(|| read_to_the_end(successor));
