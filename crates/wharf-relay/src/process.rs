@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use wharf_host::netns::Netns;
 use wharf_host::process::{become_daemon_session, raise_descriptor_limit};
@@ -63,9 +63,20 @@ pub struct Relay {
     runtime: Runtime,
     threads: Vec<JoinHandle<()>>,
     end: mpsc::Receiver<End>,
+    signals: Signals,
     socket: PathBuf,
     /// Until a successor has it.
     lock: Option<File>,
+}
+
+/// The signals that end a relay. They are listened for from the start to the end: one that came while
+/// nobody does would be lost.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Having a handler is what keeps a hang-up from ending the process.
+    _hangup: Signal,
 }
 
 /// A relay that has everything it needs, and no threads yet.
@@ -95,9 +106,8 @@ pub fn run(config: RelayConfig) -> Result<()> {
     let prepared = Prepared::new(config)?;
     confine(&prepared.config.run_dir)?;
     let mut relay = prepared.launch()?;
-    let end = relay.wait()?;
-    if let End::Drained(limit) = end {
-        relay.drain(limit)?;
+    if let End::Drained(limit) = relay.wait() {
+        relay.drain(limit);
     }
     relay.stop();
     Ok(())
@@ -129,6 +139,27 @@ impl Base {
             predecessor: Some(Arc::new(predecessor)),
             routes: estate.routes,
         })
+    }
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let of = |kind| signal(kind).during(|| "wait for signals");
+        Ok(Self {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            _hangup: of(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when one asks the process to end.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -167,10 +198,19 @@ impl Prepared {
             .build()
             .during(|| "prepare for signals")?;
         let socket = socket_path(&config.run_dir);
+        let signals = runtime.block_on(async { Signals::new() })?;
         let threads = Vec::new();
         let serving = Arc::clone(&control);
-        let mut relay =
-            Relay { engine, control, runtime, threads, end, socket, lock: Some(base.lock) };
+        let mut relay = Relay {
+            engine,
+            control,
+            runtime,
+            threads,
+            end,
+            signals,
+            socket,
+            lock: Some(base.lock),
+        };
         relay.spawn("control", move || serving.run())?;
         tracing::info!(pid = std::process::id(), socket = %relay.socket.display(), "relay started");
         Ok(relay)
@@ -205,13 +245,12 @@ impl Relay {
     }
 
     /// Waits until a signal or a request asks the relay to end.
-    pub(crate) fn wait(&mut self) -> Result<End> {
-        let Self { runtime, end, .. } = self;
+    pub(crate) fn wait(&mut self) -> End {
+        let Self { runtime, end, signals, .. } = self;
         runtime.block_on(async {
-            let signalled = signalled()?;
             tokio::select! {
-                () = signalled => Ok(End::Now),
-                end = end.recv() => Ok(end.unwrap_or(End::Now)),
+                () = signals.received() => End::Now,
+                end = end.recv() => end.unwrap_or(End::Now),
             }
         })
     }
@@ -219,17 +258,16 @@ impl Relay {
     /// Waits until the last connection has ended, or ends those that are left after `limit`, and
     /// until the successor has read what was counted; unless a signal or a request does not want to
     /// wait.
-    fn drain(&mut self, limit: Duration) -> Result<()> {
+    fn drain(&mut self, limit: Duration) {
         // Were they kept, nothing could take the successor's place if that is killed.
         self.control.let_go();
         self.lock = None;
-        let Self { runtime, end, engine, control, .. } = self;
+        let Self { runtime, end, engine, control, signals, .. } = self;
         let mut deadline = Instant::now() + limit;
         runtime.block_on(async {
-            let mut signalled = std::pin::pin!(signalled()?);
             loop {
                 tokio::select! {
-                    () = &mut signalled => break,
+                    () = signals.received() => break,
                     asked = end.recv() => match asked {
                         // Told so again by a successor that ends before this one's time is over.
                         Some(End::Drained(limit)) => deadline = deadline.min(Instant::now() + limit),
@@ -238,8 +276,7 @@ impl Relay {
                     () = drained(&engine.table, control, deadline) => break,
                 }
             }
-            Ok(())
-        })
+        });
     }
 
     /// Closes all sockets, resets all connections and removes the control socket.
@@ -296,22 +333,6 @@ async fn happens_within(limit: Duration, what: impl Fn() -> bool) {
     while !what() && began.elapsed() < limit {
         tokio::time::sleep(DRAIN_POLL).await;
     }
-}
-
-/// Resolves when a signal asks the process to end.
-fn signalled() -> Result<impl Future<Output = ()>> {
-    let what = || "wait for signals";
-    // Having a handler is what keeps a hang-up from ending the process.
-    let hangup = signal(SignalKind::hangup()).during(what)?;
-    let mut terminate = signal(SignalKind::terminate()).during(what)?;
-    let mut interrupt = signal(SignalKind::interrupt()).during(what)?;
-    Ok(async move {
-        let _hangup = hangup;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 fn take_lock(run_dir: &Path) -> Result<File> {

@@ -29,9 +29,9 @@ fn takes_to_end(mut then: impl FnMut(&mut Option<RelayClient>)) -> Duration {
     let dir = tempfile::TempDir::new().unwrap();
     let mut relay = Relay::start(RelayConfig::new(dir.path())).unwrap();
     let mut successor = Some(succeed(dir.path(), 60));
-    let End::Drained(limit) = relay.wait().unwrap() else { panic!("it was to be drained") };
+    let End::Drained(limit) = relay.wait() else { panic!("it was to be drained") };
     let took = thread::scope(|scope| {
-        let drained = scope.spawn(|| relay.drain(limit).unwrap());
+        let drained = scope.spawn(|| relay.drain(limit));
         thread::sleep(3 * DRAIN_POLL);
         assert!(!drained.is_finished(), "nobody has read what it counted");
         let began = Instant::now();
@@ -101,10 +101,10 @@ fn what_a_relay_cut_when_its_time_was_over_is_told_and_never_less_than_that() {
         let mut successor = succeed(dir.path(), 60);
         // Before it has heard that there are sixty seconds.
         successor.leave(0).unwrap();
-        let End::Drained(limit) = relay.wait().unwrap() else { panic!("it was to be drained") };
+        let End::Drained(limit) = relay.wait() else { panic!("it was to be drained") };
         let read = thread::scope(|scope| {
             let reader = scope.spawn(|| read_to_the_end(successor));
-            relay.drain(limit).unwrap();
+            relay.drain(limit);
             relay.stop();
             reader.join().unwrap()
         });
@@ -114,4 +114,18 @@ fn what_a_relay_cut_when_its_time_was_over_is_told_and_never_less_than_that() {
         assert!(read.iter().all(|stats| stats.bytes_in == 5), "{read:?}");
     };
     Netns::create().unwrap().run(test).unwrap();
+}
+
+#[test]
+fn a_signal_that_comes_while_nobody_waits_for_it_is_not_lost() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut relay = Relay::start(RelayConfig::new(dir.path())).unwrap();
+    let _successor = succeed(dir.path(), 60);
+    let End::Drained(limit) = relay.wait() else { panic!("it was to be drained") };
+    let own = wharf_host::process::Pid::current().unwrap();
+    own.signal(wharf_host::process::Signal::TERM).unwrap();
+    let began = Instant::now();
+    relay.drain(limit);
+    assert!(began.elapsed() < AT_ONCE, "nobody reads what it counted");
+    relay.stop();
 }
