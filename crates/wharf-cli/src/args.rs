@@ -302,7 +302,7 @@ pub(crate) enum RelayAction {
     /// The new relay takes all ports, UDP flows and counters over; the old one carries its TCP
     /// connections to their end, or resets them when their time is over.
     Upgrade {
-        /// How long the connections of the old relay may go on, and of those before it
+        /// How long connections of the old relay, and of any before it, may go on
         #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
         drain_seconds: u32,
     },

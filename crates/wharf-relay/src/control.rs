@@ -35,7 +35,8 @@ const CONNECTIONS: usize = 16_384;
 /// Connections that need no share of the descriptors: a daemon's, and a few curious commands'.
 const FREE: usize = 64;
 const LISTENER: u64 = 0;
-/// How long the end of the relay waits for requests that are being answered.
+/// How long the end of the relay waits for requests that are being answered, which takes
+/// milliseconds; one that waits for a predecessor that hangs is not worth more.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often leases without a tenant are looked for while there are any.
 const ORPHAN_LOOK: Duration = Duration::from_millis(250);

@@ -21,6 +21,15 @@ const RETRY: Duration = Duration::from_millis(10);
 /// A log longer than this is put aside when the next relay starts.
 const LOG_LIMIT: u64 = 1 << 20;
 
+/// A relay that was started and may not serve yet.
+#[derive(Debug)]
+struct Started {
+    process: Option<Pid>,
+    log: PathBuf,
+    /// How long the log was before it could say anything.
+    said: u64,
+}
+
 /// The control socket of the relay that serves `run_dir`.
 pub fn socket_path(run_dir: &Path) -> PathBuf {
     run_dir.join("relay.sock")
@@ -30,17 +39,17 @@ pub fn socket_path(run_dir: &Path) -> PathBuf {
 /// detached, with its standard error in `RUN_DIR/relay.log`.
 ///
 /// # Errors
-/// When it does not answer within 5 s; the error holds the end of its log.
+/// When it does not answer within 5 s, with the end of its log, or ends, with what it said.
 pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
     let socket = socket_path(run_dir);
     match RelayClient::connect(&socket) {
         Err(error) if is_absent(&error) => {}
         found => return found,
     }
-    let (process, log_path) = launch(run_dir, exe, &[])?;
+    let started = Started::launch(run_dir, exe, &[])?;
     let mut deadline = Instant::now() + START_LIMIT;
     loop {
-        let alive = process.is_some_and(|process| process.is_alive());
+        let alive = started.process.is_some_and(|process| process.is_alive());
         match RelayClient::connect(&socket) {
             Err(error) if is_absent(&error) => {}
             found => return found,
@@ -50,7 +59,7 @@ pub fn ensure(run_dir: &Path, exe: &Path) -> Result<RelayClient> {
             deadline = deadline.min(Instant::now() + RACE_LIMIT);
         }
         if Instant::now() >= deadline {
-            return Err(not_started(alive, START_LIMIT, &log_path));
+            return Err(started.failure(alive, START_LIMIT));
         }
         std::thread::sleep(RETRY);
     }
@@ -72,17 +81,17 @@ pub fn upgrade(run_dir: &Path, exe: Option<&Path>, drain_seconds: u32) -> Result
     };
     keep_limit(old)?;
     let more = ["--take-over".to_owned(), drain_seconds.to_string()];
-    let (process, log_path) = launch(run_dir, exe.unwrap_or(&current_exe()), &more)?;
+    let started = Started::launch(run_dir, exe.unwrap_or(&current_exe()), &more)?;
     let deadline = Instant::now() + UPGRADE_LIMIT;
     loop {
-        let alive = process.is_some_and(|process| process.is_alive());
+        let alive = started.process.is_some_and(|process| process.is_alive());
         // Nobody answers while one hands over to the other.
         match RelayClient::connect(&socket) {
             Ok(relay) if relay.pid() != old => return Ok(relay),
             _ => {}
         }
         if !alive || Instant::now() >= deadline {
-            return Err(not_started(alive, UPGRADE_LIMIT, &log_path));
+            return Err(started.failure(alive, UPGRADE_LIMIT));
         }
         std::thread::sleep(RETRY);
     }
@@ -95,16 +104,41 @@ fn keep_limit(pid: u32) -> Result<()> {
     if ours < theirs { Err(Error::FewerFiles { pid, theirs, ours }) } else { Ok(()) }
 }
 
-fn launch(run_dir: &Path, exe: &Path, more: &[String]) -> Result<(Option<Pid>, PathBuf)> {
-    let (log_path, log) = open_log(run_dir)?;
-    let mut start = Detached::new(exe, ["relay", "--run-dir"]);
-    // It has a working directory of its own.
-    let run_dir = std::path::absolute(run_dir).during(|| "find the working directory")?;
-    start.args.push(run_dir.into());
-    start.args.extend(more.iter().map(Into::into));
-    start.arg0 = Some("wharf".into());
-    start.stderr = log.into();
-    Ok((Pid::of(spawn_detached(start)?).ok(), log_path))
+// === impl Started ===
+
+impl Started {
+    fn launch(run_dir: &Path, exe: &Path, more: &[String]) -> Result<Self> {
+        let (log, file) = open_log(run_dir)?;
+        let said = file.metadata().during(|| "look at the relay's log")?.len();
+        let mut start = Detached::new(exe, ["relay", "--run-dir"]);
+        // It has a working directory of its own.
+        let run_dir = std::path::absolute(run_dir).during(|| "find the working directory")?;
+        start.args.push(run_dir.into());
+        start.args.extend(more.iter().map(Into::into));
+        start.arg0 = Some("wharf".into());
+        start.stderr = file.into();
+        Ok(Self { process: Pid::of(spawn_detached(start)?).ok(), log, said })
+    }
+
+    /// Why it does not serve: it needs longer than `limit`, or has ended.
+    fn failure(&self, alive: bool, limit: Duration) -> Error {
+        if alive {
+            return Error::NotStarted { seconds: limit.as_secs(), log: tail(&self.log) };
+        }
+        let text = fs::read(&self.log).unwrap_or_default();
+        let since = usize::try_from(self.said).ok().and_then(|said| text.get(said..));
+        let since = String::from_utf8_lossy(since.unwrap_or_default());
+        // Others write to this log, too, but no errors.
+        let error = since.lines().rev().find_map(|line| line.strip_prefix("wharf: "));
+        let reason = match error {
+            Some(error) => error.to_owned(),
+            None if since.is_empty() => {
+                format!("it ended without saying why; see {}", self.log.display())
+            }
+            None => last_lines(&since),
+        };
+        Error::Ended { reason }
+    }
 }
 
 /// Whether nobody listens, rather than somebody strange.
@@ -128,21 +162,16 @@ pub(crate) fn open_log(run_dir: &Path) -> Result<(PathBuf, File)> {
     Ok((path, log))
 }
 
-fn not_started(alive: bool, limit: Duration, log: &Path) -> Error {
-    if alive {
-        return Error::NotStarted { seconds: limit.as_secs(), log: tail(log) };
-    }
-    // Others write to this log, too.
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let said = text.lines().rev().find_map(|line| line.strip_prefix("wharf: "));
-    Error::Ended { reason: said.map_or_else(|| tail(log), str::to_owned) }
-}
-
 fn tail(path: &Path) -> String {
     let text = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().rev().take(3).collect();
-    let lines: Vec<&str> = lines.into_iter().rev().collect();
-    if lines.is_empty() { format!("{} is empty", path.display()) } else { lines.join("; ") }
+    let text = last_lines(&String::from_utf8_lossy(&text));
+    if text.is_empty() { format!("{} is empty", path.display()) } else { text }
 }
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,14 @@ fn published(dir: &TempDir, transport: Transport, target: SocketAddr) -> RelayCl
     client
 }
 
+/// The same with an echo behind it and a connection to that, which has said something.
+fn carrying(dir: &TempDir) -> (RelayClient, TcpStream) {
+    let relay = published(dir, Transport::Tcp, tcp_target("127.0.0.1:0", echo));
+    let lasting = connect("127.0.0.1:8080");
+    answer(&lasting, b"before");
+    (relay, lasting)
+}
+
 fn replace(dir: &TempDir, drain_seconds: u32) -> RelayClient {
     upgrade(dir.path(), Some(&dir.path().join("wharf")), drain_seconds).unwrap()
 }
@@ -104,11 +112,8 @@ fn what_a_relay_had_counted_before_it_left_is_known_though_it_is_killed() {
 fn what_is_open_goes_on_in_the_old_relay_until_it_ends() {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
-        let target = tcp_target("127.0.0.1:0", echo);
-        let old = published(&dir, Transport::Tcp, target);
+        let (old, lasting) = carrying(&dir);
         let process = process(&old);
-        let lasting = connect("127.0.0.1:8080");
-        answer(&lasting, b"before");
         let mut new = replace(&dir, 60);
         answer(&lasting, b"after");
         answer(&connect("127.0.0.1:8080"), b"another");
@@ -135,10 +140,8 @@ fn what_is_open_goes_on_in_the_old_relay_until_it_ends() {
 fn connections_of_the_old_relay_are_cut_when_their_time_is_over() {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
-        let target = tcp_target("127.0.0.1:0", echo);
-        let old = process(&published(&dir, Transport::Tcp, target));
-        let mut lasting = connect("127.0.0.1:8080");
-        answer(&lasting, b"before");
+        let (old, mut lasting) = carrying(&dir);
+        let old = process(&old);
         let mut new = replace(&dir, 1);
         assert!(is_reset(&mut lasting));
         assert!(old.wait_exit(PATIENCE).unwrap());
@@ -150,10 +153,8 @@ fn connections_of_the_old_relay_are_cut_when_their_time_is_over() {
 
 /// Three relays, one after the other; the first carries the connection.
 fn three(dir: &TempDir, drain_seconds: u32) -> (TcpStream, [Pid; 2], RelayClient) {
-    let target = tcp_target("127.0.0.1:0", echo);
-    let first = process(&published(dir, Transport::Tcp, target));
-    let lasting = connect("127.0.0.1:8080");
-    answer(&lasting, b"before");
+    let (first, lasting) = carrying(dir);
+    let first = process(&first);
     let second = process(&replace(dir, 60));
     let third = replace(dir, drain_seconds);
     (lasting, [first, second], third)
@@ -190,10 +191,8 @@ fn a_relay_that_is_told_to_end_takes_along_the_one_before_it() {
 fn a_relay_that_hangs_keeps_its_successor_from_nothing() {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
-        let target = tcp_target("127.0.0.1:0", echo);
-        let old = process(&published(&dir, Transport::Tcp, target));
-        let lasting = connect("127.0.0.1:8080");
-        answer(&lasting, b"before");
+        let (old, _lasting) = carrying(&dir);
+        let old = process(&old);
         let mut new = replace(&dir, 60);
         old.signal(Signal::STOP).unwrap();
         let id = only(&mut new).route.id;
@@ -210,10 +209,7 @@ fn a_relay_that_hangs_keeps_its_successor_from_nothing() {
 fn a_route_removed_from_the_new_relay_ends_in_the_old_one_too() {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
-        let target = tcp_target("127.0.0.1:0", echo);
-        published(&dir, Transport::Tcp, target);
-        let mut lasting = connect("127.0.0.1:8080");
-        answer(&lasting, b"before");
+        let (_old, mut lasting) = carrying(&dir);
         let mut new = replace(&dir, 60);
         let id = only(&mut new).route.id;
         assert!(new.remove(&[id], None).unwrap().is_empty());
@@ -361,10 +357,8 @@ fn the_relay_says_who_it_is() {
 fn another_relay_takes_the_place_of_a_successor_that_is_killed_while_the_first_still_drains() {
     in_netns(|| {
         let dir = TempDir::new().unwrap();
-        let target = tcp_target("127.0.0.1:0", echo);
-        let first = process(&published(&dir, Transport::Tcp, target));
-        let lasting = connect("127.0.0.1:8080");
-        answer(&lasting, b"before");
+        let (first, lasting) = carrying(&dir);
+        let first = process(&first);
         let second = replace(&dir, 60);
         let killed = process(&second);
         killed.signal(Signal::KILL).unwrap();
